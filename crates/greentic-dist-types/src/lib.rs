@@ -1,0 +1,34 @@
+//! Names, hashes and pure decisions: everything the distributor client knows without doing I/O.
+//!
+//! Reading order follows an artifact: a [`SourceRef`] is what the user typed, a [`Reference`] names an OCI artifact, a
+//! [`Manifest`] lists its layers, [`select_layer`] chooses one, a [`Digest`] says what its bytes must be, and a
+//! [`Verifier`] proves them while they pass.
+//!
+//! Rules of this crate: no sockets, no files, no clock, no async runtime; it builds for wasm32. Internal: the public
+//! promise is made by `greentic-distributor-client`.
+
+mod digest;
+mod hasher;
+pub mod limits;
+mod manifest;
+pub mod media_type;
+mod redact;
+mod reference;
+mod registry_map;
+mod safe_text;
+mod secret;
+mod select;
+mod source_ref;
+mod verify;
+
+pub use digest::{Algorithm, Digest, ParseDigestError};
+pub use hasher::Hasher;
+pub use manifest::{Descriptor, Index, Manifest, ManifestError, ManifestKind, Platform, parse_manifest};
+pub use redact::redact_url;
+pub use reference::{ParseReferenceError, Reference, ReferenceProblem, is_explicit_registry};
+pub use registry_map::{MapError, map_to_registry};
+pub use safe_text::SafeText;
+pub use secret::Secret;
+pub use select::{LayerChoice, PlatformChoice, SelectError, select_layer, select_platform};
+pub use source_ref::{ParseSourceError, SourceRef};
+pub use verify::{Mismatch, Verified, Verifier, VerifyReader};

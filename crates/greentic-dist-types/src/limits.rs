@@ -1,0 +1,48 @@
+//! Every cap on what a peer may make us read, remember, follow or wait for, with its unit and its reason.
+//!
+//! The values are defaults; builders may raise or lower them, a peer never can.
+
+use std::time::Duration;
+
+/// Longest reference text: registry, repository, tag and digest together.
+pub const REFERENCE_BYTES: usize = 1024;
+/// Longest repository name, as the distribution spec recommends.
+pub const REPOSITORY_BYTES: usize = 255;
+/// Longest tag (distribution-spec grammar).
+pub const TAG_BYTES: usize = 128;
+/// Largest manifest or index body. The spec asks registries to accept at least this much.
+pub const MANIFEST_BYTES: u64 = 4 << 20;
+/// Most layers of one image manifest.
+pub const LAYERS: usize = 1_000;
+/// Most entries of one image index.
+pub const INDEX_ENTRIES: usize = 1_000;
+/// How many indexes may stand in each other (index, then index, then manifest).
+pub const INDEX_DEPTH: usize = 2;
+/// Largest error body that is read; more is thrown away with the connection.
+pub const ERROR_BODY_BYTES: u64 = 64 << 10;
+/// Most characters of a peer's text shown to a person.
+pub const SHOWN_CHARS: usize = 300;
+/// Largest answer of a token server.
+pub const TOKEN_BODY_BYTES: u64 = 64 << 10;
+/// Largest single bearer token.
+pub const TOKEN_BYTES: usize = 32 << 10;
+/// Largest page of a tag, catalog or referrers list.
+pub const PAGE_BYTES: u64 = 4 << 20;
+/// Most pages followed in one listing.
+pub const PAGES: usize = 1_000;
+/// Most redirects followed for one request.
+pub const REDIRECTS: usize = 5;
+/// Largest artifact taken without being asked to take more.
+pub const ARTIFACT_BYTES: u64 = 2 << 30;
+/// Largest `entry.json` or other record of the store.
+pub const RECORD_BYTES: u64 = 256 << 10;
+/// Largest sidecar document (component manifest, metadata) kept beside an artifact.
+pub const SIDECAR_BYTES: u64 = 1 << 20;
+/// Longest wait a `Retry-After` can impose before the request fails as rate limited instead.
+pub const RETRY_AFTER: Duration = Duration::from_secs(60);
+/// Attempts of one request, the first included.
+pub const ATTEMPTS: u32 = 5;
+/// Attempts of a body transfer in a row that bring not a byte forward.
+pub const STUCK_RESUMES: u32 = 5;
+/// Resumes of one body in all, however much each brought: a peer that drips a few bytes and hangs up cannot go on forever.
+pub const RESUMES: u32 = 1_000;
