@@ -9,6 +9,7 @@
 
 mod digest;
 mod hasher;
+mod kind;
 pub mod limits;
 mod manifest;
 pub mod media_type;
@@ -23,6 +24,7 @@ mod verify;
 
 pub use digest::{Algorithm, Digest, ParseDigestError};
 pub use hasher::Hasher;
+pub use kind::{ArtifactSourceKind, ArtifactType, CacheEntryState};
 pub use manifest::{Descriptor, Index, Manifest, ManifestError, ManifestKind, Platform, parse_manifest};
 pub use redact::redact_url;
 pub use reference::{ParseReferenceError, Reference, ReferenceProblem, is_explicit_registry};

@@ -39,7 +39,7 @@ pub const RECORD_BYTES: u64 = 256 << 10;
 /// Largest sidecar document (component manifest, metadata) kept beside an artifact.
 pub const SIDECAR_BYTES: u64 = 1 << 20;
 /// Longest wait a `Retry-After` can impose before the request fails as rate limited instead.
-pub const RETRY_AFTER: Duration = Duration::from_secs(60);
+pub const RETRY_AFTER: Duration = Duration::from_mins(1);
 /// Attempts of one request, the first included.
 pub const ATTEMPTS: u32 = 5;
 /// Attempts of a body transfer in a row that bring not a byte forward.

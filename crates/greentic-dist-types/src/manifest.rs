@@ -1,0 +1,336 @@
+//! Image manifests and image indexes: a strict model of what a registry may answer.
+//!
+//! Fields and rules: image-spec 1.1, `manifest.md` and `image-index.md`. Everything the rest of the client relies on is
+//! checked here once: one unambiguous kind, valid digests, sane sizes, bounded counts. Unknown fields are allowed and
+//! ignored; the raw bytes stay the truth and are never written anew.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::limits::{INDEX_ENTRIES, LAYERS, MANIFEST_BYTES};
+use crate::media_type::{self, ManifestType};
+use crate::{Digest, SafeText};
+
+/// A pointer to content: media type, digest and exact size (image-spec, `descriptor.md`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Descriptor {
+    /// Media type of the content.
+    pub media_type: String,
+    /// Digest of the content.
+    pub digest: Digest,
+    /// Exact size of the content in bytes.
+    pub size_bytes: u64,
+    /// Annotations of the descriptor, sorted by key.
+    pub annotations: BTreeMap<String, String>,
+    /// Platform, only on entries of an index.
+    pub platform: Option<Platform>,
+}
+
+/// The platform of an index entry, as the publisher wrote it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Platform {
+    /// Operating system in Go's naming: `linux`, `wasip2`, `unknown`.
+    pub os: String,
+    /// Architecture in Go's naming: `amd64`, `arm64`, `wasm`, `unknown`.
+    pub architecture: String,
+    /// Variant, e.g. `v8`.
+    pub variant: Option<String>,
+}
+
+/// An image manifest: one artifact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manifest {
+    /// What kind of artifact this is, when the publisher says so.
+    pub artifact_type: Option<String>,
+    /// The config descriptor.
+    pub config: Descriptor,
+    /// The layers, in manifest order.
+    pub layers: Vec<Descriptor>,
+    /// The manifest this one refers to.
+    pub subject: Option<Descriptor>,
+    /// Annotations of the manifest, sorted by key.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// An image index: a list of manifests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Index {
+    /// The manifests, in index order.
+    pub manifests: Vec<Descriptor>,
+    /// Annotations of the index, sorted by key.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// A parsed manifest body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ManifestKind {
+    /// An image manifest.
+    Image(Box<Manifest>),
+    /// An image index.
+    Index(Index),
+}
+
+/// Why a body is no manifest this client accepts.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ManifestError {
+    /// Larger than [`MANIFEST_BYTES`].
+    #[error("the manifest is larger than {limit} bytes")]
+    TooLarge {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// Not JSON, or JSON of another shape: duplicate keys, negative sizes, wrong types, trailing bytes.
+    #[error("the manifest is malformed: {0}")]
+    Malformed(SafeText),
+    /// A web page answered, e.g. a login page or a captive portal.
+    #[error("the answer is a web page ({0}), not a manifest: is there a proxy or a login page in between?")]
+    WebPage(SafeText),
+    /// `schemaVersion` is not 2, or the type is one that is refused by name.
+    #[error("{0} is not supported; push the artifact again as an OCI image manifest")]
+    Unsupported(SafeText),
+    /// The manifest could be read as two different things.
+    #[error("the manifest is ambiguous: {0}")]
+    Ambiguous(SafeText),
+    /// Too many layers or index entries.
+    #[error("the manifest lists more than {limit} {what}")]
+    TooMany {
+        /// `layers` or `manifests`.
+        what: &'static str,
+        /// The limit.
+        limit: usize,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawDescriptor {
+    media_type: String,
+    digest: Digest,
+    size: u64,
+    #[serde(default)]
+    annotations: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    platform: Option<Platform>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawManifest {
+    schema_version: serde_json::Value,
+    #[serde(default)]
+    media_type: Option<String>,
+    #[serde(default)]
+    artifact_type: Option<String>,
+    #[serde(default)]
+    config: Option<RawDescriptor>,
+    #[serde(default)]
+    layers: Option<Vec<RawDescriptor>>,
+    #[serde(default)]
+    manifests: Option<Vec<RawDescriptor>>,
+    #[serde(default)]
+    subject: Option<RawDescriptor>,
+    #[serde(default)]
+    annotations: Option<BTreeMap<String, String>>,
+}
+
+impl From<RawDescriptor> for Descriptor {
+    fn from(raw: RawDescriptor) -> Self {
+        Self {
+            media_type: raw.media_type,
+            digest: raw.digest,
+            size_bytes: raw.size,
+            annotations: raw.annotations.unwrap_or_default(),
+            platform: raw.platform,
+        }
+    }
+}
+
+/// Parses a manifest or index body.
+///
+/// `content_type` is what the server called it, parameters and all; a generic one (`application/json`, `text/plain`,
+/// nothing) leaves the decision to the body. Where both name a type they must agree (image-spec, `mediaType`), and a body
+/// that has the fields of both kinds is refused (CVE-2021-41190).
+///
+/// # Errors
+/// [`ManifestError`] by cause.
+pub fn parse_manifest(bytes: &[u8], content_type: Option<&str>) -> Result<ManifestKind, ManifestError> {
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MANIFEST_BYTES {
+        return Err(ManifestError::TooLarge { limit: MANIFEST_BYTES });
+    }
+    let declared = content_type.map(media_type::essence).unwrap_or_default();
+    if declared == "text/html" || bytes.trim_ascii_start().starts_with(b"<") {
+        return Err(ManifestError::WebPage(SafeText::excerpt(&declared, 64)));
+    }
+    if let ManifestType::Refused(what) = media_type::manifest_type(&declared) {
+        return Err(ManifestError::Unsupported(SafeText::new(what)));
+    }
+    // The depth of JSON is bounded by serde_json itself (128).
+    let raw: RawManifest =
+        serde_json::from_slice(bytes).map_err(|error| ManifestError::Malformed(SafeText::new(&error.to_string())))?;
+    let kind = kind_of(&raw, &declared)?;
+    build(raw, kind)
+}
+
+fn kind_of(raw: &RawManifest, declared: &str) -> Result<ManifestType, ManifestError> {
+    if raw.schema_version.as_u64() != Some(2) {
+        let version = SafeText::excerpt(&raw.schema_version.to_string(), 16);
+        return Err(ManifestError::Unsupported(SafeText::new(&format!("a manifest of schema version {version}"))));
+    }
+    if raw.manifests.is_some() && (raw.layers.is_some() || raw.config.is_some()) {
+        return Err(ManifestError::Ambiguous("it has both `manifests` and `layers` or `config`".into()));
+    }
+    let by_header = media_type::manifest_type(declared);
+    let by_body = raw.media_type.as_deref().map(|name| media_type::manifest_type(&media_type::essence(name)));
+    if let Some(ManifestType::Refused(what)) = by_body {
+        return Err(ManifestError::Unsupported(SafeText::new(what)));
+    }
+    if let (Some(name), Some(ManifestType::Unknown)) = (&raw.media_type, by_body) {
+        return Err(ManifestError::Unsupported(SafeText::excerpt(&format!("a manifest of type {name}"), 120)));
+    }
+    let by_shape = if raw.manifests.is_some() { ManifestType::Index } else { ManifestType::Image };
+    for (name, kind) in
+        [(declared, by_header), (raw.media_type.as_deref().unwrap_or_default(), by_body.unwrap_or(by_shape))]
+    {
+        if kind != ManifestType::Unknown && kind != by_shape {
+            return Err(ManifestError::Ambiguous(SafeText::new(&format!(
+                "it is called {name} and has the fields of another kind"
+            ))));
+        }
+    }
+    if let (true, Some(body)) = (by_header != ManifestType::Unknown, &raw.media_type)
+        && media_type::essence(body) != declared
+    {
+        return Err(ManifestError::Ambiguous(SafeText::new(&format!(
+            "the server calls it {declared}, the body {body}"
+        ))));
+    }
+    Ok(by_shape)
+}
+
+fn build(raw: RawManifest, kind: ManifestType) -> Result<ManifestKind, ManifestError> {
+    let annotations = raw.annotations.unwrap_or_default();
+    if kind == ManifestType::Index {
+        let manifests = raw.manifests.unwrap_or_default();
+        if manifests.len() > INDEX_ENTRIES {
+            return Err(ManifestError::TooMany { what: "manifests", limit: INDEX_ENTRIES });
+        }
+        return Ok(ManifestKind::Index(Index {
+            manifests: manifests.into_iter().map(Into::into).collect(),
+            annotations,
+        }));
+    }
+    let config = raw.config.ok_or_else(|| ManifestError::Malformed("missing field `config`".into()))?;
+    let layers: Vec<Descriptor> = raw
+        .layers
+        .ok_or_else(|| ManifestError::Malformed("missing field `layers`".into()))?
+        .into_iter()
+        .map(Into::into)
+        .collect();
+    if layers.len() > LAYERS {
+        return Err(ManifestError::TooMany { what: "layers", limit: LAYERS });
+    }
+    if layers.iter().try_fold(0_u64, |sum, layer| sum.checked_add(layer.size_bytes)).is_none() {
+        return Err(ManifestError::Malformed("the sizes of the layers overflow".into()));
+    }
+    Ok(ManifestKind::Image(Box::new(Manifest {
+        artifact_type: raw.artifact_type,
+        config: config.into(),
+        layers,
+        subject: raw.subject.map(Into::into),
+        annotations,
+    })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media_type::{DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
+
+    fn descriptor(size: &str) -> String {
+        format!(r#"{{"mediaType":"application/wasm","digest":"sha256:{}","size":{size}}}"#, "a".repeat(64))
+    }
+
+    fn image(extra: &str, size: &str) -> String {
+        let one = descriptor(size);
+        format!(r#"{{"schemaVersion":2,"config":{one},"layers":[{one}]{extra}}}"#)
+    }
+
+    fn parse(body: &str, content_type: Option<&str>) -> Result<ManifestKind, ManifestError> {
+        parse_manifest(body.as_bytes(), content_type)
+    }
+
+    #[test]
+    fn images_and_indexes_of_both_families_are_read() {
+        let typed = image(&format!(r#","mediaType":"{OCI_MANIFEST}""#), "3");
+        assert!(matches!(parse(&typed, Some(OCI_MANIFEST)), Ok(ManifestKind::Image(_))));
+        assert!(matches!(parse(&typed, Some(&format!("{OCI_MANIFEST}; charset=utf-8"))), Ok(ManifestKind::Image(_))));
+        for generic in [None, Some("application/json"), Some("text/plain"), Some("application/octet-stream")] {
+            assert!(matches!(parse(&typed, generic), Ok(ManifestKind::Image(_))), "{generic:?}");
+        }
+        assert!(matches!(parse(&image("", "3"), Some(DOCKER_MANIFEST)), Ok(ManifestKind::Image(_))));
+        let index = format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, descriptor("3"));
+        for content_type in [None, Some(OCI_INDEX), Some(DOCKER_INDEX)] {
+            assert!(matches!(parse(&index, content_type), Ok(ManifestKind::Index(_))), "{content_type:?}");
+        }
+    }
+
+    #[test]
+    fn a_body_that_could_be_two_things_is_refused() {
+        let one = descriptor("1");
+        let both = format!(r#"{{"schemaVersion":2,"config":{one},"layers":[{one}],"manifests":[{one}]}}"#);
+        assert!(matches!(parse(&both, None), Err(ManifestError::Ambiguous(_))));
+        let typed = image(&format!(r#","mediaType":"{OCI_MANIFEST}""#), "3");
+        for other in [OCI_INDEX, DOCKER_MANIFEST] {
+            assert!(matches!(parse(&typed, Some(other)), Err(ManifestError::Ambiguous(_))), "{other}");
+        }
+        let duplicate = image(&format!(r#","layers":[{one}]"#), "3");
+        assert!(matches!(parse(&duplicate, None), Err(ManifestError::Malformed(_))));
+    }
+
+    #[test]
+    fn sizes_versions_and_shapes_that_lie_are_refused() {
+        for size in ["-1", "1e3", "\"5\"", "18446744073709551616", "1.5", "null"] {
+            assert!(matches!(parse(&image("", size), None), Err(ManifestError::Malformed(_))), "{size}");
+        }
+        let one = descriptor("18446744073709551615");
+        let overflow = format!(r#"{{"schemaVersion":2,"config":{one},"layers":[{one},{one}]}}"#);
+        assert!(matches!(parse(&overflow, None), Err(ManifestError::Malformed(_))));
+        for version in ["1", "3", "\"2\"", "null"] {
+            let body = image("", "3").replace("\"schemaVersion\":2", &format!("\"schemaVersion\":{version}"));
+            assert!(matches!(parse(&body, None), Err(ManifestError::Unsupported(_))), "{version}");
+        }
+        for body in ["", "{}", "[]", "null", "{\"schemaVersion\":2}", "{\"schemaVersion\":2,\"layers\":[]}"] {
+            assert!(parse(body, None).is_err(), "{body}");
+        }
+        let trailing = format!("{}x", image("", "3"));
+        assert!(matches!(parse(&trailing, None), Err(ManifestError::Malformed(_))));
+    }
+
+    #[test]
+    fn pages_schema_one_and_oversized_bodies_are_named_for_what_they_are() {
+        assert!(matches!(parse("<html>", Some("text/html; charset=utf-8")), Err(ManifestError::WebPage(_))));
+        assert!(matches!(parse("{}", Some(media_type::DOCKER_SCHEMA1_SIGNED)), Err(ManifestError::Unsupported(_))));
+        let big = vec![b' '; (MANIFEST_BYTES + 1).try_into().unwrap()];
+        assert!(matches!(parse_manifest(&big, None), Err(ManifestError::TooLarge { .. })));
+        let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+        assert!(matches!(parse(&deep, None), Err(ManifestError::Malformed(_))));
+    }
+
+    #[test]
+    fn too_many_layers_are_refused() {
+        let one = descriptor("1");
+        let many =
+            format!(r#"{{"schemaVersion":2,"config":{one},"layers":[{}]}}"#, vec![one.as_str(); LAYERS + 1].join(","));
+        assert!(matches!(parse(&many, None), Err(ManifestError::TooMany { what: "layers", .. })));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn parsing_never_panics(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..400)) {
+            drop(parse_manifest(&bytes, None));
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The one table of media types this client knows, and how it orders them.
+
+/// OCI image manifest (image-spec 1.1, `manifest.md`).
+pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// OCI image index (image-spec 1.1, `image-index.md`).
+pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+/// Docker image manifest, version 2 schema 2; same shape as [`OCI_MANIFEST`].
+pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+/// Docker manifest list; same shape as [`OCI_INDEX`].
+pub const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+/// Docker schema 1, signed. Refused by name: it cannot be addressed by the digest of its bytes.
+pub const DOCKER_SCHEMA1_SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
+/// Docker schema 1, unsigned. Refused by name.
+pub const DOCKER_SCHEMA1: &str = "application/vnd.docker.distribution.manifest.v1+json";
+/// The withdrawn OCI artifact manifest. Refused by name.
+pub const OCI_ARTIFACT: &str = "application/vnd.oci.artifact.manifest.v1+json";
+/// The empty JSON descriptor (image-spec 1.1, "Guidance for an empty descriptor").
+pub const OCI_EMPTY: &str = "application/vnd.oci.empty.v1+json";
+
+/// A WebAssembly module or component; what the ecosystem pushes today.
+pub const WASM: &str = "application/wasm";
+/// Config of a Wasm artifact as `wkg` and its peers write it.
+pub const WASM_CONFIG: &str = "application/vnd.wasm.config.v0+json";
+/// Component layer type of the first Greentic publishers.
+pub const WASM_COMPONENT_LAYER: &str = "application/vnd.wasm.component.v1+wasm";
+/// Module layer type of early Wasm registries.
+pub const WASM_MODULE_LAYER: &str = "application/vnd.module.wasm.content.layer.v1+wasm";
+/// A Greentic component manifest, kept as a sidecar of the component it describes.
+pub const COMPONENT_MANIFEST: &str = "application/vnd.greentic.component.manifest+json";
+/// Bytes of no stated type.
+pub const OCTET_STREAM: &str = "application/octet-stream";
+
+/// The `Accept` value of every manifest request: both image and both index types, one header line, since some servers
+/// read only the first.
+pub const MANIFEST_ACCEPT: &str = "application/vnd.oci.image.manifest.v1+json, \
+     application/vnd.oci.image.index.v1+json, \
+     application/vnd.docker.distribution.manifest.v2+json, \
+     application/vnd.docker.distribution.manifest.list.v2+json";
+
+/// Layer types a component may have, best first.
+pub const COMPONENT_LAYERS: &[&str] = &[WASM_COMPONENT_LAYER, WASM_MODULE_LAYER, WASM, OCTET_STREAM];
+
+/// What a manifest media type stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ManifestType {
+    /// One artifact: config and layers.
+    Image,
+    /// A list of manifests.
+    Index,
+    /// A type that is known and refused; the text says what it is.
+    Refused(&'static str),
+    /// Not a manifest type: `application/json`, `text/plain`, a login page.
+    Unknown,
+}
+
+/// Classifies a media type given without parameters.
+pub fn manifest_type(media_type: &str) -> ManifestType {
+    match media_type {
+        OCI_MANIFEST | DOCKER_MANIFEST => ManifestType::Image,
+        OCI_INDEX | DOCKER_INDEX => ManifestType::Index,
+        DOCKER_SCHEMA1 | DOCKER_SCHEMA1_SIGNED => ManifestType::Refused("a docker schema 1 manifest"),
+        OCI_ARTIFACT => ManifestType::Refused("a withdrawn OCI artifact manifest"),
+        _ => ManifestType::Unknown,
+    }
+}
+
+/// The media type of a `Content-Type` value: parameters cut, lower case, white space trimmed.
+pub fn essence(content_type: &str) -> String {
+    content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_and_case_do_not_change_a_media_type() {
+        assert_eq!(essence(" Application/VND.oci.image.index.v1+json ; charset=utf-8"), OCI_INDEX);
+        assert_eq!(manifest_type(&essence("")), ManifestType::Unknown);
+    }
+
+    #[test]
+    fn every_accepted_manifest_type_is_asked_for() {
+        for accepted in [OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_INDEX] {
+            assert!(MANIFEST_ACCEPT.split(", ").any(|part| part == accepted), "{accepted}");
+            assert!(matches!(manifest_type(accepted), ManifestType::Image | ManifestType::Index));
+        }
+    }
+}

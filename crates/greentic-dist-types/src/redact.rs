@@ -1,0 +1,72 @@
+//! URLs as they may be shown: no user info, no query values that could be a signature or a token.
+
+use crate::SafeText;
+
+/// Query parameters whose values are names, not secrets.
+const SHOWN_PARAMETERS: &[&str] =
+    &["n", "last", "ns", "artifactType", "digest", "mount", "from", "tag", "scope", "service"];
+
+/// The URL without user info and fragment, every query value replaced by `…` unless its name is known to be harmless,
+/// sanitised and cut for display.
+///
+/// Works on any text, parsable or not: redaction must not depend on the input being well formed.
+pub fn redact_url(url: &str) -> String {
+    let without_fragment = url.split('#').next().unwrap_or_default();
+    let (address, query) = match without_fragment.split_once('?') {
+        Some((address, query)) => (address, Some(query)),
+        None => (without_fragment, None),
+    };
+    let mut out = String::with_capacity(address.len());
+    match address.split_once("://") {
+        Some((scheme, rest)) => {
+            let (authority, path) = match rest.find(['/', '\\']) {
+                Some(at) => rest.split_at_checked(at).unwrap_or((rest, "")),
+                None => (rest, ""),
+            };
+            let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+            out.push_str(scheme);
+            out.push_str("://");
+            out.push_str(host);
+            out.push_str(path);
+        }
+        None => out.push_str(address),
+    }
+    if let Some(query) = query {
+        for (index, pair) in query.split('&').enumerate() {
+            out.push(if index == 0 { '?' } else { '&' });
+            match pair.split_once('=') {
+                Some((name, value)) if SHOWN_PARAMETERS.contains(&name) => {
+                    out.push_str(name);
+                    out.push('=');
+                    out.push_str(value);
+                }
+                Some((name, _)) => {
+                    out.push_str(name);
+                    out.push_str("=…");
+                }
+                None => out.push('…'),
+            }
+        }
+    }
+    SafeText::new(&out).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signatures_user_info_and_fragments_are_not_shown() {
+        assert_eq!(
+            redact_url("https://user:canary@cdn.example/b?X-Amz-Signature=canary&digest=sha256:ab&canary#canary"),
+            "https://cdn.example/b?X-Amz-Signature=…&digest=sha256:ab&…"
+        );
+        assert_eq!(redact_url("https://a@b@host/x"), "https://host/x");
+        assert_eq!(redact_url("not a url?token=canary"), "not a url?token=…");
+    }
+
+    #[test]
+    fn an_at_sign_in_the_path_stays() {
+        assert_eq!(redact_url("https://host/v2/x@y/z"), "https://host/v2/x@y/z");
+    }
+}

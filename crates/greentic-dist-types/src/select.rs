@@ -1,0 +1,247 @@
+//! Which layer of a manifest is the artifact, and which manifest of an index is for us: pure functions that explain
+//! their choice.
+
+use std::fmt;
+
+use crate::media_type::{COMPONENT_LAYERS, COMPONENT_MANIFEST};
+use crate::{Descriptor, Index, Manifest, Platform, SafeText};
+
+/// The layer chosen as the artifact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerChoice<'a> {
+    /// Its position in the manifest.
+    pub position: usize,
+    /// Its descriptor.
+    pub layer: &'a Descriptor,
+    /// Why this one, in one clause, for `inspect` and for errors.
+    pub reason: SafeText,
+}
+
+/// How an index is narrowed to one manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlatformChoice {
+    /// Operating systems, best first. Compared exactly.
+    pub os: Vec<String>,
+    /// Architectures, best first. Compared exactly.
+    pub architecture: Vec<String>,
+}
+
+impl Default for PlatformChoice {
+    /// Wasm first: `wasip2`, `wasip1`, `wasi` on `wasm`.
+    fn default() -> Self {
+        let list = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        Self { os: list(&["wasip2", "wasip1", "wasi"]), architecture: list(&["wasm", "wasm32"]) }
+    }
+}
+
+/// Why nothing could be chosen. Lists what there was.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SelectError {
+    /// The manifest has no layers.
+    #[error("the manifest has no layers")]
+    NoLayers,
+    /// No layer has an accepted media type.
+    #[error("no layer has an accepted media type; the manifest has {seen}, accepted are {accepted}")]
+    NoLayer {
+        /// The media types of the layers.
+        seen: SafeText,
+        /// The accepted media types.
+        accepted: SafeText,
+    },
+    /// No entry of the index is for the wanted platform.
+    #[error("no manifest of the index is for {wanted}; the index has {seen}")]
+    NoPlatform {
+        /// The wanted platforms.
+        wanted: SafeText,
+        /// The platforms of the index.
+        seen: SafeText,
+    },
+}
+
+/// Chooses the layer whose media type stands first in `preferred`; among equals the first in manifest order.
+///
+/// Layers of other types (SBOM, licence, component manifest) are ignored, not refused. The choice depends on nothing but
+/// the arguments, so that every reader of an entry's manifest finds the same layer again.
+///
+/// # Errors
+/// [`SelectError::NoLayers`], [`SelectError::NoLayer`].
+pub fn select_layer<'a>(manifest: &'a Manifest, preferred: &[&str]) -> Result<LayerChoice<'a>, SelectError> {
+    if manifest.layers.is_empty() {
+        return Err(SelectError::NoLayers);
+    }
+    let rank = |layer: &Descriptor| {
+        let media_type = crate::media_type::essence(&layer.media_type);
+        preferred.iter().position(|wanted| *wanted == media_type)
+    };
+    let best = manifest
+        .layers
+        .iter()
+        .enumerate()
+        .filter_map(|(position, layer)| rank(layer).map(|rank| (rank, position, layer)))
+        .min_by_key(|(rank, position, _)| (*rank, *position));
+    match best {
+        Some((rank, position, layer)) => {
+            let reason = match (manifest.layers.len(), rank) {
+                (1, _) => "it is the only layer".into(),
+                (count, rank) => SafeText::new(&format!(
+                    "{} is choice {} of {} and the first of {count} layers with it",
+                    layer.media_type,
+                    rank + 1,
+                    preferred.len()
+                )),
+            };
+            Ok(LayerChoice { position, layer, reason })
+        }
+        None => Err(SelectError::NoLayer {
+            seen: joined(manifest.layers.iter().map(|layer| layer.media_type.clone())),
+            accepted: joined(preferred.iter().map(|&name| name.to_owned())),
+        }),
+    }
+}
+
+impl Manifest {
+    /// The layer that is the component, by the client's fixed order of media types.
+    ///
+    /// # Errors
+    /// As [`select_layer`].
+    pub fn component_layer(&self) -> Result<LayerChoice<'_>, SelectError> {
+        select_layer(self, COMPONENT_LAYERS)
+    }
+
+    /// The layer with the Greentic component manifest, where there is one.
+    pub fn component_manifest_layer(&self) -> Option<&Descriptor> {
+        self.layers.iter().find(|layer| crate::media_type::essence(&layer.media_type) == COMPONENT_MANIFEST)
+    }
+}
+
+/// Chooses the manifest of an index: the best wanted platform; else the only entry that is no attestation.
+///
+/// Entries with platform `unknown/unknown` (build attestations) are never chosen.
+///
+/// # Errors
+/// [`SelectError::NoPlatform`].
+pub fn select_platform<'a>(index: &'a Index, wanted: &PlatformChoice) -> Result<&'a Descriptor, SelectError> {
+    let is_attestation = |platform: &Platform| platform.os == "unknown" && platform.architecture == "unknown";
+    let candidates: Vec<&Descriptor> =
+        index.manifests.iter().filter(|entry| !entry.platform.as_ref().is_some_and(is_attestation)).collect();
+    let rank = |platform: &Platform| {
+        let os = wanted.os.iter().position(|os| *os == platform.os)?;
+        let architecture = wanted.architecture.iter().position(|name| *name == platform.architecture)?;
+        Some((os, architecture))
+    };
+    let best = candidates
+        .iter()
+        .enumerate()
+        .filter_map(|(position, entry)| Some((rank(entry.platform.as_ref()?)?, position, *entry)))
+        .min_by_key(|(rank, position, _)| (*rank, *position))
+        .map(|(_, _, entry)| entry);
+    match (best, candidates.as_slice()) {
+        (Some(entry), _) => Ok(entry),
+        (None, &[only]) => Ok(only),
+        (None, _) => {
+            Err(SelectError::NoPlatform {
+                wanted: SafeText::new(&format!("{} on {}", wanted.os.join(" or "), wanted.architecture.join(" or "))),
+                seen: joined(index.manifests.iter().map(|entry| {
+                    entry.platform.as_ref().map_or_else(|| "no platform".to_owned(), ToString::to_string)
+                })),
+            })
+        }
+    }
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.os, self.architecture)?;
+        match &self.variant {
+            Some(variant) => write!(f, "/{variant}"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn joined(names: impl Iterator<Item = String>) -> SafeText {
+    let text = names.take(12).collect::<Vec<_>>().join(", ");
+    if text.is_empty() { "nothing".into() } else { SafeText::new(&text) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Digest;
+    use crate::media_type::{OCTET_STREAM, WASM, WASM_COMPONENT_LAYER};
+    use std::collections::BTreeMap;
+
+    fn layer(media_type: &str, platform: Option<(&str, &str)>) -> Descriptor {
+        Descriptor {
+            media_type: media_type.into(),
+            digest: Digest::sha256(media_type.as_bytes()),
+            size_bytes: 1,
+            annotations: BTreeMap::new(),
+            platform: platform.map(|(os, architecture)| Platform {
+                os: os.into(),
+                architecture: architecture.into(),
+                variant: None,
+            }),
+        }
+    }
+
+    fn manifest(types: &[&str]) -> Manifest {
+        Manifest {
+            artifact_type: None,
+            config: layer("application/vnd.wasm.config.v0+json", None),
+            layers: types.iter().map(|name| layer(name, None)).collect(),
+            subject: None,
+            annotations: BTreeMap::new(),
+        }
+    }
+
+    fn index(platforms: &[Option<(&str, &str)>]) -> Index {
+        let manifests = platforms.iter().map(|platform| layer("m", *platform)).collect();
+        Index { manifests, annotations: BTreeMap::new() }
+    }
+
+    #[test]
+    fn the_most_preferred_type_wins_whatever_the_order_of_layers() {
+        let types = ["application/spdx+json", OCTET_STREAM, WASM, WASM_COMPONENT_LAYER];
+        for turn in 0..types.len() {
+            let mut turned = types;
+            turned.rotate_left(turn);
+            let manifest = manifest(&turned);
+            let choice = manifest.component_layer().unwrap();
+            assert_eq!(choice.layer.media_type, WASM_COMPONENT_LAYER);
+            assert!(choice.reason.as_str().contains("choice 1"));
+        }
+    }
+
+    #[test]
+    fn among_equals_the_first_is_chosen_and_extra_layers_are_ignored() {
+        let manifest = manifest(&["text/plain", WASM, WASM]);
+        assert_eq!(manifest.component_layer().unwrap().position, 1);
+    }
+
+    #[test]
+    fn refusals_list_what_there_was() {
+        assert_eq!(manifest(&[]).component_layer(), Err(SelectError::NoLayers));
+        let error = manifest(&["text/plain"]).component_layer().unwrap_err().to_string();
+        assert!(error.contains("text/plain") && error.contains(WASM), "{error}");
+    }
+
+    #[test]
+    fn wasm_platforms_come_first_and_attestations_never() {
+        let unknown = Some(("unknown", "unknown"));
+        let both = index(&[Some(("linux", "amd64")), Some(("wasi", "wasm")), Some(("wasip2", "wasm")), unknown]);
+        assert_eq!(select_platform(&both, &PlatformChoice::default()).unwrap().platform.as_ref().unwrap().os, "wasip2");
+        let single = index(&[Some(("linux", "amd64")), unknown]);
+        assert_eq!(
+            select_platform(&single, &PlatformChoice::default()).unwrap().platform.as_ref().unwrap().os,
+            "linux"
+        );
+        let bare = index(&[None]);
+        assert!(select_platform(&bare, &PlatformChoice::default()).is_ok());
+        let none = index(&[Some(("linux", "amd64")), Some(("linux", "arm64"))]);
+        let error = select_platform(&none, &PlatformChoice::default()).unwrap_err().to_string();
+        assert!(error.contains("linux/arm64"), "{error}");
+        assert!(select_platform(&index(&[unknown]), &PlatformChoice::default()).is_err());
+    }
+}

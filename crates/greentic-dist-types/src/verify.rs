@@ -205,10 +205,7 @@ mod tests {
     fn wrong_short_long_and_oversized_content_is_told_apart() {
         let digest = Digest::sha256(b"hello");
         assert!(matches!(feed(Verifier::for_content(digest, 5), &[b"hellO"]), Err(Mismatch::Digest { .. })));
-        assert_eq!(
-            feed(Verifier::for_content(digest, 5), &[b"hell"]),
-            Err(Mismatch::Short { expected: 5, actual: 4 })
-        );
+        assert_eq!(feed(Verifier::for_content(digest, 5), &[b"hell"]), Err(Mismatch::Short { expected: 5, actual: 4 }));
         assert_eq!(feed(Verifier::for_content(digest, 5), &[b"hello!"]), Err(Mismatch::Long { expected: 5 }));
         assert_eq!(feed(Verifier::for_digest(digest, 4), &[b"hello"]), Err(Mismatch::TooLarge { limit: 4 }));
         assert_eq!(
