@@ -1,1 +1,28 @@
-//! (in progress)
+//! Servers that misbehave on purpose, fixtures, and process helpers, for the tests of the Greentic distributor client.
+//!
+//! - [`LyingServer`] speaks HTTP/1.1 over a raw socket and does exactly what a test tells it: wrong lengths, cut,
+//!   stalled, dripped and endless bodies, resets, redirects. Its [`Journal`] keeps every request with its headers.
+//! - [`scenario`] puts an OCI artifact behind such a server and names the ways a registry can lie about it.
+//! - [`fixture`] makes a real Wasm component, manifests, indexes and OCI image layouts.
+//! - [`tree`] takes snapshots of directories, to say "the cache did not change" and show what did.
+//! - [`real`] starts Debian's `docker-registry` and runs `skopeo`, where they are installed.
+//! - [`process`] runs a program with a clean environment, kills it at a chosen moment, measures its memory.
+//!
+//! The honest registry is `greentic-dist-serve`, re-exported as [`serve`].
+//!
+//! Everything here panics when the machine cannot do what a test needs (no free port, no temp directory): a test has
+//! nothing better to do with such an error. Nothing here is published.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
+#![allow(clippy::missing_panics_doc, reason = "the crate's documentation says it once for all")]
+
+pub use greentic_dist_serve as serve;
+
+mod journal;
+mod request;
+mod response;
+mod server;
+
+pub use journal::{Journal, JournalEntry};
+pub use request::{Headers, Request};
+pub use response::{Response, Step};
+pub use server::{Ctx, LyingServer};
