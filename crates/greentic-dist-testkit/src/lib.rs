@@ -17,12 +17,15 @@
 
 pub use greentic_dist_serve as serve;
 
+pub mod fixture;
 mod journal;
 mod request;
 mod response;
 mod server;
+pub mod tree;
 
 pub use journal::{Journal, JournalEntry};
 pub use request::{Headers, Request};
 pub use response::{Response, Step};
 pub use server::{Ctx, LyingServer};
+pub use tree::TreeSnapshot;
