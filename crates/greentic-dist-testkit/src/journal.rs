@@ -147,7 +147,7 @@ fn header_contains(headers: &Headers, canary: &str) -> bool {
 }
 
 /// Decodes standard base64, for looking into `Basic` credentials. `None` for anything else.
-fn decode_base64(text: &str) -> Option<String> {
+pub(crate) fn decode_base64(text: &str) -> Option<String> {
     let mut out = Vec::new();
     let mut bits = 0_u32;
     let mut held = 0_u32;

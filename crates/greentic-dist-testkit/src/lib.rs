@@ -6,6 +6,7 @@
 //! - [`fixture`] makes a real Wasm component, manifests, indexes and OCI image layouts.
 //! - [`tree`] takes snapshots of directories, to say "the cache did not change" and show what did.
 //! - [`real`] starts Debian's `docker-registry` and runs `skopeo`, where they are installed.
+//! - [`raw_client`] asks a server one thing and shows the answer as it is.
 //! - [`process`] runs a program with a clean environment, kills it at a chosen moment, measures its memory.
 //!
 //! The honest registry is `greentic-dist-serve`, re-exported as [`serve`].
@@ -19,8 +20,10 @@ pub use greentic_dist_serve as serve;
 
 pub mod fixture;
 mod journal;
+pub mod raw_client;
 mod request;
 mod response;
+pub mod scenario;
 mod server;
 pub mod tree;
 

@@ -142,12 +142,12 @@ impl Request {
     }
 }
 
-fn invalid(what: &'static str) -> io::Error {
+pub(crate) fn invalid(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
 /// One line without its end. `None` at the end of the input.
-fn read_line(reader: &mut impl BufRead, budget: &mut u64) -> io::Result<Option<String>> {
+pub(crate) fn read_line(reader: &mut impl BufRead, budget: &mut u64) -> io::Result<Option<String>> {
     let mut line = Vec::new();
     let read = reader.by_ref().take(*budget).read_until(b'\n', &mut line)?;
     if read == 0 {
@@ -163,7 +163,7 @@ fn read_line(reader: &mut impl BufRead, budget: &mut u64) -> io::Result<Option<S
     Ok(Some(String::from_utf8_lossy(&line).into_owned()))
 }
 
-fn read_body(reader: &mut impl BufRead, headers: &Headers) -> io::Result<Vec<u8>> {
+pub(crate) fn read_body(reader: &mut impl BufRead, headers: &Headers) -> io::Result<Vec<u8>> {
     let mut body = Vec::new();
     if headers.get("transfer-encoding").is_some_and(|value| value.to_ascii_lowercase().contains("chunked")) {
         loop {
