@@ -24,6 +24,7 @@ features() {
 
 docs() {
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features --locked
+    ci/docs
 }
 
 layers() {
@@ -33,7 +34,7 @@ layers() {
 
 scripts() {
     if command -v shellcheck >/dev/null 2>&1; then
-        shellcheck ci/setup ci/test ci/layers ci/file_size ci/local_check.sh .ci/run benches/*.sh
+        shellcheck ci/* .ci/run benches/*.sh
     else
         echo "shellcheck is not installed: the scripts are not checked"
     fi
