@@ -1,1 +1,60 @@
-//! (in progress)
+//! Find, fetch, verify, keep and reopen Wasm components and packs.
+//!
+//! A reference goes in (an OCI registry, an `https://` URL, a file, a digest), exactly the promised bytes come out: hashed
+//! on arrival, kept in a cache that survives crashes, opened again with the network gone.
+//!
+//! ```no_run
+//! use greentic_distributor_client::dist::{CachePolicy, DistClient, DistOptions, ResolvePolicy};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = DistClient::new(DistOptions::default());
+//!
+//! // A tag is asked for once and pinned; nothing that moves later changes what is fetched.
+//! let source = client.parse_source("oci://ghcr.io/acme/hello:1")?;
+//! let descriptor = client.resolve(source, ResolvePolicy).await?;
+//! println!("{} is {}", descriptor.raw_ref, descriptor.digest);
+//!
+//! // Verified while it streams, then opened from the cache.
+//! let artifact = client.fetch(&descriptor, CachePolicy).await?;
+//! println!("{} bytes at {}", descriptor.size_bytes, artifact.local_path.display());
+//!
+//! // Later, in another process, without a network:
+//! let again = client.open_cached(&descriptor.digest)?;
+//! assert_eq!(again.local_path, artifact.local_path);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Features
+//!
+//! | feature | gives |
+//! |---|---|
+//! | `dist-client` | [`dist`]: the library flow from reference to opened artifact |
+//! | `dist-cli` (default) | `dist_cli` and the `greentic-dist` binary |
+//! | `fixture-resolver` | `fixture://` sources |
+//!
+//! Errors are kinds, see `dist::DistError`; the exit codes of the CLI are the same kinds.
+
+#[cfg(feature = "dist-client")]
+mod blocking;
+#[cfg(feature = "dist-cli")]
+mod cli;
+#[cfg(feature = "dist-client")]
+mod credentials;
+#[cfg(feature = "dist-client")]
+pub mod dist;
+#[cfg(feature = "dist-client")]
+mod env;
+#[cfg(feature = "dist-client")]
+mod paths;
+#[cfg(feature = "dist-client")]
+mod progress;
+
+#[cfg(feature = "dist-cli")]
+pub use cli as dist_cli;
+#[cfg(feature = "dist-client")]
+pub use dist::{
+    ArtifactDescriptor, ArtifactSource, ArtifactSourceKind, ArtifactType, CacheEntry, CacheEntryState, CachePolicy, DistClient,
+    DistOptions, IntegrityState, LockHint, ResolvePolicy, ResolvedArtifact, ResolvedVia, RetentionReport, SourceSnapshot,
+    TransportHints,
+};

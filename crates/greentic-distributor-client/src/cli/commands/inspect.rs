@@ -1,0 +1,36 @@
+//! `greentic-dist inspect REF`: what is known about an artifact.
+
+use crate::cli::CliError;
+use crate::cli::output::Output;
+use crate::dist::{ArtifactType, DistClient};
+
+pub(crate) async fn run(
+    client: &DistClient,
+    output: &Output,
+    reference: &str,
+    show_media_type: bool,
+) -> Result<(), CliError> {
+    let found = client.inspect(reference).await?;
+    if output.is_json() {
+        return output.document(&found);
+    }
+    output.line(&format!("reference: {}", found.canonical_ref));
+    output.line(&format!("digest: {}", found.digest));
+    if let Some(content) = &found.content_digest {
+        output.line(&format!("content digest: {content}"));
+    }
+    output.line(&format!("size: {} bytes", found.size_bytes));
+    output.line(&format!("cache dir: {}", found.cache_dir.display()));
+    output.line(&format!("artifact type: {:?}", found.artifact_type));
+    if found.artifact_type == ArtifactType::Component {
+        output.line(&format!("component.wasm: {}", found.artifact_path.is_file()));
+        output.line(&format!("component.manifest.json: {}", found.component_manifest_path.is_some()));
+    } else {
+        output.line(&format!("artifact path: {}", found.artifact_path.display()));
+        output.line(&format!("artifact exists: {}", found.artifact_path.is_file()));
+    }
+    if show_media_type {
+        output.line(&format!("selected media type: {}", greentic_dist_types::SafeText::new(&found.media_type)));
+    }
+    Ok(())
+}

@@ -1,0 +1,69 @@
+//! How a failure leaves the process.
+
+use crate::dist::DistError;
+
+/// A failure of the command line: its exit code and everything that is printed about it.
+#[derive(Debug)]
+pub struct CliError {
+    /// The exit code.
+    pub code: i32,
+    /// What failed, one sentence.
+    pub message: String,
+    pub(crate) kind: &'static str,
+    pub(crate) causes: Vec<String>,
+    pub(crate) hints: Vec<String>,
+    pub(crate) reference: Option<String>,
+    pub(crate) retryable: bool,
+    /// Results that did succeed before or beside the failure, for `--json`.
+    pub(crate) partial: Option<serde_json::Value>,
+}
+
+impl CliError {
+    /// The failure of the library as the command line shows it.
+    pub fn from_dist(error: &DistError) -> Self {
+        let mut causes = Vec::new();
+        let mut source = std::error::Error::source(error);
+        while let Some(cause) = source {
+            causes.push(cause.to_string());
+            source = cause.source();
+        }
+        causes.dedup();
+        Self {
+            code: error.exit_code(),
+            message: error.to_string(),
+            kind: error.kind().code(),
+            causes,
+            hints: error.hints(),
+            reference: error.reference().map(ToOwned::to_owned),
+            retryable: error.is_transient(),
+            partial: None,
+        }
+    }
+
+    pub(crate) fn internal(message: &str) -> Self {
+        Self::plain(10, "internal", message)
+    }
+
+    pub(crate) fn invalid(message: &str) -> Self {
+        Self::plain(2, "invalid_input", message)
+    }
+
+    fn plain(code: i32, kind: &'static str, message: &str) -> Self {
+        Self {
+            code,
+            message: message.to_owned(),
+            kind,
+            causes: Vec::new(),
+            hints: Vec::new(),
+            reference: None,
+            retryable: false,
+            partial: None,
+        }
+    }
+}
+
+impl From<DistError> for CliError {
+    fn from(error: DistError) -> Self {
+        Self::from_dist(&error)
+    }
+}

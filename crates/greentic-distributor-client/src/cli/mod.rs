@@ -1,0 +1,92 @@
+//! The command line: `greentic-dist`.
+//!
+//! Results go to stdout, everything else to stderr. The exit code is the kind of the error, see
+//! [`DistErrorKind`](crate::dist::DistErrorKind).
+
+mod args;
+mod commands;
+mod exit;
+mod output;
+mod reporter;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser as _;
+
+pub use args::{CacheCommand, Cli, Commands};
+pub use exit::CliError;
+
+use crate::dist::{DistClient, DistOptions};
+use output::Output;
+use reporter::TerminalReporter;
+
+/// Runs the command line of this process: parses the arguments, runs the command, prints its result or its error.
+///
+/// Usage errors exit with 2 and `--help` with 0, as clap does. Builds a single-threaded runtime.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let output = Output::new(cli.json);
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return output.failure(&CliError::internal(&format!("cannot start a runtime: {error}"))),
+    };
+    let result = runtime.block_on(run_with(cli, &output));
+    // A blocking worker of a failed transfer ends by itself; waiting for it would delay the error.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => output.failure(&error),
+    }
+}
+
+/// Runs the deprecated name of the command line: one warning line, then exactly [`main`].
+///
+/// `GREENTIC_SILENCE_DEPRECATION_WARNINGS=1` silences the line.
+pub fn main_deprecated() -> ExitCode {
+    if !crate::env::switch(crate::env::SILENCE_DEPRECATION_WARNINGS) {
+        Output::new(false).note("warning: `greentic-distributor-client` is the old name of this command; use `greentic-dist`");
+    }
+    main()
+}
+
+/// Parses the arguments of this process and runs the command, without printing a failure.
+///
+/// # Errors
+/// [`CliError`] with the exit code and the message.
+pub async fn run_from_env() -> Result<(), CliError> {
+    run(Cli::parse()).await
+}
+
+/// Runs one parsed command and prints its result to stdout.
+///
+/// # Errors
+/// [`CliError`] with the exit code and the message.
+pub async fn run(cli: Cli) -> Result<(), CliError> {
+    let output = Output::new(cli.json);
+    run_with(cli, &output).await
+}
+
+async fn run_with(cli: Cli, output: &Output) -> Result<(), CliError> {
+    let mut options = DistOptions::default();
+    if let Some(cache_dir) = cli.cache_dir {
+        options.cache_dir = cache_dir;
+    }
+    options.offline |= cli.offline;
+    let reporter = Arc::new(TerminalReporter::for_stderr(cli.quiet));
+    let client = DistClient::builder().options(options).reporter(Arc::clone(&reporter) as _).build();
+    let result = match cli.command {
+        Commands::Resolve { references } => commands::resolve::run(&client, output, &references).await,
+        Commands::Pull { references } => commands::pull::run(&client, output, &references).await,
+        Commands::Inspect { reference, show_media_type } => {
+            commands::inspect::run(&client, output, &reference, show_media_type).await
+        }
+        Commands::Cache { command } => commands::cache::run(&client, output, command),
+        Commands::Demo { keep } => {
+            reporter.finish();
+            commands::demo::run(output, keep).await
+        }
+    };
+    reporter.finish();
+    result
+}

@@ -1,0 +1,109 @@
+//! What is printed: data on stdout, words on stderr, everything sanitised.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use greentic_dist_types::SafeText;
+use serde::Serialize;
+use serde_json::json;
+
+use super::CliError;
+
+/// Longest line shown of an error, in characters.
+const LINE_CHARS: usize = 1_000;
+
+/// The two streams of the process.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Output {
+    json: bool,
+}
+
+impl Output {
+    pub(crate) const fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    pub(crate) const fn is_json(self) -> bool {
+        self.json
+    }
+
+    /// A line of result. A reader that went away is no error of ours.
+    pub(crate) fn line(self, text: &str) {
+        drop(writeln!(io::stdout().lock(), "{text}"));
+    }
+
+    /// The one JSON document of a command.
+    pub(crate) fn document<T: Serialize>(self, value: &T) -> Result<(), CliError> {
+        let text =
+            serde_json::to_string_pretty(value).map_err(|error| CliError::internal(&format!("cannot write JSON: {error}")))?;
+        self.line(&text);
+        Ok(())
+    }
+
+    /// A line for people.
+    pub(crate) fn note(self, text: &str) {
+        drop(writeln!(io::stderr().lock(), "{}", SafeText::excerpt(text, LINE_CHARS)));
+    }
+
+    /// Prints a failure: what failed, why, what to do; as JSON on stdout too when JSON was asked for.
+    pub(crate) fn failure(self, error: &CliError) -> ExitCode {
+        if self.json {
+            let mut document = json!({ "error": {
+                "code": error.kind,
+                "exit": error.code,
+                "message": error.message,
+                "causes": error.causes,
+                "reference": error.reference,
+                "retryable": error.retryable,
+                "hints": error.hints,
+            }});
+            if let (Some(partial), Some(object)) = (&error.partial, document.as_object_mut()) {
+                object.insert("results".to_owned(), partial.clone());
+            }
+            drop(self.document(&document));
+        }
+        self.explain(error);
+        u8::try_from(error.code).map_or(ExitCode::FAILURE, ExitCode::from)
+    }
+
+    /// Prints a failure for people without ending anything.
+    pub(crate) fn explain(self, error: &CliError) {
+        self.note(&format!("error: {}", error.message));
+        for cause in &error.causes {
+            self.note(&format!("  cause: {cause}"));
+        }
+        for hint in &error.hints {
+            self.note(&format!("   hint: {hint}"));
+        }
+    }
+}
+
+/// A size for people: `2.0 MiB`.
+pub(crate) fn human_bytes(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    // Tenths in integers: exact enough for people, and free of rounding surprises.
+    let mut tenths = u128::from(bytes) * 10 / 1024;
+    let mut unit = 0;
+    while tenths >= 10_240 && unit + 1 < UNITS.len() {
+        tenths /= 1024;
+        unit += 1;
+    }
+    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS.get(unit).unwrap_or(&"TiB"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::human_bytes;
+
+    #[test]
+    fn sizes_are_shown_with_one_decimal_and_a_binary_unit() {
+        for (bytes, shown) in
+            [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (1536, "1.5 KiB"), (2 << 20, "2.0 MiB"), (1 << 30, "1.0 GiB")]
+        {
+            assert_eq!(human_bytes(bytes), shown);
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Where logins for registries come from: the environment, by host.
+//!
+//! `GREENTIC_DIST_AUTH_<HOST>_USERNAME` with `…_PASSWORD`, or `…_TOKEN`, where `<HOST>` is the registry as references write
+//! it, in upper case, with every other character as `_`: `127.0.0.1:5000` is `127_0_0_1_5000`. The environment is read when
+//! a registry demands a login, and a login goes to its registry alone.
+
+use greentic_dist_net::{BoxFuture, Credential, CredentialSource, CredentialTarget, NetError};
+use greentic_dist_types::Secret;
+
+use crate::env;
+
+/// Logins from the environment of this process.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EnvCredentials;
+
+impl CredentialSource for EnvCredentials {
+    fn credential<'a>(&'a self, target: &'a CredentialTarget) -> BoxFuture<'a, Result<Option<Credential>, NetError>> {
+        Box::pin(std::future::ready(Ok(lookup(&target.host, env::text))))
+    }
+}
+
+fn lookup(host: &str, read: impl Fn(&str) -> Option<String>) -> Option<Credential> {
+    let name: String = host.chars().map(|ch| if ch.is_ascii_alphanumeric() { ch.to_ascii_uppercase() } else { '_' }).collect();
+    let read = |suffix: &str| read(&format!("{}{name}_{suffix}", env::AUTH_PREFIX));
+    if let (Some(username), Some(password)) = (read("USERNAME"), read("PASSWORD")) {
+        return Some(Credential::Basic { username, password: Secret::new(password) });
+    }
+    read("TOKEN").map(|token| Credential::Bearer(Secret::new(token)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_are_found_by_host_and_port_and_for_no_other_host() {
+        let read = |name: &str| match name {
+            "GREENTIC_DIST_AUTH_127_0_0_1_5000_USERNAME" => Some("ann".to_owned()),
+            "GREENTIC_DIST_AUTH_127_0_0_1_5000_PASSWORD" => Some("canary".to_owned()),
+            "GREENTIC_DIST_AUTH_GHCR_IO_TOKEN" => Some("canary".to_owned()),
+            _ => None,
+        };
+        assert!(matches!(lookup("127.0.0.1:5000", read), Some(Credential::Basic { username, .. }) if username == "ann"));
+        assert!(matches!(lookup("ghcr.io", read), Some(Credential::Bearer(_))));
+        assert_eq!(lookup("127.0.0.1:5001", read), None);
+        assert_eq!(lookup("ghcr.io.evil.example", read), None);
+    }
+}

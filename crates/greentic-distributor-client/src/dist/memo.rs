@@ -1,0 +1,70 @@
+//! What a resolve learned and the fetch behind it will need: manifests, and the tags that led to them.
+//!
+//! In memory only and bounded. A tag is written to disk when the artifact it names is in the cache, never before, so that
+//! a failed pull leaves nothing behind.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use greentic_dist_store::RefRecord;
+use greentic_dist_types::{Digest, Manifest};
+
+/// A manifest that was fetched and proven, and where its name came from.
+#[derive(Clone, Debug)]
+pub(super) struct ResolvedManifest {
+    pub(super) pin: Digest,
+    pub(super) raw: Bytes,
+    pub(super) manifest: Manifest,
+    pub(super) index_digest: Option<Digest>,
+    pub(super) refs: Vec<RefRecord>,
+}
+
+/// Most manifests kept.
+const ENTRIES: usize = 512;
+/// Most bytes of manifests kept.
+const BYTES: usize = 16 << 20;
+/// Most tags kept with one manifest.
+const REFS: usize = 64;
+
+/// The memory of one client. Oldest first out.
+#[derive(Debug, Default)]
+pub(super) struct Memo(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    by_pin: HashMap<Digest, ResolvedManifest>,
+    order: VecDeque<Digest>,
+    bytes: usize,
+}
+
+impl Memo {
+    /// Remembers a manifest; tags of an earlier one with the same pin are kept too.
+    pub(super) fn insert(&self, mut resolved: ResolvedManifest) {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = inner.by_pin.get_mut(&resolved.pin) {
+            for record in resolved.refs.drain(..) {
+                known.refs.retain(|other| other.reference != record.reference);
+                if known.refs.len() < REFS {
+                    known.refs.push(record);
+                }
+            }
+            known.index_digest = resolved.index_digest.or(known.index_digest);
+            return;
+        }
+        inner.bytes += resolved.raw.len();
+        inner.order.push_back(resolved.pin);
+        inner.by_pin.insert(resolved.pin, resolved);
+        while inner.order.len() > ENTRIES || (inner.bytes > BYTES && inner.order.len() > 1) {
+            let Some(oldest) = inner.order.pop_front() else { break };
+            if let Some(gone) = inner.by_pin.remove(&oldest) {
+                inner.bytes = inner.bytes.saturating_sub(gone.raw.len());
+            }
+        }
+    }
+
+    /// The manifest with this pin.
+    pub(super) fn get(&self, pin: &Digest) -> Option<ResolvedManifest> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).by_pin.get(pin).cloned()
+    }
+}

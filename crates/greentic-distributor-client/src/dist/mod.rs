@@ -1,0 +1,63 @@
+//! From a reference to an opened artifact.
+//!
+//! ```text
+//! "oci://ghcr.io/acme/hello:1"        what a person types
+//!    │ parse                          source.rs
+//!    ▼
+//! ArtifactSource
+//!    │ resolve: the manifest only     resolve/{oci,https,file,fixture,mapping}.rs
+//!    ▼
+//! ArtifactDescriptor (pin, size, …)   descriptor.rs
+//!    │ fetch: stream, verify, ingest  fetch.rs, transfer.rs
+//!    ▼
+//! CacheEntry                          entry.rs
+//!    │ open: prove, hand out          cache.rs
+//!    ▼
+//! ResolvedArtifact                    artifact.rs
+//! ```
+//!
+//! Start at [`DistClient`].
+
+mod artifact;
+mod cache;
+mod client;
+mod compat;
+mod descriptor;
+mod entry;
+mod error;
+mod fetch;
+mod identity;
+mod inspect;
+mod many;
+mod memo;
+mod options;
+mod resolve;
+mod retention;
+mod source;
+mod transfer;
+
+pub use greentic_dist_net::{
+    Credential, CredentialSource, CredentialTarget, NetError, NetErrorKind, NetStats, RetryPolicy, StaticCredentials, Timeouts,
+};
+pub use greentic_dist_store::{Proof, SourceSnapshot, StoreError, StoreErrorKind};
+pub use greentic_dist_types::{ArtifactSourceKind, ArtifactType, CacheEntryState, PlatformChoice, Secret};
+
+pub use crate::credentials::EnvCredentials;
+pub use crate::progress::{Event, Reporter, Silent};
+pub use artifact::{IntegrityState, LockHint, ResolvedArtifact};
+pub use client::{DistClient, DistClientBuilder};
+pub use descriptor::{ArtifactDescriptor, ResolvedVia};
+pub use entry::CacheEntry;
+pub use error::{CacheFailure, DistError, DistErrorKind, ResolveError};
+pub use inspect::ArtifactInspection;
+pub use options::DistOptions;
+pub use retention::RetentionReport;
+pub use source::{ArtifactSource, InvalidRefReason, TransportHints};
+
+/// How a source is resolved. A value without choices today; kept so that calls name it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ResolvePolicy;
+
+/// How an artifact is cached. A value without choices today; kept so that calls name it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CachePolicy;

@@ -1,0 +1,177 @@
+//! OCI references: a pin that is here costs no request, a tag costs one.
+
+use std::sync::Arc;
+
+use greentic_dist_net::{FetchedImage, FetchedManifest, Selector};
+use greentic_dist_store::RefRecord;
+use greentic_dist_types::{Descriptor, Digest, Manifest, ManifestKind, Reference};
+use serde_json::{Map, Value};
+
+use crate::blocking;
+use crate::dist::client::Inner;
+use crate::dist::entry::descriptor_of;
+use crate::dist::identity::canonical_oci;
+use crate::dist::memo::ResolvedManifest;
+use crate::dist::{ArtifactDescriptor, ArtifactSourceKind, ArtifactType, DistError, ResolvedVia};
+
+/// A reference with its registry, and how it came to be.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) reference: Reference,
+    pub(crate) raw_ref: String,
+    pub(crate) kind: ArtifactSourceKind,
+    pub(crate) via: ResolvedVia,
+}
+
+impl Target {
+    /// The name under which `refs/` remembers what this reference resolved to. A pinned index has one too, since its
+    /// entry is named by the chosen manifest.
+    fn memory_key(&self) -> String {
+        match self.reference.digest() {
+            Some(digest) => format!("oci://{}@{digest}", self.reference.name()),
+            None => format!("oci://{}:{}", self.reference.name(), self.reference.tag_or_latest()),
+        }
+    }
+
+    fn selector(&self) -> Selector<'_> {
+        match self.reference.digest() {
+            Some(digest) => Selector::Digest(digest),
+            None => Selector::Tag(self.reference.tag_or_latest()),
+        }
+    }
+}
+
+/// What the cache knows of a target before anybody is asked.
+struct Known {
+    memory: Option<RefRecord>,
+    descriptor: Option<ArtifactDescriptor>,
+}
+
+pub(crate) async fn resolve(inner: &Arc<Inner>, target: &Target, offline: bool) -> Result<ArtifactDescriptor, DistError> {
+    if target.reference.digest().is_none() && !inner.options.allow_tags {
+        return Err(DistError::TagNotAllowed { reference: target.raw_ref.clone() });
+    }
+    let known = recall(inner, target).await?;
+    let is_pin = target.reference.digest().is_some();
+    if let Some(descriptor) = known.descriptor.as_ref()
+        && (is_pin || offline)
+    {
+        return Ok(descriptor.clone());
+    }
+    if offline {
+        return Err(DistError::Offline { reference: target.raw_ref.clone() });
+    }
+    let repository = inner.net(&target.raw_ref)?.repository(&target.reference);
+    let wrap = |error| DistError::from_net(&target.raw_ref, error);
+    // Only a tag whose artifact is here can be answered by "not modified".
+    let image = match (&known.memory, &known.descriptor) {
+        (Some(memory), Some(descriptor)) => {
+            let named = memory.index_digest.unwrap_or(memory.pin);
+            let changed = repository
+                .manifest_if_changed(target.reference.tag_or_latest(), memory.etag.as_deref(), &named)
+                .await
+                .map_err(wrap)?;
+            match changed {
+                None => return Ok(descriptor.clone()),
+                Some(manifest) => repository.follow(manifest, &inner.platform).await.map_err(wrap)?,
+            }
+        }
+        _ => repository.image(target.selector(), &inner.platform).await.map_err(wrap)?,
+    };
+    describe(inner, target, image)
+}
+
+/// Looks into the cache: the entry of a pin, or of what a tag meant when it was last asked.
+async fn recall(inner: &Arc<Inner>, target: &Target) -> Result<Known, DistError> {
+    let (inner, target) = (Arc::clone(inner), target.clone());
+    blocking::run(move || {
+        let wrap = |error| DistError::from_store(&target.raw_ref, error);
+        let as_asked = |mut descriptor: ArtifactDescriptor, pin: &Digest| {
+            descriptor.raw_ref.clone_from(&target.raw_ref);
+            descriptor.source_kind = target.kind;
+            descriptor.resolved_via = target.via;
+            descriptor.canonical_ref = canonical_oci(&target.reference, pin);
+            descriptor
+        };
+        if let Some(pin) = target.reference.digest()
+            && let Some(entry) = stat_tolerant(&inner, &pin).map_err(wrap)?
+            && entry.pin == pin
+        {
+            return Ok(Known { memory: None, descriptor: Some(as_asked(descriptor_of(&entry), &pin)) });
+        }
+        let Some(memory) = inner.store.recall(&target.memory_key()).map_err(wrap)? else {
+            return Ok(Known { memory: None, descriptor: None });
+        };
+        let descriptor = stat_tolerant(&inner, &memory.pin)
+            .map_err(wrap)?
+            .filter(|entry| entry.pin == memory.pin)
+            .map(|entry| as_asked(descriptor_of(&entry), &memory.pin));
+        Ok(Known { memory: Some(memory), descriptor })
+    })
+    .await
+}
+
+/// A damaged entry is no entry here: online it is fetched again, offline `fetch` says exactly what is wrong with it.
+fn stat_tolerant(
+    inner: &Inner,
+    pin: &Digest,
+) -> Result<Option<greentic_dist_store::Entry>, greentic_dist_store::StoreError> {
+    use greentic_dist_store::StoreErrorKind;
+    match inner.store.stat(pin) {
+        Err(error) if matches!(error.kind(), StoreErrorKind::Corrupt | StoreErrorKind::Missing) && !inner.options.offline => {
+            Ok(None)
+        }
+        other => other,
+    }
+}
+
+/// Makes the descriptor of a proven manifest and remembers it for the fetch.
+fn describe(inner: &Inner, target: &Target, image: FetchedImage) -> Result<ArtifactDescriptor, DistError> {
+    let FetchedImage { index, manifest } = image;
+    let FetchedManifest { raw, digest: pin, etag, kind, .. } = manifest;
+    let ManifestKind::Image(parsed) = kind else {
+        return Err(DistError::InvalidInput(format!("`{}` did not lead to an image manifest", target.raw_ref)));
+    };
+    let layer = component_layer(inner, &target.raw_ref, &parsed)?;
+    let index_digest = index.as_ref().map(|index| index.digest);
+    let annotations: Map<String, Value> =
+        parsed.annotations.iter().map(|(key, value)| (key.clone(), Value::String(value.clone()))).collect();
+    let descriptor = ArtifactDescriptor {
+        artifact_type: ArtifactType::Component,
+        source_kind: target.kind,
+        raw_ref: target.raw_ref.clone(),
+        canonical_ref: canonical_oci(&target.reference, &pin),
+        digest: pin.to_string(),
+        media_type: layer.media_type.clone(),
+        size_bytes: layer.size_bytes,
+        created_at: None,
+        annotations,
+        manifest_digest: Some(pin.to_string()),
+        resolved_via: target.via,
+        signature_refs: Vec::new(),
+        sbom_refs: Vec::new(),
+    };
+    // A pin that is its own manifest needs no memory: its entry is named after it.
+    let refs = if target.reference.digest() == Some(pin) {
+        Vec::new()
+    } else {
+        let mut record = RefRecord::new(target.memory_key(), pin);
+        record.index_digest = index_digest;
+        record.etag = index.map_or(etag, |index| index.etag);
+        vec![record]
+    };
+    inner.memo.insert(ResolvedManifest { pin, raw, manifest: *parsed, index_digest, refs });
+    Ok(descriptor)
+}
+
+/// The layer that is the artifact, within the limit.
+pub(crate) fn component_layer(inner: &Inner, shown: &str, manifest: &Manifest) -> Result<Descriptor, DistError> {
+    let choice = manifest
+        .component_layer()
+        .map_err(|source| DistError::Selection { reference: shown.to_owned(), source })?;
+    if choice.layer.size_bytes > inner.max_artifact_bytes {
+        return Err(DistError::TooLarge { reference: shown.to_owned(), limit_bytes: inner.max_artifact_bytes });
+    }
+    tracing::debug!(reference = shown, media_type = %choice.layer.media_type, reason = %choice.reason, "layer chosen");
+    Ok(choice.layer.clone())
+}

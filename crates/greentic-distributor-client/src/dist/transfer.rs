@@ -1,0 +1,167 @@
+//! Moves bytes from the network into the store: a network task, a bounded channel, one worker that hashes and writes.
+//!
+//! Memory is the channel's depth times the size of a network chunk, whatever the artifact's size. Cancel-safe by
+//! construction: when the async side is dropped the channel closes without [`Message::End`], and the worker keeps the
+//! partial file and publishes nothing.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use greentic_dist_net::{NetError, NetErrorKind};
+use greentic_dist_store::{DigestLock, EntryDraft, Ingest, LockWait, Published, Store, StoreError};
+use greentic_dist_types::{Digest, Verified};
+use tokio::sync::mpsc;
+
+use super::DistError;
+use super::client::Inner;
+use crate::blocking;
+use crate::progress::Event;
+
+/// Chunks on their way from the network to the disk. Chunks of a loopback or fast link are 100 to 400 KiB, so this is
+/// a few MiB at most.
+const CHANNEL_DEPTH: usize = 8;
+
+enum Message {
+    Data(Bytes),
+    /// All bytes came; only this publishes.
+    End,
+    /// The bytes are wrong for certain; do not keep them for a resume.
+    Discard,
+}
+
+/// Where chunks come from: the body of a blob or of a URL.
+pub(super) trait ChunkSource: Send {
+    /// The next chunk; `None` at the end.
+    fn next(&mut self) -> impl Future<Output = Option<Result<Bytes, NetError>>> + Send;
+}
+
+impl ChunkSource for greentic_dist_net::UnverifiedBlobStream {
+    async fn next(&mut self) -> Option<Result<Bytes, NetError>> {
+        Self::next(self).await
+    }
+}
+
+impl ChunkSource for greentic_dist_net::BodyStream {
+    async fn next(&mut self) -> Option<Result<Bytes, NetError>> {
+        Self::next(self).await
+    }
+}
+
+/// Streams `source` into `ingest` and publishes what came, under the record that `draft` makes of the proven bytes.
+///
+/// # Errors
+/// The network's, or the store's: whichever failed. Wrong bytes are [`DistError::CorruptArtifact`], or
+/// [`DistError::Network`] of kind integrity when the wire itself broke the promise.
+pub(super) async fn stream_into_store<S, D>(
+    inner: &Arc<Inner>,
+    shown: &str,
+    mut source: S,
+    mut ingest: Ingest,
+    lock: DigestLock,
+    draft: D,
+) -> Result<Published, DistError>
+where
+    S: ChunkSource,
+    D: FnOnce(Verified) -> EntryDraft + Send + 'static,
+{
+    let (sender, mut receiver) = mpsc::channel::<Message>(CHANNEL_DEPTH);
+    let store = inner.store.clone();
+    let mut bytes = ingest.offset();
+    let worker = blocking::run({
+        let shown = shown.to_owned();
+        move || {
+            let work = || -> Result<Option<Published>, StoreError> {
+                while let Some(message) = receiver.blocking_recv() {
+                    match message {
+                        Message::Data(chunk) => ingest.write(&chunk)?,
+                        Message::Discard => {
+                            ingest.discard();
+                            return Ok(None);
+                        }
+                        Message::End => return publish(&store, ingest, draft).map(Some),
+                    }
+                }
+                Ok(None)
+            };
+            let result = work().map_err(|error| DistError::from_store(&shown, error));
+            drop(lock);
+            result
+        }
+    });
+    let pumped = async {
+        while let Some(chunk) = source.next().await {
+            let chunk = chunk?;
+            bytes += chunk.len() as u64;
+            if sender.send(Message::Data(chunk)).await.is_err() {
+                break;
+            }
+            inner.reporter.event(&Event::Progress { reference: shown, bytes });
+        }
+        Ok::<(), NetError>(())
+    }
+    .await;
+    // A closed channel means that the worker failed; its own error says why.
+    let last = match &pumped {
+        Ok(()) => Some(Message::End),
+        Err(error) if error.kind() == NetErrorKind::Integrity => Some(Message::Discard),
+        Err(_) => None,
+    };
+    if let Some(message) = last {
+        let _closed = sender.send(message).await;
+    }
+    drop(sender);
+    let published = worker.await?;
+    pumped.map_err(|error| DistError::from_net(shown, error))?;
+    published.ok_or(DistError::Cancelled)
+}
+
+fn publish<D>(store: &Store, ingest: Ingest, draft: D) -> Result<Published, StoreError>
+where
+    D: FnOnce(Verified) -> EntryDraft,
+{
+    let blob = ingest.finish()?;
+    let draft = draft(blob.verified());
+    store.publish(blob.stage(draft)?)
+}
+
+/// Takes the lock of some bytes (or, where no digest is known yet, of the digest of their name), waiting for whoever has it.
+///
+/// Cancel-safe: dropping the future ends the wait within 100 ms, and a lock taken in that moment is let go.
+///
+/// # Errors
+/// The store's, of kind locked when the wait exceeds the store's lock timeout.
+pub(super) async fn lock(inner: &Arc<Inner>, shown: &str, digest: Digest) -> Result<DigestLock, DistError> {
+    let gone = Gone(Arc::new(AtomicBool::new(false)));
+    let (inner, shown, stop) = (Arc::clone(inner), shown.to_owned(), Arc::clone(&gone.0));
+    let lock = blocking::run(move || {
+        // The common case: nobody else is at it.
+        if let Some(lock) = inner.store.try_lock(&digest).map_err(|error| DistError::from_store(&shown, error))? {
+            return Ok(lock);
+        }
+        let mut said = false;
+        let mut on_wait = |wait: &LockWait| {
+            if !said {
+                said = true;
+                let holder = wait.holder.as_ref().map(|holder| holder.pid);
+                inner.reporter.event(&Event::Waiting { reference: &shown, holder, waited: wait.waited });
+            }
+        };
+        inner
+            .store
+            .lock_unless(&digest, &mut on_wait, &|| stop.load(Ordering::Relaxed))
+            .map_err(|error| DistError::from_store(&shown, error))
+    })
+    .await;
+    drop(gone);
+    lock
+}
+
+/// Tells a blocking wait that nobody waits for its outcome any more.
+struct Gone(Arc<AtomicBool>);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}

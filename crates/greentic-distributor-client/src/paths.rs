@@ -1,0 +1,36 @@
+//! Where things are on this machine: the precedence of cache root and login file.
+
+use std::path::PathBuf;
+
+use crate::env;
+
+/// The cache root, unless the caller names one.
+///
+/// `GREENTIC_CACHE_DIR`, else `GREENTIC_DIST_CACHE_DIR`, else `$GREENTIC_HOME/cache/components`, else
+/// `${XDG_CACHE_HOME:-~/.cache}/greentic/components`; without any home directory `.greentic/cache/components` below the
+/// working directory. No I/O.
+pub(crate) fn cache_root() -> PathBuf {
+    env::path(env::CACHE_DIR)
+        .or_else(|| env::path(env::DIST_CACHE_DIR))
+        .or_else(|| env::path(env::HOME_DIR).map(|home| home.join("cache").join("components")))
+        .or_else(|| user_dir("XDG_CACHE_HOME", ".cache").map(|cache| cache.join("greentic").join("components")))
+        .unwrap_or_else(|| PathBuf::from(".greentic").join("cache").join("components"))
+}
+
+/// The login file, unless the caller names one.
+///
+/// `GREENTIC_DIST_STORE_SECRETS_PATH`, else `${XDG_CONFIG_HOME:-~/.config}/greentic/dist/store-auth.json`, else
+/// `$GREENTIC_HOME/config/dist/store-auth.json`, else `.greentic/config/dist/store-auth.json`. No I/O.
+pub(crate) fn login_file() -> PathBuf {
+    env::path(env::STORE_SECRETS_PATH)
+        .or_else(|| user_dir("XDG_CONFIG_HOME", ".config").map(|config| config.join("greentic").join("dist").join("store-auth.json")))
+        .or_else(|| env::path(env::HOME_DIR).map(|home| home.join("config").join("dist").join("store-auth.json")))
+        .unwrap_or_else(|| PathBuf::from(".greentic").join("config").join("dist").join("store-auth.json"))
+}
+
+/// An XDG base directory. Relative values are ignored, as the specification asks.
+fn user_dir(variable: &str, below_home: &str) -> Option<PathBuf> {
+    env::path(variable)
+        .filter(|path| path.is_absolute())
+        .or_else(|| env::path("HOME").filter(|home| home.is_absolute()).map(|home| home.join(below_home)))
+}

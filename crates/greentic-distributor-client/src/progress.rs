@@ -1,0 +1,63 @@
+//! What is going on, for whoever wants to show it.
+//!
+//! The client calls a [`Reporter`] from its own tasks; implementations must return quickly and never block. Byte counts
+//! are sampled (at most one event for each chunk of the network), not promised to be complete until [`Event::Finished`].
+
+use std::time::Duration;
+
+/// Receives progress. The default methods do nothing.
+pub trait Reporter: Send + Sync {
+    /// Something happened.
+    fn event(&self, event: &Event<'_>) {
+        let _ = event;
+    }
+}
+
+/// Something that happened while an artifact was resolved or fetched.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A transfer begins.
+    Started {
+        /// The reference as shown to people; also the key of the later events.
+        reference: &'a str,
+        /// Bytes in all, where known.
+        total_bytes: Option<u64>,
+        /// Bytes that an earlier, interrupted transfer already brought.
+        resumed_at: u64,
+    },
+    /// Bytes arrived.
+    Progress {
+        /// The reference of the transfer.
+        reference: &'a str,
+        /// Bytes that are there now, resumed ones included.
+        bytes: u64,
+    },
+    /// The artifact is verified and in the cache.
+    Finished {
+        /// The reference of the transfer.
+        reference: &'a str,
+        /// Size of the artifact in bytes.
+        bytes: u64,
+    },
+    /// Another process is fetching the same bytes; this one waits for it.
+    Waiting {
+        /// The reference of the transfer.
+        reference: &'a str,
+        /// Process id of the other, where it said so.
+        holder: Option<u32>,
+        /// For how long the wait lasts already.
+        waited: Duration,
+    },
+    /// Something that a person should read once: a retry, a healed entry, an ignored header.
+    Warning {
+        /// One line, safe to print.
+        message: &'a str,
+    },
+}
+
+/// Reports nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Reporter for Silent {}
