@@ -1,1 +1,53 @@
-//! (in progress)
+//! The cache directory: everything that touches it, and nothing that touches the network.
+//!
+//! The life of an artifact: a [`DigestLock`] makes one of many the one who brings it; [`Store::ingest`] takes its bytes in
+//! and proves them while they are written, going on where an earlier attempt died; [`VerifiedBlob::stage`] puts manifest and
+//! record beside them; [`Store::publish`] gives the whole its name by one rename. From then on it is an [`Entry`]:
+//! [`Store::stat`] reads what it says, [`Store::open`] proves what it holds, [`Store::remove`] and [`Store::gc`] take it away.
+//!
+//! An entry proves itself from its name alone: the name is the digest of its manifest, the manifest names the digest of the
+//! bytes, and the bytes hash to it. No index, no lock and no record has to be believed, so a kill, a full disk or somebody
+//! with an editor can cost a download and never a wrong answer.
+//!
+//! Rules: an entry may vanish in a power cut, it never lies; readers take no lock; nothing is deleted by a name read from a
+//! file; paths are made from [`greentic_dist_types::Digest`]s in one file (`layout.rs`).
+//!
+//! Synchronous; every method blocks on the file system. Internal: the public promise is made by
+//! `greentic-distributor-client`.
+
+mod adopt;
+mod atomic;
+mod clock;
+mod entry;
+mod error;
+mod gc;
+mod ingest;
+mod layout;
+mod lock;
+mod open;
+mod os;
+mod publish;
+mod record;
+mod refs;
+mod remove;
+mod root;
+mod stage;
+mod stamp;
+mod store;
+mod temp;
+mod usage;
+
+pub use clock::Clock;
+pub use entry::Entry;
+pub use error::{StoreError, StoreErrorKind};
+pub use gc::GcReport;
+pub use ingest::{Expected, Ingest, VerifiedBlob};
+pub use layout::{ArtifactFile, Layout, Sidecar};
+pub use lock::{DigestLock, Holder, LockWait};
+pub use open::{OpenEntry, Proof};
+pub use publish::Published;
+pub use record::{EntryRecord, SourceSnapshot};
+pub use refs::RefRecord;
+pub use remove::Removed;
+pub use stage::{EntryDraft, Staged};
+pub use store::{Durability, Store, StoreOptions};

@@ -1,0 +1,343 @@
+//! Taking bytes in: hashed and counted while they are written, kept across crashes, handed on only when they are right.
+
+use std::fs::{File, TryLockError};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use greentic_dist_types::{Algorithm, Digest, Mismatch, SafeText, Verified, Verifier};
+
+use crate::error::Context;
+use crate::layout::Sub;
+use crate::lock::DigestLock;
+use crate::open::hash;
+use crate::os::{self, FileState};
+use crate::temp::{TempFile, discard};
+use crate::{Store, StoreError, StoreErrorKind};
+
+const OP: &str = "store the bytes";
+/// Pauses between tries for a partial file that is still locked by a writer that is going away.
+const PART_RETRIES: [Duration; 6] = [
+    Duration::from_millis(1),
+    Duration::from_millis(4),
+    Duration::from_millis(16),
+    Duration::from_millis(32),
+    Duration::from_millis(64),
+    Duration::from_millis(128),
+];
+
+/// What incoming bytes must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// Their digest.
+    pub digest: Digest,
+    /// Their exact number.
+    pub size_bytes: u64,
+}
+
+/// Bytes on their way in.
+///
+/// Dropped before [`Ingest::finish`], an ingest of a known digest leaves its partial file for whoever resumes, and an
+/// ingest of an unknown digest leaves nothing.
+#[derive(Debug)]
+pub struct Ingest {
+    store: Store,
+    target: Option<Target>,
+    fresh: Verifier,
+    verifier: Verifier,
+    resumed: bool,
+}
+
+/// Where the bytes go.
+#[derive(Debug)]
+enum Target {
+    /// A file of `partial/`, locked by this ingest, that outlives it.
+    Part { file: File, path: PathBuf },
+    /// A file of `tmp/` that does not.
+    Temp(TempFile),
+}
+
+impl Target {
+    fn file(&self) -> Result<&File, StoreError> {
+        match self {
+            Self::Part { file, .. } => Ok(file),
+            Self::Temp(temp) => temp.file(),
+        }
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Part { path, .. } => path,
+            Self::Temp(temp) => temp.path(),
+        }
+    }
+
+    /// Removes the file.
+    fn remove(self) {
+        if let Self::Part { path, .. } = &self {
+            discard(std::fs::remove_file(path), path);
+        }
+    }
+}
+
+impl Store {
+    /// Begins or resumes taking in content whose digest and size are known.
+    ///
+    /// What an earlier attempt left is hashed again, and [`Ingest::offset`] says how much of it there is; the caller goes
+    /// on from there. At most one ingest works on a digest at a time: callers hold the lock of the content's digest, and
+    /// an ingest that nevertheless finds the partial file in use writes to a file of its own, from the start.
+    ///
+    /// Blocks, for about a second per GiB that is already there.
+    ///
+    /// # Errors
+    /// `NoSpace` when the file system says beforehand that the bytes do not fit; otherwise as any write.
+    pub fn ingest(&self, lock: &DigestLock, expected: Expected) -> Result<Ingest, StoreError> {
+        tracing::trace!(lock = %lock.digest(), content = %expected.digest, "ingest");
+        let dir = self.dir_for_writing(Sub::Partial)?;
+        let fresh = Verifier::for_content(expected.digest, expected.size_bytes);
+        let path = self.paths().partial(&expected.digest);
+        let target = match open_part(&path)? {
+            Some(file) => Target::Part { file, path },
+            None => Target::Temp(TempFile::create(self)?),
+        };
+        let mut ingest =
+            Ingest { store: self.clone(), target: Some(target), fresh: fresh.clone(), verifier: fresh, resumed: false };
+        ingest.resume(expected)?;
+        let missing = expected.size_bytes.saturating_sub(ingest.offset());
+        if let Some(free) = os::free_bytes(&dir)
+            && free < missing
+        {
+            let detail = format!("{missing} bytes are needed and {free} are free");
+            return Err(StoreError::new(StoreErrorKind::NoSpace, OP, &dir)
+                .with_digest(&expected.digest)
+                .with_detail(&detail));
+        }
+        Ok(ingest)
+    }
+
+    /// Begins taking in content whose digest nobody knows yet, at most `limit` bytes of it. It will be named by SHA-256.
+    ///
+    /// # Errors
+    /// As any write.
+    pub fn ingest_measured(&self, limit: u64) -> Result<Ingest, StoreError> {
+        let target = Target::Temp(TempFile::create(self)?);
+        let fresh = Verifier::measuring(Algorithm::Sha256, limit);
+        Ok(Ingest { store: self.clone(), target: Some(target), fresh: fresh.clone(), verifier: fresh, resumed: false })
+    }
+}
+
+/// Opens and locks a partial file; `None` when somebody else keeps it.
+fn open_part(path: &Path) -> Result<Option<File>, StoreError> {
+    let mut pauses = PART_RETRIES.iter();
+    loop {
+        let file = match os::open_or_create(path) {
+            Ok(file) => file,
+            Err(error) if os::is_odd_file(&error) => {
+                return Err(StoreError::new(StoreErrorKind::NotOurs, OP, path)
+                    .with_detail("it is not a regular file")
+                    .with_source(error));
+            }
+            Err(error) => return Err(StoreError::io(OP, path, error)),
+        };
+        let held = match file.try_lock() {
+            Ok(()) => true,
+            Err(TryLockError::WouldBlock) => false,
+            Err(TryLockError::Error(error)) if os::lacks_locks(&error) => return Ok(Some(file)),
+            Err(TryLockError::Error(error)) => return Err(StoreError::io(OP, path, error)),
+        };
+        if held {
+            let ours = FileState::of(&file.metadata().at(OP, path)?);
+            match std::fs::symlink_metadata(path) {
+                Ok(meta) if FileState::of(&meta).same_file(&ours) => {
+                    os::set_mode(&file, 0o600).at(OP, path)?;
+                    return Ok(Some(file));
+                }
+                // Its last owner finished or removed it between our open and our lock.
+                Ok(_) => continue,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(StoreError::io(OP, path, error)),
+            }
+        }
+        match pauses.next() {
+            Some(pause) => std::thread::sleep(*pause),
+            None => return Ok(None),
+        }
+    }
+}
+
+impl Ingest {
+    /// How many bytes are there already; the next [`Ingest::write`] continues from here.
+    pub const fn offset(&self) -> u64 {
+        self.verifier.seen()
+    }
+
+    /// Whether bytes of an earlier attempt are part of it. When such an ingest turns out wrong, one more attempt from the
+    /// start is worth it: a power cut may have left a partial file of zeros.
+    pub const fn is_resumed(&self) -> bool {
+        self.resumed
+    }
+
+    fn target(&self) -> Result<&Target, StoreError> {
+        self.target
+            .as_ref()
+            .ok_or_else(|| StoreError::new(StoreErrorKind::Io, OP, self.store.root()).with_detail("it failed before"))
+    }
+
+    /// Gives everything up, the partial file included.
+    fn abandon(&mut self) {
+        if let Some(target) = self.target.take() {
+            target.remove();
+        }
+    }
+
+    fn fail(&mut self, path: &Path, error: io::Error) -> StoreError {
+        // After a failed write nobody knows what the file holds, and on a full disk it is in the way.
+        self.abandon();
+        let free = os::free_bytes(self.store.root());
+        let error = StoreError::io(OP, path, error);
+        match (error.kind(), free) {
+            (StoreErrorKind::NoSpace, Some(free)) => {
+                error.with_detail(&format!("there is no space left ({free} bytes are free)"))
+            }
+            _ => error,
+        }
+    }
+
+    fn refuse(&mut self, path: &Path, mismatch: Mismatch) -> StoreError {
+        self.abandon();
+        StoreError::new(StoreErrorKind::Integrity(mismatch), OP, path)
+    }
+
+    /// Hashes what an earlier attempt left.
+    fn resume(&mut self, expected: Expected) -> Result<(), StoreError> {
+        let target = self.target()?;
+        let path = target.path().to_owned();
+        let mut file = target.file()?;
+        let size = file.metadata().at(OP, &path)?.len();
+        if size == 0 {
+            return Ok(());
+        }
+        if size <= expected.size_bytes {
+            let mut reader = file.try_clone().at(OP, &path)?;
+            let mut verifier = self.fresh.clone();
+            reader.seek(SeekFrom::Start(0)).at(OP, &path)?;
+            let read = hash(&mut reader, &mut verifier).at(OP, &path)?;
+            // A complete file of wrong bytes is of no use to anybody.
+            let wrong = verifier.seen() == expected.size_bytes && verifier.clone().finish().is_err();
+            if read.is_ok() && !wrong {
+                file.seek(SeekFrom::Start(verifier.seen())).at(OP, &path)?;
+                self.verifier = verifier;
+                self.resumed = true;
+                return Ok(());
+            }
+        }
+        self.restart()
+    }
+
+    /// Takes the next bytes.
+    ///
+    /// # Errors
+    /// `Integrity` with the first byte beyond the expected size or the limit; `NoSpace`, `Permission`, `Io` when they
+    /// cannot be written. The ingest is over after any error, and nothing of it is kept.
+    pub fn write(&mut self, data: &[u8]) -> Result<(), StoreError> {
+        if let Err(mismatch) = self.verifier.update(data) {
+            let path = self.target()?.path().to_owned();
+            return Err(self.refuse(&path, mismatch));
+        }
+        let target = self.target()?;
+        let path = target.path();
+        let mut file = target.file()?;
+        if let Err(error) = file.write_all(data) {
+            let path = path.to_owned();
+            return Err(self.fail(&path, error));
+        }
+        Ok(())
+    }
+
+    /// Forgets all bytes so far, for a server that answers a request for the rest with the whole.
+    ///
+    /// # Errors
+    /// As any write.
+    pub fn restart(&mut self) -> Result<(), StoreError> {
+        let target = self.target()?;
+        let mut file = target.file()?;
+        file.set_len(0).and_then(|()| file.rewind()).at(OP, target.path())?;
+        self.verifier = self.fresh.clone();
+        self.resumed = false;
+        Ok(())
+    }
+
+    /// Ends the ingest: the bytes are all there and they are the right ones.
+    ///
+    /// A transfer that was cut is not to be finished but dropped, so that it can be resumed.
+    ///
+    /// # Errors
+    /// `Integrity` when they are not; nothing of them is kept then.
+    pub fn finish(mut self) -> Result<VerifiedBlob, StoreError> {
+        let path = self.target()?.path().to_owned();
+        let verified = match self.verifier.clone().finish() {
+            Ok(verified) => verified,
+            Err(mismatch) => return Err(self.refuse(&path, mismatch)),
+        };
+        let size = self.target()?.file()?.metadata().at(OP, &path)?.len();
+        if size != verified.size_bytes() {
+            // Somebody else wrote to the file.
+            let expected = verified.size_bytes();
+            let mismatch =
+                if size < expected { Mismatch::Short { expected, actual: size } } else { Mismatch::Long { expected } };
+            return Err(self.refuse(&path, mismatch));
+        }
+        let target = self.target.take();
+        Ok(VerifiedBlob { store: self.store.clone(), target, verified })
+    }
+}
+
+impl Drop for Ingest {
+    fn drop(&mut self) {
+        // An empty partial file is of no use to anybody.
+        if self.verifier.seen() == 0 {
+            self.abandon();
+        }
+    }
+}
+
+/// Bytes that were proven, not yet part of an entry. Dropped, content of a known digest stays as a complete partial file.
+#[derive(Debug)]
+pub struct VerifiedBlob {
+    store: Store,
+    target: Option<Target>,
+    verified: Verified,
+}
+
+impl VerifiedBlob {
+    /// The proof: digest and size.
+    pub const fn verified(&self) -> Verified {
+        self.verified
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Moves the bytes to `to`, which is in a staging directory, and makes them read-only.
+    pub(crate) fn move_to(mut self, to: &Path) -> Result<(), StoreError> {
+        let gone = || {
+            StoreError::new(StoreErrorKind::Io, OP, to)
+                .with_detail(SafeText::new("the bytes were moved already").as_str())
+        };
+        let file = match self.target.take().ok_or_else(gone)? {
+            Target::Part { file, path } => {
+                std::fs::rename(&path, to).at(OP, &path)?;
+                Some(file)
+            }
+            Target::Temp(temp) => temp.rename(to)?,
+        };
+        // Moved bytes must still be the proven ones: a partial file swapped by somebody else is not.
+        let file = file.ok_or_else(gone)?;
+        let moved = std::fs::symlink_metadata(to).at(OP, to)?;
+        if !FileState::of(&moved).same_file(&FileState::of(&file.metadata().at(OP, to)?)) {
+            return Err(StoreError::new(StoreErrorKind::NotOurs, OP, to).with_detail("somebody replaced the file"));
+        }
+        os::set_mode(&file, 0o444).at(OP, to)
+    }
+}

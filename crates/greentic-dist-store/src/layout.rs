@@ -1,0 +1,338 @@
+//! The only file that knows names in the cache directory. Paths are made from [`Digest`]s and nothing else.
+//!
+//! ```text
+//! <root>/CACHEDIR.TAG
+//! <root>/<hex of pin>/component.wasm | pack.gtpack    the artifact, mode 0444
+//! <root>/<hex of pin>/manifest.json                   the raw OCI manifest, where the pin is a manifest digest
+//! <root>/<hex of pin>/entry.json                      the record
+//! <root>/<hex of pin>/component.manifest.json, metadata.json, verified, last_used
+//! <root>/refs/<sha256 of reference>.json              what a tag meant last time
+//! <root>/refs/by-content/<algorithm>-<hex>            one pin per line: entries with that content
+//! <root>/bundles/                                     bundle records
+//! <root>/tmp/ partial/ locks/ trash/ quarantine/      never read as entries
+//! ```
+//!
+//! Read and never written: `artifacts/sha256/<2>/<62>/{blob,entry.json}` and a bare `<hex>/component.wasm`.
+
+use std::path::{Path, PathBuf};
+
+use greentic_dist_types::{Algorithm, Digest};
+
+use crate::os;
+
+/// The record of an entry.
+pub(crate) const RECORD: &str = "entry.json";
+/// The raw OCI manifest of an entry.
+pub(crate) const MANIFEST: &str = "manifest.json";
+/// The trust stamp of an entry.
+pub(crate) const STAMP: &str = "verified";
+/// Its mtime is the last use of an entry.
+pub(crate) const LAST_USED: &str = "last_used";
+/// The tag backup programs look for.
+pub(crate) const CACHEDIR_TAG: &str = "CACHEDIR.TAG";
+/// The artifact in the older, sharded layout.
+const SHARDED_BLOB: &str = "blob";
+/// The suffix of partial downloads.
+const PART_SUFFIX: &str = ".part";
+/// The suffix of lock files.
+pub(crate) const LOCK_SUFFIX: &str = ".lock";
+
+/// Which file of an entry is the artifact: a store holds components or packs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ArtifactFile {
+    /// `component.wasm`, in the component cache.
+    #[default]
+    Component,
+    /// `pack.gtpack`, in the pack cache.
+    Pack,
+}
+
+impl ArtifactFile {
+    /// The file name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Component => "component.wasm",
+            Self::Pack => "pack.gtpack",
+        }
+    }
+}
+
+/// A document kept beside an artifact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Sidecar {
+    /// `component.manifest.json`.
+    ComponentManifest,
+    /// `metadata.json`.
+    Metadata,
+}
+
+impl Sidecar {
+    /// The file name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ComponentManifest => "component.manifest.json",
+            Self::Metadata => "metadata.json",
+        }
+    }
+}
+
+/// How an entry lies in the cache directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Layout {
+    /// `<hex>/` with a record or a manifest: what this version writes.
+    Current,
+    /// `artifacts/sha256/<2>/<62>/` of an earlier version. Read only.
+    Sharded,
+    /// A bare `<hex>/` with nothing but the artifact. Read only.
+    Flat,
+}
+
+/// A directory of the root that is not an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sub {
+    Refs,
+    ByContent,
+    Tmp,
+    Partial,
+    Locks,
+    Trash,
+    Quarantine,
+}
+
+impl Sub {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Refs => "refs",
+            Self::ByContent => "refs/by-content",
+            Self::Tmp => "tmp",
+            Self::Partial => "partial",
+            Self::Locks => "locks",
+            Self::Trash => "trash",
+            Self::Quarantine => "quarantine",
+        }
+    }
+
+    /// The directory it lies in, where that is not the root.
+    pub(crate) const fn parent(self) -> Option<Self> {
+        match self {
+            Self::ByContent => Some(Self::Refs),
+            _ => None,
+        }
+    }
+}
+
+/// Makes paths below one root.
+#[derive(Clone, Debug)]
+pub(crate) struct Paths {
+    root: PathBuf,
+    artifact: ArtifactFile,
+}
+
+impl Paths {
+    pub(crate) fn new(root: PathBuf, artifact: ArtifactFile) -> Self {
+        Self { root, artifact }
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn artifact(&self) -> ArtifactFile {
+        self.artifact
+    }
+
+    pub(crate) fn sub(&self, sub: Sub) -> PathBuf {
+        self.root.join(sub.name())
+    }
+
+    pub(crate) fn tag(&self) -> PathBuf {
+        self.root.join(CACHEDIR_TAG)
+    }
+
+    /// Where the entry of `pin` is published.
+    pub(crate) fn entry_dir(&self, pin: &Digest) -> PathBuf {
+        self.root.join(pin.to_hex())
+    }
+
+    /// `artifacts/sha256`, the parent of the shards of the older layout.
+    pub(crate) fn sharded_root(&self) -> PathBuf {
+        self.root.join("artifacts").join("sha256")
+    }
+
+    /// Where the older layout has `pin`, which it can only have for SHA-256.
+    pub(crate) fn sharded_dir(&self, pin: &Digest) -> Option<PathBuf> {
+        let hex = pin.to_hex();
+        match pin.algorithm() {
+            Algorithm::Sha256 => Some(self.sharded_root().join(hex.get(..2)?).join(hex.get(2..)?)),
+            Algorithm::Sha512 => None,
+        }
+    }
+
+    /// The name of the artifact in a directory of `layout`.
+    pub(crate) fn blob_name(&self, layout: Layout) -> &'static str {
+        match layout {
+            Layout::Current | Layout::Flat => self.artifact.name(),
+            Layout::Sharded => SHARDED_BLOB,
+        }
+    }
+
+    pub(crate) fn partial(&self, content: &Digest) -> PathBuf {
+        self.sub(Sub::Partial).join(format!("{}{PART_SUFFIX}", file_stem(content)))
+    }
+
+    pub(crate) fn lock(&self, name: &LockName) -> PathBuf {
+        let name = match name {
+            LockName::Digest(digest) => format!("{}{LOCK_SUFFIX}", file_stem(digest)),
+            LockName::Key(key) => format!("key-{}{LOCK_SUFFIX}", key.to_hex()),
+            LockName::Gc => format!("gc{LOCK_SUFFIX}"),
+        };
+        self.sub(Sub::Locks).join(name)
+    }
+
+    /// The memory of a reference, named by the digest of its text.
+    pub(crate) fn reference(&self, reference: &str) -> PathBuf {
+        self.sub(Sub::Refs).join(format!("{}.json", Digest::sha256(reference.as_bytes()).to_hex()))
+    }
+
+    pub(crate) fn by_content(&self, content: &Digest) -> PathBuf {
+        self.sub(Sub::ByContent).join(file_stem(content))
+    }
+
+    /// A new name in `sub` that nobody can guess.
+    pub(crate) fn random(&self, sub: Sub) -> PathBuf {
+        self.sub(sub).join(random_name())
+    }
+}
+
+/// What a lock file stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum LockName {
+    /// Work on a digest.
+    Digest(Digest),
+    /// Work on something that has no digest yet; the digest is that of the key's text.
+    Key(Digest),
+    /// Collection of garbage.
+    Gc,
+}
+
+/// 32 hex characters from a random 128-bit number.
+pub(crate) fn random_name() -> String {
+    format!("{:032x}", fastrand::u128(..))
+}
+
+fn file_stem(digest: &Digest) -> String {
+    format!("{}-{}", digest.algorithm(), digest.to_hex())
+}
+
+fn parse_stem(stem: &str) -> Option<Digest> {
+    let (algorithm, hex) = stem.split_once('-')?;
+    Digest::from_hex(hex).ok().filter(|digest| digest.algorithm().name() == algorithm)
+}
+
+/// The content digest in the name of a partial download.
+pub(crate) fn parse_partial(name: &str) -> Option<Digest> {
+    parse_stem(name.strip_suffix(PART_SUFFIX)?)
+}
+
+/// The content digest in the name of a file of `refs/by-content`.
+pub(crate) fn parse_by_content(name: &str) -> Option<Digest> {
+    parse_stem(name)
+}
+
+/// The pin in the name of an entry directory.
+pub(crate) fn parse_entry_dir(name: &str) -> Option<Digest> {
+    Digest::from_hex(name).ok()
+}
+
+/// The pin of an entry of the older layout, from the names of its two directories.
+pub(crate) fn parse_sharded(shard: &str, name: &str) -> Option<Digest> {
+    if shard.len() != 2 || name.len() != 62 {
+        return None;
+    }
+    Digest::from_hex(&format!("{shard}{name}")).ok()
+}
+
+/// The name of a quarantined entry: when, which, why.
+pub(crate) fn quarantine_name(unix_seconds: u64, pin: &Digest, why: &str) -> String {
+    let mut slug = String::new();
+    for ch in why.chars().take(64) {
+        match ch.to_ascii_lowercase() {
+            ch @ ('a'..='z' | '0'..='9') => slug.push(ch),
+            _ if slug.ends_with('-') || slug.is_empty() => {}
+            _ => slug.push('-'),
+        }
+    }
+    slug.truncate(32);
+    let random = fastrand::u32(..);
+    format!("{unix_seconds:012}-{}-{}-{random:08x}", pin.to_hex(), slug.trim_end_matches('-'))
+}
+
+/// When a quarantined entry was put away, in unix seconds, from its name.
+pub(crate) fn parse_quarantine_time(name: &str) -> Option<u64> {
+    name.split_once('-')?.0.parse().ok()
+}
+
+/// Whether a name is one that network file systems invent for files deleted while open.
+pub(crate) fn is_silly_rename(name: &str) -> bool {
+    name.starts_with(".nfs")
+}
+
+/// The names in a directory with their kinds, unsorted; names that are not UTF-8 are nobody's of ours and left out.
+/// A directory that is not there is empty.
+pub(crate) fn names(path: &Path) -> std::io::Result<Vec<(String, os::Kind)>> {
+    let listing = match std::fs::read_dir(path) {
+        Ok(listing) => listing,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut names = Vec::new();
+    for item in listing {
+        let item = item?;
+        if let Ok(name) = item.file_name().into_string() {
+            let kind = item.file_type().map_or(os::Kind::Other, os::Kind::of);
+            names.push((name, kind));
+        }
+    }
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn names_parse_back_to_the_digests_they_were_made_from() {
+        let paths = Paths::new("/r".into(), ArtifactFile::Component);
+        for digest in [Digest::sha256(b"x"), Digest::of(Algorithm::Sha512, b"x")] {
+            let last = |path: PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+            assert_eq!(parse_partial(&last(paths.partial(&digest))), Some(digest));
+            assert_eq!(parse_by_content(&last(paths.by_content(&digest))), Some(digest));
+            assert_eq!(parse_entry_dir(&last(paths.entry_dir(&digest))), Some(digest));
+        }
+    }
+
+    #[test]
+    fn names_that_only_look_like_ours_are_not_ours() {
+        let hex = Digest::sha256(b"x").to_hex();
+        assert_eq!(parse_entry_dir(&hex.to_uppercase()), None);
+        assert_eq!(parse_entry_dir(hex.get(1..).unwrap()), None);
+        assert_eq!(parse_partial(&format!("sha512-{hex}.part")), None);
+        assert_eq!(parse_partial(&format!("sha256-{hex}.part.bak")), None);
+        assert_eq!(parse_sharded("a", &hex), None);
+        assert_eq!(parse_sharded("..", &"a".repeat(62)), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_reference_and_no_reason_makes_a_path_that_leaves_its_directory(text in ".*", seconds in any::<u64>()) {
+            let paths = Paths::new("/r".into(), ArtifactFile::Pack);
+            let path = paths.reference(&text);
+            prop_assert_eq!(path.parent(), Some(Path::new("/r/refs")));
+            let name = quarantine_name(seconds, &Digest::sha256(text.as_bytes()), &text);
+            prop_assert!(name.chars().all(|ch| ch.is_ascii_alphanumeric() || ch == '-'), "{}", name);
+            prop_assert!(name.len() < 200);
+            prop_assert_eq!(parse_quarantine_time(&name), Some(seconds));
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Opening an entry: nobody gets a file here whose bytes were not proven.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+
+use greentic_dist_types::{Digest, Mismatch, Verifier};
+
+use crate::entry::{Entry, Loaded, first_success, likely_layers, open_dir, read_manifest};
+use crate::layout::Layout;
+use crate::os::{self, Dir, FileState};
+use crate::{Store, StoreError};
+
+const OP: &str = "open the entry";
+/// How much is read at a time while hashing.
+const BUFFER_BYTES: usize = 256 << 10;
+
+/// How bytes are proven when an entry is opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Proof {
+    /// Trust a proof made since the machine started, if the file is untouched since; hash otherwise.
+    #[default]
+    Stamped,
+    /// Hash, always.
+    Full,
+}
+
+/// An entry that proved itself, with its artifact open for reading at its start.
+#[derive(Debug)]
+pub struct OpenEntry {
+    /// The entry. Its size and content digest are the proven ones.
+    pub entry: Entry,
+    /// The artifact. What is read from it is what was proven, even if the entry is removed or replaced meanwhile; only an
+    /// edit of this very file in place could change it.
+    pub file: File,
+}
+
+impl Store {
+    /// Opens an entry by its pin, else by the digest of its content, and proves it: its manifest hashes to the pin and
+    /// names the content's digest and size (or the pin is the content's digest), and the bytes hash to it. `None` when
+    /// there is none.
+    ///
+    /// Takes no lock and works on a read-only cache; where it hashed, it notes the proof if it can. Blocks for about a
+    /// second per GiB when it hashes.
+    ///
+    /// # Errors
+    /// `Corrupt` when the entry does not prove itself, with the [`Mismatch`] as source where bytes were hashed; otherwise
+    /// as [`Store::stat`].
+    pub fn open(&self, key: &Digest, proof: Proof) -> Result<Option<OpenEntry>, StoreError> {
+        if !self.root_for_reading()? {
+            return Ok(None);
+        }
+        if let Some(open) = self.open_pin(key, proof)? {
+            return Ok(Some(open));
+        }
+        match self.find_in_index(key)? {
+            Some(entry) => self.open_pin(&entry.pin, proof),
+            None => Ok(None),
+        }
+    }
+
+    /// As [`Store::open`], by pin only.
+    pub(crate) fn open_pin(&self, pin: &Digest, proof: Proof) -> Result<Option<OpenEntry>, StoreError> {
+        first_success(self.places(pin).into_iter().map(|(layout, path)| {
+            let Some(dir) = open_dir(&path, pin)? else { return Ok(None) };
+            let Some(loaded) = self.load(dir, layout, pin)? else { return Ok(None) };
+            self.prove(loaded, proof).map(Some)
+        }))
+    }
+
+    fn prove(&self, loaded: Loaded, proof: Proof) -> Result<OpenEntry, StoreError> {
+        let Loaded { mut entry, dir, content_named } = loaded;
+        let allowed = allowed_contents(&entry, &dir, content_named)?;
+        let pin = entry.pin;
+        let mut file = dir.open_file(self.paths().blob_name(entry.layout)).map_err(|error| {
+            if error.kind() == io::ErrorKind::NotFound {
+                StoreError::corrupt(OP, &entry.path, &pin, "the cached blob is missing")
+            } else if os::is_odd_file(&error) {
+                StoreError::corrupt(OP, &entry.path, &pin, "the cached blob is no regular file").with_source(error)
+            } else {
+                StoreError::io(OP, &entry.path, error).with_digest(&pin)
+            }
+        })?;
+        let io_error = |error| StoreError::io(OP, &entry.path, error).with_digest(&pin);
+        let before = FileState::of(&file.metadata().map_err(io_error)?);
+        let sized: Vec<Digest> = allowed
+            .iter()
+            .filter(|content| content.size_bytes.is_none_or(|size| size == before.size))
+            .map(|content| content.digest)
+            .collect();
+        let content = if sized.is_empty() {
+            Err(size_mismatch(&allowed, before.size))
+        } else if let Some(trusted) = (proof == Proof::Stamped).then(|| self.stamped(&dir, &before, &sized)).flatten() {
+            Ok(trusted)
+        } else {
+            let actual = hash_to_one_of(&mut file, &sized, before.size).map_err(io_error)?;
+            file.seek(SeekFrom::Start(0)).map_err(io_error)?;
+            if let Ok(digest) = &actual {
+                self.stamp(&dir, &file, &before, digest);
+            }
+            actual
+        };
+        let content = content.map_err(|mismatch| {
+            StoreError::corrupt(OP, &entry.path, &pin, "the cached blob is not what was stored").with_source(mismatch)
+        })?;
+        entry.content_digest = content;
+        entry.record.content_digest = Some(content);
+        entry.record.size_bytes = before.size;
+        Ok(OpenEntry { entry, file })
+    }
+}
+
+/// Content an entry may hand out by what its name proves.
+struct Allowed {
+    digest: Digest,
+    size_bytes: Option<u64>,
+}
+
+fn allowed_contents(entry: &Entry, dir: &Dir, content_named: bool) -> Result<Vec<Allowed>, StoreError> {
+    let Some((_, manifest)) = read_manifest(dir, &entry.pin)? else {
+        if entry.content_digest == entry.pin {
+            return Ok(vec![Allowed { digest: entry.pin, size_bytes: None }]);
+        }
+        let detail = format!("it has no manifest that names its content {}", entry.content_digest);
+        return Err(StoreError::corrupt(OP, &entry.dir, &entry.pin, &detail));
+    };
+    let named: Vec<Allowed> = likely_layers(&manifest)
+        .into_iter()
+        .filter(|layer| !content_named || layer.digest == entry.content_digest)
+        .map(|layer| Allowed { digest: layer.digest, size_bytes: Some(layer.size_bytes) })
+        .collect();
+    if named.is_empty() {
+        let detail = format!("its manifest does not name its content {}", entry.content_digest);
+        return Err(StoreError::corrupt(OP, &entry.dir, &entry.pin, &detail));
+    }
+    Ok(named)
+}
+
+/// The sizes an entry's artifact may have, where its manifest tells; `None` for any.
+pub(crate) fn allowed_sizes(loaded: &Loaded) -> Result<Vec<Option<u64>>, StoreError> {
+    let allowed = allowed_contents(&loaded.entry, &loaded.dir, loaded.content_named)?;
+    Ok(allowed.into_iter().map(|content| content.size_bytes).collect())
+}
+
+fn size_mismatch(allowed: &[Allowed], actual: u64) -> Mismatch {
+    let expected = allowed.first().and_then(|content| content.size_bytes).unwrap_or_default();
+    if actual < expected { Mismatch::Short { expected, actual } } else { Mismatch::Long { expected } }
+}
+
+/// Hashes the file, which has `size_bytes`, and says which of `digests` it has. Wrong bytes are an inner error.
+fn hash_to_one_of(file: &mut File, digests: &[Digest], size_bytes: u64) -> io::Result<Result<Digest, Mismatch>> {
+    // One pass per algorithm; almost always one.
+    let mut wrong = None;
+    for expected in digests {
+        let same_algorithm = |other: &&Digest| other.algorithm() == expected.algorithm();
+        if digests.iter().find(same_algorithm) != Some(expected) {
+            continue;
+        }
+        file.seek(SeekFrom::Start(0))?;
+        let mut verifier = Verifier::measuring(expected.algorithm(), size_bytes);
+        match hash(file, &mut verifier)? {
+            Ok(()) => {}
+            Err(mismatch) => return Ok(Err(mismatch)),
+        }
+        let actual = match verifier.finish() {
+            Ok(verified) if verified.size_bytes() < size_bytes => {
+                return Ok(Err(Mismatch::Short { expected: size_bytes, actual: verified.size_bytes() }));
+            }
+            Ok(verified) => verified.digest(),
+            Err(mismatch) => return Ok(Err(mismatch)),
+        };
+        if digests.contains(&actual) {
+            return Ok(Ok(actual));
+        }
+        wrong = wrong.or(Some(Mismatch::Digest { expected: *expected, actual }));
+    }
+    Ok(Err(wrong.unwrap_or(Mismatch::Long { expected: 0 })))
+}
+
+/// Feeds a file from where it stands to its end to `verifier`.
+pub(crate) fn hash(file: &mut File, verifier: &mut Verifier) -> io::Result<Result<(), Mismatch>> {
+    let mut buffer = vec![0_u8; BUFFER_BYTES];
+    loop {
+        let count = match file.read(&mut buffer) {
+            Ok(0) => return Ok(Ok(())),
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        if let Err(mismatch) = verifier.update(buffer.get(..count).unwrap_or_default()) {
+            return Ok(Err(mismatch));
+        }
+    }
+}
+
+/// Whether an entry in the current layout is there that will never be written by this version, or proves itself.
+pub(crate) fn is_current(entry: &Entry) -> bool {
+    entry.layout == Layout::Current && !entry.rebuilt
+}

@@ -1,0 +1,434 @@
+//! System calls that std has no name for, safe ones only, and what to do where a system lacks them.
+
+use std::fs::{File, FileType, Metadata, OpenOptions};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// The kind of a directory entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    File,
+    Dir,
+    Other,
+}
+
+impl Kind {
+    pub(crate) fn of(file_type: FileType) -> Self {
+        if file_type.is_file() {
+            Self::File
+        } else if file_type.is_dir() {
+            Self::Dir
+        } else {
+            Self::Other
+        }
+    }
+}
+
+/// What tells one state of a file from another: which file it is, how long, and when its bytes and its inode changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FileState {
+    pub(crate) dev: u64,
+    pub(crate) ino: u64,
+    pub(crate) size: u64,
+    pub(crate) mtime_ns: i128,
+    pub(crate) ctime_ns: i128,
+}
+
+impl FileState {
+    #[cfg(unix)]
+    pub(crate) fn of(meta: &Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        let nanos = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+        Self {
+            dev: meta.dev(),
+            ino: meta.ino(),
+            size: meta.size(),
+            mtime_ns: nanos(meta.mtime(), meta.mtime_nsec()),
+            ctime_ns: nanos(meta.ctime(), meta.ctime_nsec()),
+        }
+    }
+
+    #[cfg(not(unix))]
+    pub(crate) fn of(meta: &Metadata) -> Self {
+        let mtime_ns = meta
+            .modified()
+            .ok()
+            .and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok())
+            .and_then(|since| i128::try_from(since.as_nanos()).ok())
+            .unwrap_or_default();
+        Self { dev: 0, ino: 0, size: meta.len(), mtime_ns, ctime_ns: mtime_ns }
+    }
+
+    /// Whether both are the same file, whatever happened to it.
+    pub(crate) fn same_file(&self, other: &Self) -> bool {
+        (self.dev, self.ino) == (other.dev, other.ino)
+    }
+
+    /// Whether a change from now on is sure to show as another `ctime`: time stamps are as coarse as the kernel's tick
+    /// (10 ms at most), on some file systems as two seconds.
+    pub(crate) fn is_settled(&self, now: SystemTime) -> bool {
+        let Ok(now) = now.duration_since(SystemTime::UNIX_EPOCH) else { return false };
+        let now_ns = i128::try_from(now.as_nanos()).unwrap_or_default();
+        let grain_ns = if self.ctime_ns % 1_000_000_000 == 0 { 2_000_000_000 } else { 20_000_000 };
+        now_ns - self.ctime_ns > grain_ns
+    }
+}
+
+/// How many names a file has; 1 where the system does not say.
+pub(crate) fn link_count(meta: &Metadata) -> u64 {
+    #[cfg(unix)]
+    return std::os::unix::fs::MetadataExt::nlink(meta);
+    #[cfg(not(unix))]
+    {
+        let _: &Metadata = meta;
+        1
+    }
+}
+
+/// What an error says about a file that is not a plain one: opened through a symbolic link, a socket, no file at all.
+pub(crate) fn is_odd_file(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    {
+        use rustix::io::Errno;
+        let odd = [Errno::LOOP, Errno::NOTDIR, Errno::NXIO, Errno::NODEV, Errno::ISDIR, Errno::MLINK];
+        if error.raw_os_error().is_some_and(|code| odd.iter().any(|errno| errno.raw_os_error() == code)) {
+            return true;
+        }
+    }
+    error.kind() == io::ErrorKind::InvalidData
+}
+
+/// Whether an error of a lock says that the file system has no locks.
+pub(crate) fn lacks_locks(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    {
+        use rustix::io::Errno;
+        let lacking = [Errno::NOLCK, Errno::OPNOTSUPP, Errno::NOSYS];
+        if error.raw_os_error().is_some_and(|code| lacking.iter().any(|errno| errno.raw_os_error() == code)) {
+            return true;
+        }
+    }
+    error.kind() == io::ErrorKind::Unsupported
+}
+
+fn require_regular(file: File) -> io::Result<File> {
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidData, "not a regular file"))
+    }
+}
+
+/// Options that never follow a symbolic link at the end of the path and never wait for the other end of a pipe.
+fn careful(mode: u32) -> OpenOptions {
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    {
+        use rustix::fs::OFlags;
+        use std::os::unix::fs::OpenOptionsExt;
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+        options.mode(mode).custom_flags(flags.bits().cast_signed());
+    }
+    #[cfg(not(unix))]
+    let _: u32 = mode;
+    options
+}
+
+/// Opens a regular file for reading and writing, creating it empty with mode 0600.
+pub(crate) fn open_or_create(path: &Path) -> io::Result<File> {
+    require_regular(careful(0o600).read(true).write(true).create(true).truncate(false).open(path)?)
+}
+
+/// Opens a regular file for appending, creating it empty with mode 0600.
+pub(crate) fn open_append(path: &Path) -> io::Result<File> {
+    require_regular(careful(0o600).read(true).append(true).create(true).open(path)?)
+}
+
+/// Opens an existing regular file for reading.
+pub(crate) fn open_read(path: &Path) -> io::Result<File> {
+    require_regular(careful(0o600).read(true).open(path)?)
+}
+
+/// Creates a file that must not exist, mode 0600 whatever the umask.
+pub(crate) fn create_new(path: &Path) -> io::Result<File> {
+    let file = careful(0o600).read(true).write(true).create_new(true).open(path)?;
+    set_mode(&file, 0o600)?;
+    Ok(file)
+}
+
+/// Opens a directory, for its lock. Not possible everywhere.
+pub(crate) fn open_dir(path: &Path) -> io::Result<File> {
+    careful(0).read(true).open(path)
+}
+
+/// Creates one directory, mode 0700 whatever the umask.
+pub(crate) fn create_dir(path: &Path) -> io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+        builder.mode(0o700).create(path)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))
+    }
+    #[cfg(not(unix))]
+    builder.create(path)
+}
+
+/// Sets the permission bits of an open file.
+pub(crate) fn set_mode(file: &File, mode: u32) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        if file.metadata()?.permissions().mode() & 0o7777 == mode {
+            return Ok(());
+        }
+        file.set_permissions(std::fs::Permissions::from_mode(mode))
+    }
+    #[cfg(not(unix))]
+    {
+        let _: (&File, u32) = (file, mode);
+        Ok(())
+    }
+}
+
+/// Sets the time of last modification to now, without opening or rewriting the file.
+pub(crate) fn touch(path: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        let times = Timestamps { last_access: now, last_modification: now };
+        Ok(utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+    }
+    #[cfg(not(unix))]
+    File::options().write(true).open(path)?.set_modified(SystemTime::now())
+}
+
+/// Who may own a directory, and whether others may write to it.
+#[cfg(unix)]
+pub(crate) fn ownership(meta: &Metadata) -> Ownership {
+    use std::os::unix::fs::MetadataExt;
+    Ownership { uid: meta.uid(), our_uid: rustix::process::geteuid().as_raw(), mode: meta.mode() & 0o7777 }
+}
+
+/// The owner of a directory.
+#[cfg(unix)]
+pub(crate) struct Ownership {
+    pub(crate) uid: u32,
+    pub(crate) our_uid: u32,
+    pub(crate) mode: u32,
+}
+
+/// Free space for this process on the file system of `path`, in bytes; `None` where it cannot be told.
+pub(crate) fn free_bytes(path: &Path) -> Option<u64> {
+    #[cfg(unix)]
+    {
+        let stat = rustix::fs::statvfs(path).ok()?;
+        let blocks = if rustix::process::geteuid().is_root() { stat.f_bfree } else { stat.f_bavail };
+        (stat.f_blocks > 0).then(|| blocks.saturating_mul(stat.f_frsize))
+    }
+    #[cfg(not(unix))]
+    {
+        let _: &Path = path;
+        None
+    }
+}
+
+/// Swaps two names in one step. `Ok(false)` where the system cannot.
+pub(crate) fn exchange(from: &Path, to: &Path) -> io::Result<bool> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        use rustix::io::Errno;
+        match renameat_with(CWD, from, CWD, to, RenameFlags::EXCHANGE) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOSYS | Errno::INVAL | Errno::OPNOTSUPP) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _: (&Path, &Path) = (from, to);
+        Ok(false)
+    }
+}
+
+/// Gives the file that is open as `file` (and was opened from `path`) a second name.
+pub(crate) fn link_open_file(file: &File, path: &Path, name: &Path) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{AtFlags, CWD, linkat};
+        use std::os::fd::AsRawFd;
+        let by_descriptor = format!("/proc/self/fd/{}", file.as_raw_fd());
+        if linkat(CWD, &by_descriptor, CWD, name, AtFlags::SYMLINK_FOLLOW).is_ok() {
+            return Ok(());
+        }
+    }
+    std::fs::hard_link(path, name)?;
+    let linked = FileState::of(&std::fs::symlink_metadata(name)?);
+    if linked.same_file(&FileState::of(&file.metadata()?)) {
+        return Ok(());
+    }
+    std::fs::remove_file(name)?;
+    Err(io::Error::other("the file was replaced while it was linked"))
+}
+
+/// Makes `to` share the blocks of `from`; fails where the file system cannot.
+pub(crate) fn reflink(from: &File, to: &File) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    return Ok(rustix::fs::ioctl_ficlone(to, from)?);
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _: (&File, &File) = (from, to);
+        Err(io::Error::from(io::ErrorKind::Unsupported))
+    }
+}
+
+/// The id of this boot of the machine; `None` where the system has none.
+pub(crate) fn boot_id() -> Option<&'static str> {
+    static ID: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+    ID.get_or_init(|| {
+        let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        let text = text.trim();
+        (text.len() == 36 && text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')).then(|| text.to_owned())
+    })
+    .as_deref()
+}
+
+/// An open directory, reached without following a symbolic link at the end of its path. Files are opened below it, so that
+/// a directory swapped meanwhile changes nothing.
+#[derive(Debug)]
+pub(crate) struct Dir {
+    path: PathBuf,
+    #[cfg(unix)]
+    fd: std::os::fd::OwnedFd,
+}
+
+impl Dir {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        #[cfg(unix)]
+        {
+            use rustix::fs::{CWD, Mode, OFlags, openat};
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let fd = openat(CWD, path, flags, Mode::empty())?;
+            Ok(Self { path: path.to_owned(), fd })
+        }
+        #[cfg(not(unix))]
+        {
+            if !std::fs::symlink_metadata(path)?.is_dir() {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "not a directory"));
+            }
+            Ok(Self { path: path.to_owned() })
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn metadata(&self) -> io::Result<Metadata> {
+        #[cfg(unix)]
+        return File::from(self.fd.try_clone()?).metadata();
+        #[cfg(not(unix))]
+        std::fs::symlink_metadata(&self.path)
+    }
+
+    /// Opens a regular file for reading. `InvalidData` or an error for which [`is_odd_file`] holds when it is none.
+    pub(crate) fn open_file(&self, name: &str) -> io::Result<File> {
+        #[cfg(unix)]
+        {
+            use rustix::fs::{Mode, OFlags, openat};
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+            require_regular(File::from(openat(&self.fd, name, flags, Mode::empty())?))
+        }
+        #[cfg(not(unix))]
+        open_read(&self.path.join(name))
+    }
+
+    /// Opens a regular file for writing from its start, creating it with mode 0600.
+    pub(crate) fn rewrite_file(&self, name: &str) -> io::Result<File> {
+        #[cfg(unix)]
+        let file = {
+            use rustix::fs::{Mode, OFlags, openat};
+            let flags =
+                OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+            require_regular(File::from(openat(&self.fd, name, flags, Mode::from_raw_mode(0o600))?))?
+        };
+        #[cfg(not(unix))]
+        let file = open_or_create(&self.path.join(name))?;
+        if link_count(&file.metadata()?) > 1 {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the file has other names"));
+        }
+        file.set_len(0)?;
+        Ok(file)
+    }
+
+    /// Reads a regular file of at most `limit` bytes; `None` when there is none.
+    ///
+    /// `InvalidData` when it is larger or no regular file.
+    pub(crate) fn read_small(&self, name: &str, limit: u64) -> io::Result<Option<Vec<u8>>> {
+        match self.open_file(name) {
+            Ok(file) => read_at_most(file, limit).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What is at `name`, symbolic links not followed; `None` when nothing is.
+    pub(crate) fn stat(&self, name: &str) -> io::Result<Option<Stat>> {
+        #[cfg(unix)]
+        {
+            use rustix::fs::{AtFlags, FileType, statat};
+            use rustix::io::Errno;
+            match statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => Ok(Some(Stat {
+                    is_file: FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile,
+                    size_bytes: u64::try_from(stat.st_size).unwrap_or_default(),
+                })),
+                Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+                Err(error) => Err(error.into()),
+            }
+        }
+        #[cfg(not(unix))]
+        match std::fs::symlink_metadata(self.path.join(name)) {
+            Ok(meta) => Ok(Some(Stat { is_file: meta.is_file(), size_bytes: meta.len() })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// What [`Dir::stat`] tells.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stat {
+    pub(crate) is_file: bool,
+    pub(crate) size_bytes: u64,
+}
+
+/// Reads to the end, refusing the first byte beyond `limit`.
+pub(crate) fn read_at_most(file: File, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > limit {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "larger than it may be"));
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_change_is_only_trusted_to_show_after_the_grain_of_the_clock() {
+        let at = |ctime_ns| FileState { dev: 1, ino: 1, size: 1, mtime_ns: 0, ctime_ns };
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(10);
+        assert!(!at(10_000_000_000).is_settled(now) && !at(9_990_000_001).is_settled(now));
+        assert!(at(9_900_000_001).is_settled(now));
+        assert!(!at(9_000_000_000).is_settled(now), "whole seconds may be all the file system knows");
+        assert!(at(7_000_000_000).is_settled(now));
+        assert!(!at(11_000_000_001).is_settled(now), "the future is never settled");
+    }
+}

@@ -1,0 +1,180 @@
+//! Publishing: one rename, after everything is on the disk. From then on the entry exists, whole.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use greentic_dist_types::CacheEntryState;
+
+use crate::entry::Entry;
+use crate::error::Context;
+use crate::layout::{self, Layout, Sub};
+use crate::open::{Proof, is_current};
+use crate::os::{self, Dir, FileState};
+use crate::stage::{Staged, crash_point};
+use crate::{Store, StoreError, StoreErrorKind};
+
+const OP: &str = "publish the entry";
+/// Most threads that wait for the disk at once. More gain nothing: the file system merges their commits.
+const SYNC_THREADS: usize = 16;
+/// From this size on it is worth waiting a moment for a trust stamp that spares the first open its hashing.
+const STAMP_WAIT_BYTES: u64 = 16 << 20;
+/// How long that moment is at most.
+const STAMP_WAIT: Duration = Duration::from_millis(25);
+
+/// What became of a staged entry.
+#[derive(Debug)]
+pub struct Published {
+    /// The entry that is now in the cache under this pin.
+    pub entry: Entry,
+    /// Whether it is the staged one. False when somebody else published a good entry first; the staged one is gone then.
+    pub fresh: bool,
+}
+
+impl Store {
+    /// Makes a staged entry visible under its pin, all of it at once.
+    ///
+    /// When the name is taken by an entry that proves itself, that one is kept. When it is taken by anything else, the two
+    /// change places, and what was there goes to quarantine.
+    ///
+    /// # Errors
+    /// `NewerFormat` when a newer version's entry has the name; otherwise as any write. The staged entry is gone then.
+    pub fn publish(&self, staged: Staged) -> Result<Published, StoreError> {
+        self.sync(std::slice::from_ref(&staged)).pop().unwrap_or(Ok(()))?;
+        self.put_in_place(staged)
+    }
+
+    /// As [`Store::publish`] for many entries: all are synced, up to sixteen files at a time, before the first gets its
+    /// name. The results are in the order of `staged`.
+    pub fn publish_all(&self, staged: Vec<Staged>) -> Vec<Result<Published, StoreError>> {
+        let synced = self.sync(&staged);
+        staged.into_iter().zip(synced).map(|(staged, synced)| synced.and_then(|()| self.put_in_place(staged))).collect()
+    }
+
+    /// Forces the files of each staged entry to the disk.
+    fn sync(&self, staged: &[Staged]) -> Vec<Result<(), StoreError>> {
+        if !self.syncs() {
+            return staged.iter().map(|_| Ok(())).collect();
+        }
+        let files: Vec<(usize, &PathBuf)> = staged
+            .iter()
+            .enumerate()
+            .flat_map(|(of, staged)| staged.files.iter().map(move |path| (of, path)))
+            .collect();
+        let results = Mutex::new(staged.iter().map(|_| Ok(())).collect::<Vec<_>>());
+        let next = AtomicUsize::new(0);
+        let work = || {
+            while let Some((of, path)) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if let Err(error) = sync_file(path) {
+                    let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
+                    if let Some(slot) = results.get_mut(*of) {
+                        *slot = Err(StoreError::io(OP, path, error));
+                    }
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..files.len().min(SYNC_THREADS) {
+                // A thread that cannot be had is a thread less.
+                if std::thread::Builder::new().stack_size(128 << 10).spawn_scoped(scope, work).is_err() {
+                    break;
+                }
+            }
+            work();
+        });
+        crash_point("synced");
+        results.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put_in_place(&self, mut staged: Staged) -> Result<Published, StoreError> {
+        self.stamp_staged(&staged);
+        let Entry { pin, content_digest, dir: target, .. } = staged.entry.clone();
+        if pin != content_digest {
+            self.index_content(&content_digest, &pin);
+        }
+        crash_point("indexed");
+        let ours = FileState::of(&std::fs::metadata(staged.dir.path()).at(OP, staged.dir.path())?);
+        match std::fs::rename(staged.dir.path(), &target) {
+            Ok(()) => {}
+            Err(error) => {
+                let there = std::fs::symlink_metadata(&target);
+                if there.is_ok_and(|meta| FileState::of(&meta).same_file(&ours)) {
+                    // It was done and the answer got lost, as on network file systems.
+                } else if is_taken(&error) {
+                    if let Some(entry) = self.good_entry(&staged.entry)? {
+                        return Ok(Published { entry, fresh: false });
+                    }
+                    self.displace(staged.dir.path(), &target, &staged.entry)?;
+                } else {
+                    return Err(StoreError::io(OP, &target, error).with_digest(&pin));
+                }
+            }
+        }
+        crash_point("published");
+        staged.dir.disarm();
+        Ok(Published { entry: staged.entry.clone(), fresh: true })
+    }
+
+    /// The entry that has the name already, if it is worth keeping.
+    fn good_entry(&self, staged: &Entry) -> Result<Option<Entry>, StoreError> {
+        match self.open_pin(&staged.pin, Proof::Stamped) {
+            Ok(Some(open)) => {
+                let ready = open.entry.record.state == CacheEntryState::Ready;
+                Ok(Some(open.entry).filter(|entry| ready && is_current(entry)))
+            }
+            Err(error) if *error.kind() == StoreErrorKind::NewerFormat => Err(error),
+            Ok(None) | Err(_) => Ok(None),
+        }
+    }
+
+    /// Puts the staged entry where something else is, and that into quarantine.
+    fn displace(&self, staged: &Path, target: &Path, entry: &Entry) -> Result<(), StoreError> {
+        let at = |error| StoreError::io(OP, target, error).with_digest(&entry.pin);
+        let name = layout::quarantine_name(self.clock().unix_seconds(), &entry.pin, "did not prove itself");
+        let away = self.dir_for_writing(Sub::Quarantine)?.join(name);
+        if os::exchange(staged, target).map_err(at)? {
+            // The old one now has the staging name; nothing was missing at any time.
+            std::fs::rename(staged, &away).map_err(at)?;
+        } else {
+            std::fs::rename(target, &away).map_err(at)?;
+            std::fs::rename(staged, target).map_err(at)?;
+        }
+        tracing::warn!(pin = %entry.pin, quarantine = %away.display(), "a corrupt entry was replaced");
+        self.trim_quarantine();
+        Ok(())
+    }
+
+    /// Notes in a staged entry that its bytes were proven while they came in.
+    fn stamp_staged(&self, staged: &Staged) {
+        let Ok(dir) = Dir::open(staged.dir.path()) else { return };
+        let Ok(file) = dir.open_file(self.paths().blob_name(Layout::Current)) else { return };
+        let Ok(meta) = file.metadata() else { return };
+        let state = FileState::of(&meta);
+        if state.size != staged.entry.record.size_bytes {
+            return;
+        }
+        if !state.is_settled(SystemTime::now()) && state.size >= STAMP_WAIT_BYTES {
+            std::thread::sleep(STAMP_WAIT);
+        }
+        self.stamp(&dir, &file, &state, &staged.entry.content_digest);
+    }
+}
+
+/// Whether a rename failed because something is at the target that a directory cannot replace.
+fn is_taken(error: &io::Error) -> bool {
+    use io::ErrorKind as K;
+    matches!(error.kind(), K::DirectoryNotEmpty | K::AlreadyExists | K::NotADirectory | K::IsADirectory)
+        || (cfg!(windows) && error.kind() == K::PermissionDenied)
+}
+
+fn sync_file(path: &Path) -> io::Result<()> {
+    let file: File = os::open_read(path)?;
+    match file.sync_data() {
+        // Some network and user-space file systems have no such call; they are not asked for promises.
+        Err(error) if matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput) => Ok(()),
+        other => other,
+    }
+}
