@@ -1,0 +1,177 @@
+//! A registry that serves: its thread, its runtime, its connections.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::sync::{Semaphore, oneshot};
+
+use crate::body::CountedBody;
+use crate::journal::RequestRecord;
+use crate::store::Store;
+use crate::{Registry, ServeError, api};
+
+/// Most connections at once; more wait in the system's queue.
+const CONNECTIONS: usize = 256;
+/// How long a peer may take for a request's head, the pause between two requests included.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Most bytes of a request's head.
+const HEAD_BYTES: usize = 64 << 10;
+/// Most header fields of a request.
+const HEAD_FIELDS: usize = 100;
+/// How long answers that are on their way may take when the registry stops.
+const STOP_GRACE: Duration = Duration::from_secs(2);
+
+/// A registry that is serving. It stops when dropped.
+pub struct RunningRegistry {
+    registry: Registry,
+    addr: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl RunningRegistry {
+    /// The address it listens on.
+    pub const fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// `127.0.0.1:PORT`: the registry part of a reference.
+    pub fn host(&self) -> String {
+        self.addr.to_string()
+    }
+
+    /// `http://127.0.0.1:PORT`, no slash at the end.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+
+    /// The registry behind it, to add content while it serves.
+    pub const fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// The last 10 000 requests, oldest first, those of earlier runs of the same registry included.
+    pub fn journal(&self) -> Vec<RequestRecord> {
+        self.registry.journal()
+    }
+
+    /// How many requests there were, those of earlier runs of the same registry included.
+    pub fn requests(&self) -> u64 {
+        self.registry.requests()
+    }
+
+    /// Closes the port, gives answers on their way two seconds to end, and returns when everything is closed.
+    /// Blocking. Dropping does the same.
+    pub fn stop(mut self) {
+        self.shut_down();
+    }
+
+    fn shut_down(&mut self) {
+        // A thread that ended by itself has nobody listening and is joined all the same.
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _panicked = thread.join();
+        }
+    }
+}
+
+impl Drop for RunningRegistry {
+    fn drop(&mut self) {
+        self.shut_down();
+    }
+}
+
+impl fmt::Debug for RunningRegistry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunningRegistry").field("addr", &self.addr).finish_non_exhaustive()
+    }
+}
+
+pub(crate) fn start(registry: Registry, store: Arc<Store>, addr: SocketAddr) -> Result<RunningRegistry, ServeError> {
+    if !addr.ip().is_loopback() {
+        return Err(ServeError::NotLoopback { addr });
+    }
+    let listener = bind(addr).map_err(|source| ServeError::Listen { addr, source })?;
+    let addr = listener.local_addr().map_err(|source| ServeError::Listen { addr, source })?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
+        .map_err(|source| ServeError::Start { source })?;
+    let (stop, stopped) = oneshot::channel();
+    let thread = std::thread::Builder::new()
+        .name("registry".to_owned())
+        .spawn(move || {
+            runtime.block_on(serve(store, listener, stopped));
+            // Readers of files end as soon as they see that nobody waits for them.
+            runtime.shutdown_timeout(STOP_GRACE);
+        })
+        .map_err(|source| ServeError::Start { source })?;
+    Ok(RunningRegistry { registry, addr, stop: Some(stop), thread: Some(thread) })
+}
+
+fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(addr)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Serves until the sender of `stopped` is dropped.
+async fn serve(store: Arc<Store>, listener: TcpListener, stopped: oneshot::Receiver<()>) {
+    let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
+    let graceful = Arc::new(GracefulShutdown::new());
+    let acceptor = tokio::spawn(accept(store, listener, Arc::clone(&graceful)));
+    let _sender_gone = stopped.await;
+    acceptor.abort();
+    // Its end frees the port.
+    let _aborted = acceptor.await;
+    if let Some(graceful) = Arc::into_inner(graceful) {
+        let _too_slow = tokio::time::timeout(STOP_GRACE, graceful.shutdown()).await;
+    }
+}
+
+async fn accept(store: Arc<Store>, listener: tokio::net::TcpListener, graceful: Arc<GracefulShutdown>) {
+    let permits = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
+        let Ok((stream, _peer)) = listener.accept().await else {
+            // Out of files or the like: wait for some connection to end.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let _slower = stream.set_nodelay(true);
+        let store = Arc::clone(&store);
+        let service = service_fn(move |request| answer(Arc::clone(&store), request));
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .max_header_size(HEAD_BYTES)
+            .max_headers(HEAD_FIELDS)
+            .serve_connection(TokioIo::new(stream), service);
+        let connection = graceful.watch(connection);
+        tokio::spawn(async move {
+            // The peer sees how it ended, and the journal how far it came.
+            let _broken = connection.await;
+            drop(permit);
+        });
+    }
+}
+
+async fn answer(store: Arc<Store>, request: Request<Incoming>) -> Result<Response<CountedBody>, Infallible> {
+    let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+    let ticket = store.journal.begin(request.method().as_str(), target);
+    let reply = api::answer(&store, request).await;
+    ticket.answered(reply.status().as_u16());
+    Ok(reply.map(|payload| payload.into_body(ticket)))
+}
