@@ -31,6 +31,9 @@ pub struct RefRecord {
     pub reference: String,
     /// The digest it resolved to.
     pub pin: Digest,
+    /// Digest of the image index that was named, where the reference names one and `pin` is the manifest chosen from it.
+    #[serde(default)]
+    pub index_digest: Option<Digest>,
     /// Media type of what it resolved to.
     #[serde(default)]
     pub media_type: Option<String>,
@@ -54,6 +57,7 @@ impl RefRecord {
             format_version: FORMAT_VERSION,
             reference: reference.into(),
             pin,
+            index_digest: None,
             media_type: None,
             size_bytes: None,
             etag: None,
