@@ -1,1 +1,39 @@
-//! (in progress)
+//! Every socket of the pull path is opened here; no file is written.
+//!
+//! Reading order follows a request. A [`Net`] is the handle; [`Net::repository`] and [`Net::get`] say what to ask.
+//! `exchange` wraps one question with login (`oci::auth`), retries (`retry`) and the verdict on the answer; `redirect`
+//! follows where [`TargetPolicy`] allows; `transport` is the choke point that sends one hop. Bodies come back as streams
+//! that continue after a cut (`body`), and blobs are proven while they flow (`oci::blob`).
+//!
+//! What always holds: HTTPS except on loopback and where configured, no cookie, no `Referer`, no content decoding,
+//! credentials to their own host only, a cap on everything a peer sends, an exact size and digest on every blob, and in
+//! offline mode no socket. Internal: the public promise is made by `greentic-distributor-client`.
+
+mod body;
+mod client;
+mod config;
+mod error;
+mod exchange;
+mod http;
+mod limit;
+mod observer;
+mod oci;
+mod redirect;
+mod resolver;
+mod retry;
+mod stats;
+mod target_policy;
+mod tls;
+mod transport;
+
+pub use crate::client::{Net, NetBuilder};
+pub use crate::config::{HttpRule, Limits, RetryPolicy, SlowestBody, Timeouts};
+pub use crate::error::{NetError, NetErrorKind, RegistryError};
+pub use crate::http::{BodyStream, HttpAnswer, HttpGet};
+pub use crate::observer::{Event, Observer};
+pub use crate::oci::{
+    BlobRequest, BlobStream, BoxFuture, Credential, CredentialSource, CredentialTarget, FetchedImage, FetchedManifest,
+    ManifestHead, Repository, Selector, StaticCredentials,
+};
+pub use crate::stats::NetStats;
+pub use crate::target_policy::TargetPolicy;

@@ -1,0 +1,326 @@
+//! One body over as many connections as it takes: every byte once, in order, from the right place.
+
+use bytes::{Buf as _, Bytes};
+use greentic_dist_types::Mismatch;
+use http::{HeaderValue, StatusCode, header};
+
+use super::content_range::ContentRange;
+use crate::exchange::{Ask, Shared};
+use crate::observer::Event;
+use crate::retry::Retry;
+use crate::stats::count;
+use crate::transport::Reply;
+use crate::{NetError, NetErrorKind};
+
+/// Progress since the last connection that makes the next one come without a wait, in bytes.
+const GOOD_PROGRESS: u64 = 64 << 10;
+
+/// Where and how a transfer begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Start {
+    /// The first byte wanted.
+    pub(crate) offset: u64,
+    /// The size of the whole body, when it is known beforehand.
+    pub(crate) size: Option<u64>,
+    /// Most bytes of a body whose size is not known beforehand.
+    pub(crate) limit: u64,
+    /// Whether the body is named by its digest: any server's bytes of it are the same, no validator is needed to resume.
+    pub(crate) content_addressed: bool,
+}
+
+/// A running transfer.
+///
+/// The last piece is held back until the body has proven to end there, so that whoever got all pieces got all bytes and
+/// not one too many.
+#[derive(Debug)]
+pub(crate) struct Transfer {
+    transport: Shared,
+    ask: Ask,
+    start: Start,
+    reply: Option<Reply>,
+    retry: Retry,
+    /// The next byte to hand out; those of `held` are counted already.
+    offset: u64,
+    /// Bytes to throw away: the answer began before `offset`.
+    skip: u64,
+    size: Option<u64>,
+    held: Option<Bytes>,
+    validator: Option<HeaderValue>,
+    ranges: bool,
+    done: bool,
+    progress: u64,
+    stuck: u32,
+    resumes: u32,
+    restarts: u32,
+    /// Whether there is a wait before the next connection.
+    pausing: bool,
+}
+
+impl Transfer {
+    /// Opens the body. `ask` is a GET without `Range`.
+    pub(crate) async fn open(transport: Shared, ask: Ask, start: Start) -> Result<Self, NetError> {
+        let retry = transport.retry_for(&ask)?;
+        let mut transfer = Self {
+            transport,
+            ask,
+            start,
+            reply: None,
+            retry,
+            offset: start.offset,
+            skip: 0,
+            size: start.size,
+            held: None,
+            validator: None,
+            ranges: true,
+            done: false,
+            progress: 0,
+            stuck: 0,
+            resumes: 0,
+            restarts: 0,
+            pausing: false,
+        };
+        if start.size == Some(start.offset) && start.offset > 0 {
+            transfer.done = true;
+        } else {
+            transfer.connect().await?;
+        }
+        Ok(transfer)
+    }
+
+    /// Whether the server has answered a conditional request with "not modified".
+    pub(crate) fn is_not_modified(&self) -> bool {
+        self.reply.as_ref().is_some_and(|reply| reply.status() == StatusCode::NOT_MODIFIED)
+    }
+
+    /// Later requests of this transfer continue a body that is already coming: they must not be answered with "not modified".
+    pub(crate) fn unconditional(&mut self) {
+        self.ask.set(header::IF_NONE_MATCH, None);
+    }
+
+    pub(crate) const fn reply(&self) -> Option<&Reply> {
+        self.reply.as_ref()
+    }
+
+    pub(crate) const fn size(&self) -> Option<u64> {
+        self.size
+    }
+
+    /// The next byte that [`Transfer::next`] hands out.
+    pub(crate) fn offset(&self) -> u64 {
+        let held = self.held.as_ref().map_or(0, Bytes::len);
+        self.offset.saturating_sub(u64::try_from(held).unwrap_or(u64::MAX))
+    }
+
+    /// The next piece; `None` at the proven end. After an error the transfer is over.
+    ///
+    /// Cancel-safe: no byte is lost when the future is dropped.
+    pub(crate) async fn next(&mut self) -> Option<Result<Bytes, NetError>> {
+        loop {
+            if self.done {
+                return self.held.take().map(Ok);
+            }
+            match self.step().await {
+                Ok(Some(piece)) => return Some(Ok(piece)),
+                Ok(None) => {}
+                Err(error) => {
+                    self.done = true;
+                    self.held = None;
+                    self.reply = None;
+                    return Some(Err(error));
+                }
+            }
+        }
+    }
+
+    async fn step(&mut self) -> Result<Option<Bytes>, NetError> {
+        if self.pausing {
+            self.pause().await;
+            self.pausing = false;
+        }
+        let Some(reply) = &mut self.reply else {
+            Box::pin(self.connect()).await?;
+            return Ok(None);
+        };
+        match reply.chunk(&self.transport).await {
+            Ok(Some(piece)) => self.take(piece),
+            Ok(None) => {
+                if self.skip == 0 && self.size.is_none_or(|size| size == self.offset) {
+                    self.done = true;
+                    self.reply = None;
+                    return Ok(None);
+                }
+                let error = NetError::new(NetErrorKind::Interrupted, "the body ended too early");
+                let error = error.for_request(&reply.method, &reply.url);
+                self.interrupted(error)
+            }
+            // All bytes are there; how the connection ended does not matter.
+            Err(_) if self.size == Some(self.offset) && self.skip == 0 => {
+                self.done = true;
+                self.reply = None;
+                Ok(None)
+            }
+            Err(error) => self.interrupted(error),
+        }
+    }
+
+    fn take(&mut self, mut piece: Bytes) -> Result<Option<Bytes>, NetError> {
+        if self.skip > 0 {
+            let known = self.skip.min(u64::try_from(piece.len()).unwrap_or(u64::MAX));
+            piece.advance(usize::try_from(known).unwrap_or(usize::MAX));
+            self.skip -= known;
+        }
+        if piece.is_empty() {
+            return Ok(None);
+        }
+        let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
+        let end = self.offset.saturating_add(length);
+        let wrong = match self.size {
+            Some(expected) if end > expected => Some(Mismatch::Long { expected }),
+            None if end > self.start.limit => Some(Mismatch::TooLarge { limit: self.start.limit }),
+            _ => None,
+        };
+        if let Some(mismatch) = wrong {
+            return Err(self.about(NetError::integrity(mismatch)));
+        }
+        self.offset = end;
+        self.progress = self.progress.saturating_add(length);
+        self.stuck = 0;
+        if self.size == Some(end) {
+            self.held = Some(piece);
+            return Ok(None);
+        }
+        Ok(Some(piece))
+    }
+
+    /// The body stopped before its end: goes on with the next connection, or gives up.
+    fn interrupted(&mut self, error: NetError) -> Result<Option<Bytes>, NetError> {
+        let policy = &self.transport.retry;
+        self.reply = None;
+        self.skip = 0;
+        self.stuck = self.stuck.saturating_add(1);
+        self.resumes = self.resumes.saturating_add(1);
+        let can_resume = self.offset == 0 || self.start.content_addressed || self.validator.is_some();
+        if !error.is_transient() || !can_resume || self.stuck > policy.stuck_resumes || self.resumes > policy.resumes {
+            return Err(error.with_effort(self.resumes, self.retry.elapsed()));
+        }
+        count(&self.transport.counters.resumes);
+        tracing::debug!(offset = self.offset, %error, "going on with the body");
+        self.transport.observer.event(&Event::Resume { offset: self.offset, error: &error });
+        self.pausing = true;
+        Ok(None)
+    }
+
+    /// Waits before the next connection, unless the last one brought a good piece.
+    async fn pause(&mut self) {
+        if self.progress < GOOD_PROGRESS {
+            tokio::time::sleep(self.transport.retry.jitter(self.stuck.max(1))).await;
+        }
+        self.progress = 0;
+    }
+
+    /// Connects until there is an answer that goes on at `offset`.
+    async fn connect(&mut self) -> Result<(), NetError> {
+        loop {
+            let asked = self.offset > 0 && self.ranges;
+            let range = asked.then(|| HeaderValue::from_str(&format!("bytes={}-", self.offset)).ok()).flatten();
+            self.ask.set(header::IF_RANGE, self.validator.clone().filter(|_| range.is_some()));
+            self.ask.set(header::RANGE, range);
+            let reply = match self.transport.open(&self.ask).await {
+                Ok(reply) => reply,
+                // Some servers fail on a range instead of ignoring it.
+                Err(error) if asked && matches!(error.status(), Some(400 | 416)) => {
+                    self.give_up_ranges(error)?;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            match reply.status() {
+                StatusCode::NOT_MODIFIED => {}
+                StatusCode::PARTIAL_CONTENT if asked && self.goes_on(&reply) => self.skip = 0,
+                StatusCode::PARTIAL_CONTENT => {
+                    let detail = "a partial answer holds other bytes than the wanted ones";
+                    let error = NetError::new(NetErrorKind::Protocol, detail).for_request(&self.ask.method, &reply.url);
+                    if !asked {
+                        return Err(error);
+                    }
+                    self.give_up_ranges(error)?;
+                    continue;
+                }
+                _ => self.begins_anew(&reply, asked)?,
+            }
+            self.reply = Some(reply);
+            return Ok(());
+        }
+    }
+
+    /// Whether a partial answer starts at `offset` and is of the same whole.
+    fn goes_on(&self, reply: &Reply) -> bool {
+        let range = reply.header(header::CONTENT_RANGE).and_then(ContentRange::parse);
+        range.is_some_and(|range| {
+            let whole = match (range.total, self.size) {
+                (Some(total), Some(size)) => total == size,
+                (None, Some(size)) => range.last < size,
+                (_, None) => true,
+            };
+            range.first == self.offset && whole
+        })
+    }
+
+    /// An answer with the whole body: what was handed out already is thrown away.
+    fn begins_anew(&mut self, reply: &Reply, asked: bool) -> Result<(), NetError> {
+        let length = reply.content_length();
+        if let (Some(expected), Some(actual)) = (self.size, length)
+            && actual != expected
+        {
+            let mismatch =
+                if actual > expected { Mismatch::Long { expected } } else { Mismatch::Short { expected, actual } };
+            return Err(NetError::integrity(mismatch).for_request(&self.ask.method, &reply.url));
+        }
+        if self.size.is_none() {
+            if length.is_some_and(|length| length > self.start.limit) {
+                let mismatch = Mismatch::TooLarge { limit: self.start.limit };
+                return Err(NetError::integrity(mismatch).for_request(&self.ask.method, &reply.url));
+            }
+            self.size = length;
+        }
+        let validator = reply.headers().get(header::ETAG).filter(|etag| !etag.as_bytes().starts_with(b"W/")).cloned();
+        if self.offset > 0 && !self.start.content_addressed && self.validator != validator {
+            let detail = "the file changed while it was downloaded";
+            let error = NetError::new(NetErrorKind::Interrupted, detail);
+            return Err(error.for_request(&self.ask.method, &reply.url));
+        }
+        self.validator = validator;
+        self.skip = self.offset;
+        if asked {
+            let error = NetError::new(NetErrorKind::Interrupted, "the server cannot go on in the middle of a body");
+            self.give_up_ranges(error.for_request(&self.ask.method, &reply.url))?;
+        } else if self.offset > 0 {
+            self.restarted()?;
+        }
+        Ok(())
+    }
+
+    /// The server has no ranges for us: from now on the body is asked for from its start.
+    fn give_up_ranges(&mut self, error: NetError) -> Result<(), NetError> {
+        self.ranges = false;
+        self.restarts = self.restarts.saturating_add(1);
+        if self.restarts > self.transport.retry.stuck_resumes {
+            return Err(error.with_effort(self.restarts, self.retry.elapsed()));
+        }
+        Ok(())
+    }
+
+    /// Every restart costs all bytes again: there are only so many.
+    fn restarted(&mut self) -> Result<(), NetError> {
+        let error = NetError::new(NetErrorKind::Interrupted, "the server cannot go on in the middle of a body");
+        let error = self.about(error);
+        self.give_up_ranges(error)
+    }
+
+    fn about(&self, error: NetError) -> NetError {
+        match self.ask.url() {
+            Ok(url) => error.for_request(&self.ask.method, &url),
+            Err(_) => error,
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! The handle everything starts from, and its builder.
+
+use std::sync::{Arc, Mutex, OnceLock};
+
+use greentic_dist_types::Reference;
+use http::HeaderValue;
+
+use crate::config::{HttpRule, Limits, RetryPolicy, Timeouts};
+use crate::exchange::{Shared, header_value};
+use crate::http::HttpGet;
+use crate::limit::HostLimits;
+use crate::observer::{Observer, Silent};
+use crate::oci::{CredentialSource, Registries, Repository};
+use crate::stats::{Counters, NetStats};
+use crate::target_policy::TargetPolicy;
+use crate::transport::Transport;
+use crate::{NetError, tls};
+
+/// Requests at a time to one host, per lane, unless set otherwise.
+const REQUESTS_PER_HOST: usize = 8;
+
+/// Access to the network. Cheap to clone; clones share connections, tokens and counters.
+///
+/// Building one does no I/O: roots, proxies and connections are set up by the first request that needs them. May be used
+/// from several runtimes, also short-lived ones: connections belong to the runtime that opened them and are never lent to
+/// another.
+#[derive(Clone, Debug)]
+pub struct Net {
+    transport: Shared,
+    registries: Arc<Registries>,
+}
+
+/// Collects the settings of a [`Net`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct NetBuilder {
+    offline: bool,
+    timeouts: Timeouts,
+    retry: RetryPolicy,
+    limits: Limits,
+    http_rule: HttpRule,
+    target_policy: TargetPolicy,
+    credentials: Option<Arc<dyn CredentialSource>>,
+    root_certificates_pem: Vec<u8>,
+    user_agent: String,
+    requests_per_host: usize,
+    observer: Arc<dyn Observer>,
+}
+
+impl Net {
+    /// Starts with the defaults: online, anonymous, HTTPS except on loopback.
+    pub fn builder() -> NetBuilder {
+        NetBuilder {
+            offline: false,
+            timeouts: Timeouts::default(),
+            retry: RetryPolicy::default(),
+            limits: Limits::default(),
+            http_rule: HttpRule::default(),
+            target_policy: TargetPolicy::default(),
+            credentials: None,
+            root_certificates_pem: Vec::new(),
+            user_agent: concat!("greentic-dist/", env!("CARGO_PKG_VERSION")).to_owned(),
+            requests_per_host: REQUESTS_PER_HOST,
+            observer: Arc::new(Silent),
+        }
+    }
+
+    /// The repository a reference names; its tag and digest are not looked at. Sends nothing.
+    pub fn repository(&self, reference: &Reference) -> Repository {
+        let registry = self.registries.get(reference.registry(), &self.transport.http);
+        Repository::new(Arc::clone(&self.transport), registry, reference.repository())
+    }
+
+    /// A plain GET, about to be sent. The URL is checked when it is opened.
+    pub fn get(&self, url: &str) -> HttpGet {
+        HttpGet::new(Arc::clone(&self.transport), url)
+    }
+
+    /// What was done so far, by this handle and its clones.
+    pub fn stats(&self) -> NetStats {
+        self.transport.counters.read()
+    }
+
+    /// Whether every request fails without opening a socket.
+    pub fn is_offline(&self) -> bool {
+        self.transport.offline
+    }
+}
+
+impl NetBuilder {
+    /// Fails every request with `Offline` before a socket is opened. Default off.
+    pub fn offline(mut self, offline: bool) -> Self {
+        self.offline = offline;
+        self
+    }
+
+    /// How long each phase may take.
+    pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
+        self.timeouts = timeouts;
+        self
+    }
+
+    /// How often and after which waits failed requests are made again.
+    pub fn retry(mut self, retry: RetryPolicy) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// Caps on what a peer may send.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Which registries are asked over plain HTTP. Default: those on loopback.
+    pub fn http_rule(mut self, rule: HttpRule) -> Self {
+        self.http_rule = rule;
+        self
+    }
+
+    /// Where servers may send this client, and where logins may go.
+    pub fn target_policy(mut self, policy: TargetPolicy) -> Self {
+        self.target_policy = policy;
+        self
+    }
+
+    /// Where logins come from. Default: none, everything is anonymous.
+    pub fn credentials(mut self, source: Arc<dyn CredentialSource>) -> Self {
+        self.credentials = Some(source);
+        self
+    }
+
+    /// Certificates (PEM) trusted beside the platform's. Empty for none.
+    pub fn root_certificates_pem(mut self, pem: Vec<u8>) -> Self {
+        self.root_certificates_pem = pem;
+        self
+    }
+
+    /// The `User-Agent`. Default `greentic-dist/<version>`.
+    pub fn user_agent(mut self, user_agent: impl Into<String>) -> Self {
+        self.user_agent = user_agent.into();
+        self
+    }
+
+    /// Bodies transferred from one host at a time, and beside them as many short requests. Default 8; 0 counts as 1.
+    ///
+    /// A [`BlobStream`](crate::BlobStream) holds its place until it is dropped or at its end: who opens more than this many
+    /// and reads none waits for ever.
+    pub fn requests_per_host(mut self, requests: usize) -> Self {
+        self.requests_per_host = requests;
+        self
+    }
+
+    /// Who is told about retries, resumes and warnings.
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = observer;
+        self
+    }
+
+    /// Builds the handle. No I/O.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the extra certificates are none or the user agent cannot be sent.
+    pub fn build(self) -> Result<Net, NetError> {
+        let user_agent: HeaderValue = header_value(&self.user_agent, "the user agent")?;
+        let extra_roots = if self.root_certificates_pem.is_empty() {
+            Vec::new()
+        } else {
+            tls::parse_roots(&self.root_certificates_pem)?
+        };
+        let transport = Transport {
+            offline: self.offline,
+            timeouts: self.timeouts,
+            retry: self.retry,
+            limits: self.limits,
+            http: self.http_rule,
+            policy: self.target_policy,
+            credentials: self.credentials,
+            observer: self.observer,
+            counters: Counters::default(),
+            hosts: HostLimits::new(self.requests_per_host),
+            user_agent,
+            extra_roots,
+            idle_per_host: self.requests_per_host.saturating_mul(2).max(2),
+            clients: Mutex::default(),
+            tls: OnceLock::new(),
+            proxies: OnceLock::new(),
+        };
+        Ok(Net { transport: Arc::new(transport), registries: Arc::default() })
+    }
+}

@@ -1,0 +1,331 @@
+//! What went wrong on the network: a kind to decide by, and the facts a person needs.
+
+use std::borrow::Cow;
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use greentic_dist_types::{Mismatch, SafeText, redact_url};
+use http::Method;
+use url::Url;
+
+/// What kind of failure a [`NetError`] is. Decide by this, never by its text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum NetErrorKind {
+    /// The server says the thing does not exist (404, 410), or an index has no manifest for the wanted platform.
+    NotFound,
+    /// A login is needed or the one given was rejected.
+    Unauthorized,
+    /// The login is known and may not do this (403, 451).
+    Forbidden,
+    /// Too many requests (429), or a wait longer than the cap was asked for.
+    RateLimited,
+    /// The peer was silent or slow for longer than allowed.
+    Timeout,
+    /// No connection could be made.
+    Connect,
+    /// The host name could not be resolved.
+    Dns,
+    /// The TLS handshake failed: an untrusted, expired or foreign certificate, or no TLS at all on the other side.
+    Tls,
+    /// The connection ended in the middle of an answer.
+    Interrupted,
+    /// The server failed (5xx).
+    Server,
+    /// The answer breaks the protocol or is not what was asked for.
+    Protocol,
+    /// The answer is larger than the limit in force.
+    TooLarge,
+    /// The bytes are not the promised ones; [`NetError::mismatch`] says how.
+    Integrity,
+    /// Refused by this client's own rules: a redirect, a token realm, a downgrade, a plain-text password.
+    Refused,
+    /// The caller asked for something that cannot be asked.
+    InvalidInput,
+    /// Offline mode: no socket was opened.
+    Offline,
+}
+
+impl NetErrorKind {
+    /// Whether failures of this kind usually pass by themselves. [`NetError::is_transient`] knows more.
+    pub const fn is_transient(self) -> bool {
+        matches!(self, Self::RateLimited | Self::Timeout | Self::Connect | Self::Dns | Self::Interrupted | Self::Server)
+    }
+
+    const fn sentence(self) -> &'static str {
+        match self {
+            Self::NotFound => "nothing was found",
+            Self::Unauthorized => "a login is needed",
+            Self::Forbidden => "access was denied",
+            Self::RateLimited => "the server asks to slow down",
+            Self::Timeout => "the server did not answer in time",
+            Self::Connect => "no connection could be made",
+            Self::Dns => "the host name could not be resolved",
+            Self::Tls => "the TLS handshake failed",
+            Self::Interrupted => "the connection ended too early",
+            Self::Server => "the server failed",
+            Self::Protocol => "the answer breaks the protocol",
+            Self::TooLarge => "the answer is too large",
+            Self::Integrity => "the bytes are not the promised ones",
+            Self::Refused => "the request was refused by policy",
+            Self::InvalidInput => "the request is invalid",
+            Self::Offline => "offline mode is on and no connection was made",
+        }
+    }
+}
+
+/// One entry of a registry's error document (distribution-spec, "Error Codes"), sanitised.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegistryError {
+    /// The code, e.g. `MANIFEST_UNKNOWN`. Servers use codes the specification does not know.
+    pub code: SafeText,
+    /// The text for people; may be empty.
+    pub message: SafeText,
+}
+
+/// A failed request. Cheap to move; the facts live behind a pointer.
+///
+/// `Display` says what failed, for which request, after how many attempts; it never repeats [`Error::source`] and
+/// never holds a secret: URLs are redacted and a peer's text is sanitised.
+#[derive(Clone, Debug)]
+pub struct NetError(Box<Facts>);
+
+#[derive(Clone, Debug)]
+struct Facts {
+    kind: NetErrorKind,
+    detail: Cow<'static, str>,
+    hint: Option<Cow<'static, str>>,
+    who: &'static str,
+    request: Option<(Method, String)>,
+    status: Option<u16>,
+    errors: Vec<RegistryError>,
+    transient: bool,
+    attempts: u32,
+    elapsed: Duration,
+    retry_after: Option<Duration>,
+    mismatch: Option<Mismatch>,
+    source: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+impl NetError {
+    /// A failure with a text of our own. `detail` may be empty: the kind then speaks for itself.
+    pub(crate) fn new(kind: NetErrorKind, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self(Box::new(Facts {
+            kind,
+            detail: detail.into(),
+            hint: None,
+            who: "server",
+            request: None,
+            status: None,
+            errors: Vec::new(),
+            transient: kind.is_transient(),
+            attempts: 0,
+            elapsed: Duration::ZERO,
+            retry_after: None,
+            mismatch: None,
+            source: None,
+        }))
+    }
+
+    /// An answer with a status that means failure.
+    pub(crate) fn from_status(kind: NetErrorKind, who: &'static str, status: u16) -> Self {
+        let mut error = Self::new(kind, "");
+        error.0.who = who;
+        error.0.status = Some(status);
+        error
+    }
+
+    /// Bytes that are not what was promised.
+    pub(crate) fn integrity(mismatch: Mismatch) -> Self {
+        let kind = match mismatch {
+            Mismatch::TooLarge { .. } => NetErrorKind::TooLarge,
+            _ => NetErrorKind::Integrity,
+        };
+        let mut error = Self::new(kind, "");
+        error.0.mismatch = Some(mismatch);
+        error.with_source(mismatch)
+    }
+
+    pub(crate) fn for_request(mut self, method: &Method, url: &Url) -> Self {
+        if self.0.request.is_none() {
+            self.0.request = Some((method.clone(), redact_url(url.as_str())));
+        }
+        self
+    }
+
+    pub(crate) fn with_source(mut self, source: impl Error + Send + Sync + 'static) -> Self {
+        self.0.source = Some(Arc::new(source));
+        self
+    }
+
+    pub(crate) fn with_detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
+        self.0.detail = detail.into();
+        self
+    }
+
+    pub(crate) fn with_hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
+        self.0.hint = Some(hint.into());
+        self
+    }
+
+    pub(crate) fn with_errors(mut self, errors: Vec<RegistryError>) -> Self {
+        self.0.errors = errors;
+        self
+    }
+
+    pub(crate) fn with_transient(mut self, transient: bool) -> Self {
+        self.0.transient = transient;
+        self
+    }
+
+    pub(crate) fn with_retry_after(mut self, wait: Option<Duration>) -> Self {
+        self.0.retry_after = wait;
+        self
+    }
+
+    pub(crate) fn with_effort(mut self, attempts: u32, elapsed: Duration) -> Self {
+        self.0.attempts = self.0.attempts.max(attempts);
+        self.0.elapsed = self.0.elapsed.max(elapsed);
+        self
+    }
+
+    /// The kind.
+    pub const fn kind(&self) -> NetErrorKind {
+        self.0.kind
+    }
+
+    /// The method of the request that failed.
+    pub fn method(&self) -> Option<&str> {
+        self.0.request.as_ref().map(|(method, _)| method.as_str())
+    }
+
+    /// The URL of the request that failed, without user info and secret query values.
+    pub fn url(&self) -> Option<&str> {
+        self.0.request.as_ref().map(|(_, url)| url.as_str())
+    }
+
+    /// The status that was answered.
+    pub const fn status(&self) -> Option<u16> {
+        self.0.status
+    }
+
+    /// What the registry's error document said, in its order.
+    pub fn registry_errors(&self) -> &[RegistryError] {
+        &self.0.errors
+    }
+
+    /// Whether the registry gave this error code, e.g. `MANIFEST_UNKNOWN`.
+    pub fn has_code(&self, code: &str) -> bool {
+        self.0.errors.iter().any(|error| error.code.as_str() == code)
+    }
+
+    /// Attempts made in all, the first included; 0 when nothing was sent.
+    pub const fn attempts(&self) -> u32 {
+        self.0.attempts
+    }
+
+    /// Time spent over all attempts and the waits between them.
+    pub const fn elapsed(&self) -> Duration {
+        self.0.elapsed
+    }
+
+    /// How long the server asked to wait.
+    pub const fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+
+    /// How the bytes differ from what was promised; set for [`NetErrorKind::Integrity`] and for cap violations.
+    pub const fn mismatch(&self) -> Option<Mismatch> {
+        self.0.mismatch
+    }
+
+    /// Whether the same request may succeed later without anybody changing anything.
+    pub const fn is_transient(&self) -> bool {
+        self.0.transient
+    }
+
+    /// What a person can do about it, most specific first. Never empty advice, may be an empty list.
+    pub fn hints(&self) -> Vec<String> {
+        let mut hints: Vec<String> = self.0.hint.iter().map(|hint| hint.clone().into_owned()).collect();
+        match self.0.kind {
+            NetErrorKind::RateLimited => match self.0.retry_after {
+                Some(wait) => hints.push(format!("try again in {} s", wait.as_secs().max(1))),
+                None => hints.push("try again later, or log in: many registries allow more to a known user".into()),
+            },
+            NetErrorKind::Offline => hints.push("run the same command once without offline mode".into()),
+            NetErrorKind::Dns | NetErrorKind::Connect if hints.is_empty() => {
+                hints.push("check the host name, the port, the network and the proxy settings".into());
+            }
+            _ => {}
+        }
+        hints
+    }
+}
+
+impl fmt::Display for NetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let facts = &*self.0;
+        match facts.status {
+            Some(status) => write!(f, "{} answered {status}", facts.who)?,
+            None if facts.detail.is_empty() => f.write_str(facts.kind.sentence())?,
+            None => f.write_str(&facts.detail)?,
+        }
+        if let Some((method, url)) = &facts.request {
+            write!(f, " for {method} {url}")?;
+        }
+        for (index, error) in facts.errors.iter().take(3).enumerate() {
+            f.write_str(if index == 0 { ": " } else { "; " })?;
+            match (error.message.is_empty(), error.code.is_empty()) {
+                (false, false) => write!(f, "{} ({})", error.message, error.code)?,
+                (false, true) => write!(f, "{}", error.message)?,
+                (true, _) => write!(f, "{}", error.code)?,
+            }
+        }
+        if facts.status.is_some() && !facts.detail.is_empty() {
+            write!(f, ": {}", facts.detail)?;
+        }
+        match facts.attempts {
+            0 => Ok(()),
+            1 => write!(f, " (1 attempt, {:.1}s)", facts.elapsed.as_secs_f32()),
+            many => write!(f, " ({many} attempts, {:.1}s)", facts.elapsed.as_secs_f32()),
+        }
+    }
+}
+
+impl Error for NetError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source.as_deref().map(|source| source as &(dyn Error + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn display_says_what_failed_for_which_request_and_how_hard_it_was_tried() {
+        let url = Url::parse("https://user:canary@ghcr.io/v2/acme/hello/manifests/1?sig=canary").unwrap();
+        let error = NetError::from_status(NetErrorKind::NotFound, "registry", 404)
+            .for_request(&Method::GET, &url)
+            .with_errors(vec![RegistryError { code: "MANIFEST_UNKNOWN".into(), message: "manifest unknown".into() }])
+            .with_effort(1, Duration::from_millis(200));
+        assert_eq!(
+            error.to_string(),
+            "registry answered 404 for GET https://ghcr.io/v2/acme/hello/manifests/1?sig=…: \
+             manifest unknown (MANIFEST_UNKNOWN) (1 attempt, 0.2s)"
+        );
+        assert!(!format!("{error:?}").contains("canary"));
+        assert!(error.has_code("MANIFEST_UNKNOWN") && !error.is_transient());
+    }
+
+    #[test]
+    fn a_mismatch_keeps_its_numbers_and_is_its_own_source() {
+        let error = NetError::integrity(Mismatch::Short { expected: 5, actual: 4 });
+        assert_eq!(error.kind(), NetErrorKind::Integrity);
+        assert_eq!(error.mismatch(), Some(Mismatch::Short { expected: 5, actual: 4 }));
+        assert_eq!(error.source().unwrap().to_string(), "only 4 of 5 bytes arrived");
+        assert_eq!(NetError::integrity(Mismatch::TooLarge { limit: 1 }).kind(), NetErrorKind::TooLarge);
+    }
+}

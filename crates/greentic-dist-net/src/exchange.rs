@@ -1,0 +1,363 @@
+//! One request with everything around it: login, redirects, retries, and the verdict on the status.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use greentic_dist_types::{SafeText, redact_url};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use url::Url;
+
+use crate::limit::Lane;
+use crate::observer::Event;
+use crate::oci::auth::{Access, Round, Used};
+use crate::oci::errcode::ErrorBody;
+use crate::retry::{Retry, retry_after};
+use crate::stats::count;
+use crate::transport::{Reply, Transport};
+use crate::{NetError, NetErrorKind};
+
+/// Most `Warning` fields shown per answer, and characters of each.
+const WARNINGS: usize = 4;
+
+/// What to ask, of whom. Stays the same over all attempts.
+#[derive(Clone, Debug)]
+pub(crate) struct Ask {
+    pub(crate) method: Method,
+    pub(crate) target: Target,
+    pub(crate) headers: HeaderMap,
+    pub(crate) lane: Lane,
+    /// Statuses that mean success.
+    pub(crate) accept: &'static [StatusCode],
+}
+
+/// Whom to ask.
+#[derive(Clone, Debug)]
+pub(crate) enum Target {
+    /// A URL as it stands, without a login.
+    Url(Url),
+    /// A path of a registry, below its base URL.
+    Registry(Access, String),
+}
+
+/// The header of a successful answer and its whole body.
+#[derive(Debug)]
+pub(crate) struct Collected {
+    pub(crate) headers: HeaderMap,
+    pub(crate) status: StatusCode,
+    pub(crate) url: Url,
+    pub(crate) body: Bytes,
+}
+
+/// What was already tried within one attempt.
+#[derive(Default)]
+struct Tried {
+    auth: Round,
+    asked_again: bool,
+    stale: bool,
+}
+
+impl Ask {
+    pub(crate) fn url(&self) -> Result<Url, NetError> {
+        match &self.target {
+            Target::Url(url) => Ok(url.clone()),
+            Target::Registry(access, path) => access.registry.url(path),
+        }
+    }
+
+    fn who(&self) -> &'static str {
+        match self.target {
+            Target::Url(_) => "server",
+            Target::Registry(..) => "registry",
+        }
+    }
+
+    /// Whether a registry that is asked over plain HTTP by default may speak TLS instead.
+    fn may_speak_tls(&self, error: &NetError) -> bool {
+        let Target::Registry(access, _) = &self.target else { return false };
+        let unintelligible = match error.status() {
+            None => error.kind() == NetErrorKind::Protocol,
+            Some(status) => status == 400 && error.registry_errors().is_empty(),
+        };
+        unintelligible && access.registry.may_speak_tls()
+    }
+
+    pub(crate) fn set(&mut self, name: header::HeaderName, value: Option<HeaderValue>) {
+        match value {
+            Some(value) => drop(self.headers.insert(name, value)),
+            None => drop(self.headers.remove(name)),
+        }
+    }
+}
+
+impl Transport {
+    /// Sends until an accepted status answers; the body is still to come.
+    ///
+    /// Cancel-safe: dropping the future gives up the request and its retries.
+    ///
+    /// # Errors
+    /// By cause; see [`NetErrorKind`].
+    pub(crate) async fn open(&self, ask: &Ask) -> Result<Reply, NetError> {
+        let mut retry = self.retry_for(ask)?;
+        loop {
+            match self.attempt(ask).await {
+                Ok(reply) => return Ok(reply),
+                Err(error) => self.pause(&mut retry, error).await?,
+            }
+        }
+    }
+
+    /// Sends until an accepted status answers with a whole body of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// As [`Transport::open`], and `TooLarge`.
+    pub(crate) async fn collect(&self, ask: &Ask, limit: u64) -> Result<Collected, NetError> {
+        let mut retry = self.retry_for(ask)?;
+        loop {
+            let attempt = async {
+                let mut reply = self.attempt(ask).await?;
+                let body = if ask.method == Method::HEAD { Bytes::new() } else { reply.read(self, limit).await? };
+                Ok(Collected { headers: reply.headers().clone(), status: reply.status(), url: reply.url.clone(), body })
+            };
+            match attempt.await {
+                Ok(collected) => return Ok(collected),
+                Err(error) => self.pause(&mut retry, error).await?,
+            }
+        }
+    }
+
+    pub(crate) fn retry_for(&self, ask: &Ask) -> Result<Retry, NetError> {
+        Ok(Retry::new(self.retry, crate::config::is_loopback(&ask.url()?)))
+    }
+
+    /// Waits before the next attempt, or returns the error when there is none.
+    pub(crate) async fn pause(&self, retry: &mut Retry, error: NetError) -> Result<(), NetError> {
+        let Some(delay) = retry.after(&error) else {
+            let attempts = if error.kind() == NetErrorKind::Offline { 0 } else { retry.attempts() };
+            return Err(error.with_effort(attempts, retry.elapsed()));
+        };
+        count(&self.counters.retries);
+        tracing::debug!(attempt = retry.attempts(), ?delay, %error, "trying again");
+        self.observer.event(&Event::Retry { attempt: retry.attempts(), delay, error: &error });
+        tokio::time::sleep(delay).await;
+        Ok(())
+    }
+
+    /// One counted attempt: logs in when asked to, follows redirects, judges the status.
+    async fn attempt(&self, ask: &Ask) -> Result<Reply, NetError> {
+        let mut tried = Tried::default();
+        loop {
+            let url = ask.url()?;
+            let mut headers = ask.headers.clone();
+            let used = match &ask.target {
+                Target::Registry(access, _) => Box::pin(access.authorize(self, &mut headers, tried.auth)).await?,
+                Target::Url(_) => Used::Nothing,
+            };
+            let hop = self.hop(ask.method.clone(), url.clone(), headers, ask.lane);
+            let reply = match self.follow(hop).await {
+                Ok(reply) => reply,
+                Err(error) if self.was_stale(&error, &url, &tried) => {
+                    tried.stale = true;
+                    continue;
+                }
+                Err(error) if ask.may_speak_tls(&error) => return self.attempt_over_tls(ask, error).await,
+                Err(error) => return Err(error),
+            };
+            self.show_warnings(&reply);
+            if ask.accept.contains(&reply.status()) {
+                return accept(reply);
+            }
+            let (left_origin, headers, reach) = (reply.left_origin, reply.headers().clone(), reply.reach);
+            let error = self.refusal(ask, reply).await;
+            match (&ask.target, error.status()) {
+                (Target::Registry(access, _), Some(401)) if !left_origin => {
+                    tried.auth = Box::pin(access.answer(self, &headers, reach, &used, tried.auth, error)).await?;
+                }
+                (Target::Registry(access, _), Some(403))
+                    if !left_origin && access.renew(&used, &mut tried.auth).await => {}
+                // A signed URL behind the redirect has expired: the registry hands out a new one.
+                (_, Some(400 | 403)) if left_origin && !tried.asked_again => tried.asked_again = true,
+                (_, Some(400)) if ask.may_speak_tls(&error) => return self.attempt_over_tls(ask, error).await,
+                _ => return Err(error),
+            }
+        }
+    }
+
+    /// Whether a failure looks like a kept connection that the host had closed meanwhile. Tried again at once, uncounted.
+    fn was_stale(&self, error: &NetError, url: &Url, tried: &Tried) -> bool {
+        !tried.stale && error.kind() == NetErrorKind::Interrupted && self.hosts.of(url).has_answered()
+    }
+
+    /// Asks a loopback registry over HTTPS; remembers it when that works, and tells the first error when it does not.
+    async fn attempt_over_tls(&self, ask: &Ask, plain: NetError) -> Result<Reply, NetError> {
+        let Target::Registry(access, _) = &ask.target else { return Err(plain) };
+        access.registry.set_tls(true);
+        match Box::pin(self.attempt(ask)).await {
+            Ok(reply) => Ok(reply),
+            Err(error) if error.status().is_some() || error.kind() == NetErrorKind::Unauthorized => Err(error),
+            // A certificate was shown: there is TLS, it is only not trusted.
+            Err(error) if error.kind() == NetErrorKind::Tls && !error.hints().is_empty() => Err(error),
+            Err(_) => {
+                access.registry.set_tls(false);
+                Err(plain)
+            }
+        }
+    }
+
+    /// The error for an answer whose status was not asked for. Reads the small body such answers have.
+    async fn refusal(&self, ask: &Ask, reply: Reply) -> NetError {
+        refusal(self, reply, ask.who()).await
+    }
+
+    fn show_warnings(&self, reply: &Reply) {
+        let host = reply.url.host_str().unwrap_or_default();
+        for value in reply.headers().get_all(header::WARNING).iter().take(WARNINGS) {
+            // `299 - "text"` (RFC 9111, 5.5, and distribution-spec, "Warnings").
+            let text = String::from_utf8_lossy(value.as_bytes());
+            let quoted = text.split_once('"').map_or(&*text, |(_, rest)| rest.trim_end().trim_end_matches('"'));
+            self.warn(host, SafeText::new(quoted));
+        }
+    }
+
+    pub(crate) fn warn(&self, host: &str, text: SafeText) {
+        tracing::debug!(host, %text, "warning");
+        self.observer.event(&Event::Warning { host, text });
+    }
+}
+
+/// Takes an answer that has the right status, unless its body is encoded in a way nobody asked for.
+fn accept(reply: Reply) -> Result<Reply, NetError> {
+    for value in reply.headers().get_all(header::CONTENT_ENCODING) {
+        if !value.as_bytes().eq_ignore_ascii_case(b"identity") {
+            let name = SafeText::from_bytes(value.as_bytes());
+            let detail = format!("the answer has the content encoding `{name}`, which was not asked for");
+            return Err(NetError::new(NetErrorKind::Protocol, detail).for_request(&reply.method, &reply.url));
+        }
+    }
+    Ok(reply)
+}
+
+/// The error for an answer that means failure, with what the server said about it.
+pub(crate) async fn refusal(transport: &Transport, mut reply: Reply, who: &'static str) -> NetError {
+    let status = reply.status();
+    let wait = retry_after(reply.headers(), SystemTime::now());
+    let content_type = reply.header(header::CONTENT_TYPE).unwrap_or_default().to_owned();
+    // Some servers announce a whole blob behind a 416 and send a line (docker-registry 2.8): never waited for.
+    let unread = reply.method == Method::HEAD || status == StatusCode::RANGE_NOT_SATISFIABLE;
+    let body = if unread {
+        Bytes::new()
+    } else {
+        let read = reply.read(transport, transport.limits.error_body_bytes);
+        tokio::time::timeout(transport.timeouts.idle_body, read).await.ok().and_then(Result::ok).unwrap_or_default()
+    };
+    let said = ErrorBody::parse(&body, &content_type);
+    let kind = kind_of(status, &said);
+    let mut error = NetError::from_status(kind, who, status.as_u16())
+        .for_request(&reply.method, &reply.url)
+        .with_transient(is_transient(status, kind))
+        .with_retry_after(wait)
+        .with_errors(said.errors);
+    let detail: Option<Cow<'static, str>> = match (status, said.text) {
+        (_, Some(text)) => Some(text.to_string().into()),
+        (status, None) if status.is_redirection() => Some("this redirect is not followed".into()),
+        (status, None) if status.is_success() => Some("this status was not expected".into()),
+        _ => None,
+    };
+    if let Some(detail) = detail {
+        error = error.with_detail(detail);
+    }
+    if said.is_page && matches!(kind, NetErrorKind::Protocol | NetErrorKind::Forbidden | NetErrorKind::Unauthorized) {
+        error = error.with_hint("the answer is a web page: is there a proxy or a login page in between?");
+    }
+    error
+}
+
+fn kind_of(status: StatusCode, said: &ErrorBody) -> NetErrorKind {
+    let has = |codes: &[&str]| said.errors.iter().any(|error| codes.contains(&error.code.as_str()));
+    match status.as_u16() {
+        401 => NetErrorKind::Unauthorized,
+        429 => NetErrorKind::RateLimited,
+        400 | 403 if has(&["TOOMANYREQUESTS"]) => NetErrorKind::RateLimited,
+        403 | 451 => NetErrorKind::Forbidden,
+        404 | 410 => NetErrorKind::NotFound,
+        407 => NetErrorKind::Connect,
+        408 => NetErrorKind::Timeout,
+        425 | 499 | 500..=599 => NetErrorKind::Server,
+        _ if has(&["MANIFEST_UNKNOWN", "NAME_UNKNOWN", "BLOB_UNKNOWN"]) => NetErrorKind::NotFound,
+        _ if has(&["UNAUTHORIZED"]) => NetErrorKind::Unauthorized,
+        _ if has(&["DENIED"]) => NetErrorKind::Forbidden,
+        _ if has(&["NAME_INVALID", "TAG_INVALID", "DIGEST_INVALID"]) => NetErrorKind::InvalidInput,
+        _ => NetErrorKind::Protocol,
+    }
+}
+
+fn is_transient(status: StatusCode, kind: NetErrorKind) -> bool {
+    kind == NetErrorKind::RateLimited
+        || matches!(status.as_u16(), 408 | 425 | 429 | 499 | 500 | 502 | 503 | 504 | 520..=524 | 529)
+}
+
+/// A header value for text that came from a caller or a server.
+///
+/// # Errors
+/// `InvalidInput` for control characters.
+pub(crate) fn header_value(text: &str, what: &'static str) -> Result<HeaderValue, NetError> {
+    HeaderValue::from_str(text).map_err(|error| {
+        NetError::new(NetErrorKind::InvalidInput, format!("{what} cannot be sent in a header")).with_source(error)
+    })
+}
+
+/// Parses a URL of ours.
+///
+/// # Errors
+/// `InvalidInput`.
+pub(crate) fn parse_url(text: &str) -> Result<Url, NetError> {
+    Url::parse(text).map_err(|error| {
+        NetError::new(NetErrorKind::InvalidInput, format!("`{}` is not a URL", redact_url(text))).with_source(error)
+    })
+}
+
+/// Shared access to the transport.
+pub(crate) type Shared = Arc<Transport>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_mean_what_they_say_and_codes_refine_the_vague_ones() {
+        let kind = |status, body: &str| {
+            kind_of(StatusCode::from_u16(status).unwrap(), &ErrorBody::parse(body.as_bytes(), "application/json"))
+        };
+        let with = |code: &str| format!(r#"{{"errors":[{{"code":"{code}","message":"m"}}]}}"#);
+        for (status, code, expected) in [
+            (404, "", NetErrorKind::NotFound),
+            (404, "DENIED", NetErrorKind::NotFound),
+            (401, "", NetErrorKind::Unauthorized),
+            (403, "DENIED", NetErrorKind::Forbidden),
+            (403, "TOOMANYREQUESTS", NetErrorKind::RateLimited),
+            (400, "NAME_UNKNOWN", NetErrorKind::NotFound),
+            (400, "NAME_INVALID", NetErrorKind::InvalidInput),
+            (400, "WHATEVER", NetErrorKind::Protocol),
+            (503, "", NetErrorKind::Server),
+            (501, "", NetErrorKind::Server),
+            (418, "", NetErrorKind::Protocol),
+        ] {
+            assert_eq!(kind(status, &with(code)), expected, "{status} {code}");
+        }
+    }
+
+    #[test]
+    fn only_statuses_that_may_pass_are_tried_again() {
+        let transient = |status| {
+            let status = StatusCode::from_u16(status).unwrap();
+            is_transient(status, kind_of(status, &ErrorBody::default()))
+        };
+        for passing in [408, 425, 429, 499, 500, 502, 503, 504, 520, 524, 529] {
+            assert!(transient(passing), "{passing}");
+        }
+        for lasting in [400, 401, 403, 404, 405, 410, 416, 418, 451, 501, 505] {
+            assert!(!transient(lasting), "{lasting}");
+        }
+    }
+}

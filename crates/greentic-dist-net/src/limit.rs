@@ -1,0 +1,78 @@
+//! How many requests one host gets at a time. The permit lives in the answer and ends with its body.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use url::Url;
+
+/// Most hosts remembered; beyond it the table starts anew.
+const HOSTS: usize = 1_024;
+
+/// Two queues, so that a manifest never waits behind the blobs of other artifacts, nor for a stream its own caller holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// Manifests, tokens: short.
+    Metadata,
+    /// Blobs and files.
+    Body,
+}
+
+#[derive(Debug)]
+pub(crate) struct HostLimit {
+    metadata: Arc<Semaphore>,
+    bodies: Arc<Semaphore>,
+    answered: AtomicBool,
+}
+
+impl HostLimit {
+    fn new(per_lane: usize) -> Self {
+        Self {
+            metadata: Arc::new(Semaphore::new(per_lane)),
+            bodies: Arc::new(Semaphore::new(per_lane)),
+            answered: AtomicBool::new(false),
+        }
+    }
+
+    /// Waits for a turn. Cancel-safe. `None` never happens: the semaphores are not closed.
+    pub(crate) async fn acquire(&self, lane: Lane) -> Option<OwnedSemaphorePermit> {
+        let queue = match lane {
+            Lane::Metadata => &self.metadata,
+            Lane::Body => &self.bodies,
+        };
+        Arc::clone(queue).acquire_owned().await.ok()
+    }
+
+    /// Remembers that the host answered: later requests may meet a connection it has closed meanwhile.
+    pub(crate) fn set_answered(&self) {
+        self.answered.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_answered(&self) -> bool {
+        self.answered.load(Ordering::Relaxed)
+    }
+}
+
+/// The limits of all hosts.
+#[derive(Debug)]
+pub(crate) struct HostLimits {
+    per_lane: usize,
+    hosts: Mutex<HashMap<String, Arc<HostLimit>>>,
+}
+
+impl HostLimits {
+    pub(crate) fn new(per_lane: usize) -> Self {
+        Self { per_lane: per_lane.clamp(1, Semaphore::MAX_PERMITS), hosts: Mutex::default() }
+    }
+
+    pub(crate) fn of(&self, url: &Url) -> Arc<HostLimit> {
+        let host = url.host_str().unwrap_or_default();
+        let key = format!("{host}:{}", url.port_or_known_default().unwrap_or_default());
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        if hosts.len() >= HOSTS && !hosts.contains_key(&key) {
+            hosts.clear();
+        }
+        Arc::clone(hosts.entry(key).or_insert_with(|| Arc::new(HostLimit::new(self.per_lane))))
+    }
+}

@@ -1,0 +1,106 @@
+//! What a registry says about a failure: its error document, read leniently.
+//!
+//! Distribution-spec, "Error Codes". Servers send unknown codes, other shapes, plain text, web pages and megabytes.
+
+use greentic_dist_types::SafeText;
+use serde_json::Value;
+
+use crate::RegistryError;
+
+/// Most entries of an error document that are kept.
+const ERRORS: usize = 8;
+
+/// A failed answer's body, understood as far as possible. Never fails.
+#[derive(Debug, Default)]
+pub(crate) struct ErrorBody {
+    pub(crate) errors: Vec<RegistryError>,
+    /// Text that stood outside an error document.
+    pub(crate) text: Option<SafeText>,
+    /// Whether the answer was a web page.
+    pub(crate) is_page: bool,
+}
+
+impl ErrorBody {
+    pub(crate) fn parse(body: &[u8], content_type: &str) -> Self {
+        let trimmed = body.trim_ascii();
+        let is_page = content_type.to_ascii_lowercase().starts_with("text/html") || trimmed.starts_with(b"<");
+        if trimmed.is_empty() || is_page {
+            return Self { is_page, ..Self::default() };
+        }
+        match serde_json::from_slice::<Value>(trimmed) {
+            Ok(document) => Self::from_document(&document),
+            Err(_not_json) => Self { text: shown(&String::from_utf8_lossy(trimmed)), ..Self::default() },
+        }
+    }
+
+    fn from_document(document: &Value) -> Self {
+        if let Some(list) = document.get("errors").and_then(Value::as_array) {
+            let errors = list.iter().take(ERRORS).filter_map(entry).collect();
+            return Self { errors, ..Self::default() };
+        }
+        // Token servers and proxies: {"details": ...}, {"error": ..., "error_description": ...}, {"message": ...}.
+        let text = ["error_description", "details", "message", "error", "detail"]
+            .iter()
+            .find_map(|name| document.get(name).and_then(Value::as_str));
+        Self { text: text.and_then(shown), ..Self::default() }
+    }
+}
+
+fn entry(entry: &Value) -> Option<RegistryError> {
+    let text = |name: &str| match entry.get(name) {
+        Some(Value::String(text)) => SafeText::new(text),
+        Some(Value::Number(number)) => SafeText::new(&number.to_string()),
+        _ => SafeText::new(""),
+    };
+    let mut message = text("message");
+    if message.is_empty() {
+        message = entry.get("detail").and_then(Value::as_str).map_or(message, SafeText::new);
+    }
+    let code = SafeText::excerpt(text("code").as_str(), 64);
+    if code.is_empty() && message.is_empty() { None } else { Some(RegistryError { code, message }) }
+}
+
+fn shown(text: &str) -> Option<SafeText> {
+    let text = SafeText::new(text.trim());
+    if text.is_empty() { None } else { Some(text) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parse(body: &str) -> ErrorBody {
+        ErrorBody::parse(body.as_bytes(), "application/json")
+    }
+
+    #[test]
+    fn codes_and_texts_of_every_shape_survive() {
+        let known =
+            parse(r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown","detail":{"Tag":"1"}}]}"#);
+        assert_eq!(known.errors[0].code.as_str(), "MANIFEST_UNKNOWN");
+        assert_eq!(known.errors[0].message.as_str(), "manifest unknown");
+        let odd = parse(r#"{"errors":[{"code":429,"detail":"slow down"},null,{},{"code":"ARTIFACT_LOCKED"}]}"#);
+        let seen: Vec<_> = odd.errors.iter().map(|error| (error.code.as_str(), error.message.as_str())).collect();
+        assert_eq!(seen, [("429", "slow down"), ("ARTIFACT_LOCKED", "")]);
+        assert_eq!(parse(r#"{"details":"expired PAT"}"#).text.unwrap().as_str(), "expired PAT");
+        assert_eq!(parse("Your session expired").text.unwrap().as_str(), "Your session expired");
+    }
+
+    #[test]
+    fn pages_and_nothing_have_no_text() {
+        assert!(ErrorBody::parse(b"<html>secret</html>", "text/plain").is_page);
+        assert!(ErrorBody::parse(b"x", "Text/HTML; charset=utf-8").is_page);
+        for nothing in ["", "   ", "{}", "[]", "null", "{\"errors\":null}"] {
+            let body = parse(nothing);
+            assert!(body.errors.is_empty() && body.text.is_none() && !body.is_page, "{nothing}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_understood_somehow(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let _ = ErrorBody::parse(&bytes, "");
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! From a tag to one artifact, through an index where there is one.
+
+use greentic_dist_types::media_type::{ManifestType, essence, manifest_type};
+use greentic_dist_types::{Descriptor, Digest, ManifestKind, Mismatch, PlatformChoice, SafeText, select_platform};
+
+use super::manifest::FetchedManifest;
+use super::repository::{Repository, Selector};
+use crate::{NetError, NetErrorKind};
+
+/// One artifact's manifest, and the index it was found in.
+#[derive(Clone, Debug)]
+pub struct FetchedImage {
+    /// What the tag or digest named, when that was an index: the outermost one.
+    pub index: Option<FetchedManifest>,
+    /// The image manifest.
+    pub manifest: FetchedManifest,
+}
+
+impl Repository {
+    /// Fetches the image manifest a tag or digest stands for, choosing from an index by `platform` (Wasm first).
+    ///
+    /// One request, one more per index. An index is followed to a depth of
+    /// [`Limits::index_depth`](crate::Limits); what an index points to must have the digest, size and media type the index
+    /// says. Cancel-safe.
+    ///
+    /// # Errors
+    /// `NotFound` with a [`SelectError`](greentic_dist_types::SelectError) as source when no manifest is for the platform;
+    /// `Protocol` for indexes that are nested too deeply, point to themselves or lie about types; `Integrity` for sizes;
+    /// otherwise as [`Repository::manifest`].
+    pub async fn image(&self, selector: Selector<'_>, platform: &PlatformChoice) -> Result<FetchedImage, NetError> {
+        let mut current = self.manifest(selector).await?;
+        let mut outermost: Option<FetchedManifest> = None;
+        let mut visited: Vec<Digest> = Vec::new();
+        loop {
+            let ManifestKind::Index(index) = &current.kind else {
+                return Ok(FetchedImage { index: outermost, manifest: current });
+            };
+            visited.push(current.digest);
+            if visited.len() > self.transport().limits.index_depth {
+                let detail = format!("indexes are nested more than {} deep", self.transport().limits.index_depth);
+                return Err(NetError::new(NetErrorKind::Protocol, detail));
+            }
+            let chosen = select_platform(index, platform)
+                .map_err(|error| {
+                    NetError::new(NetErrorKind::NotFound, "the index has no usable manifest").with_source(error)
+                })?
+                .clone();
+            if visited.contains(&chosen.digest) {
+                return Err(NetError::new(NetErrorKind::Protocol, "an index points to itself"));
+            }
+            let child = self.manifest(Selector::Digest(chosen.digest)).await?;
+            check(&chosen, &child)?;
+            outermost.get_or_insert(current);
+            current = child;
+        }
+    }
+}
+
+/// Whether a manifest is what the descriptor of an index says. Its digest is proven already.
+fn check(descriptor: &Descriptor, child: &FetchedManifest) -> Result<(), NetError> {
+    let (expected, actual) = (descriptor.size_bytes, u64::try_from(child.raw.len()).unwrap_or(u64::MAX));
+    if actual != expected {
+        return Err(NetError::integrity(if actual > expected {
+            Mismatch::Long { expected }
+        } else {
+            Mismatch::Short { expected, actual }
+        }));
+    }
+    let said = essence(&descriptor.media_type);
+    let shape = match child.kind {
+        ManifestKind::Image(_) => ManifestType::Image,
+        ManifestKind::Index(_) => ManifestType::Index,
+    };
+    if manifest_type(&said) != shape || (child.is_typed && child.media_type != said) {
+        let detail = format!(
+            "the index calls a manifest {}, which is {}",
+            SafeText::excerpt(&said, 100),
+            SafeText::excerpt(&child.media_type, 100)
+        );
+        return Err(NetError::new(NetErrorKind::Protocol, detail));
+    }
+    Ok(())
+}

@@ -1,0 +1,248 @@
+//! Manifests: found by tag or digest, hashed always.
+
+use bytes::Bytes;
+use greentic_dist_types::media_type::{self, ManifestType};
+use greentic_dist_types::{Digest, ManifestError, ManifestKind, Mismatch, SafeText, limits, parse_manifest};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use serde::Deserialize;
+
+use super::repository::{Repository, Selector};
+use crate::exchange::{Ask, Collected, header_value};
+use crate::limit::Lane;
+use crate::{NetError, NetErrorKind};
+
+const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+
+/// What a registry says about a manifest without sending it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManifestHead {
+    /// The digest. Computed when the manifest had to be fetched to know it; otherwise the registry's word, a hint that is
+    /// never proof.
+    pub digest: Option<Digest>,
+    /// The size in bytes.
+    pub size_bytes: Option<u64>,
+    /// The media type.
+    pub media_type: Option<String>,
+    /// The `ETag` as sent, for [`Repository::manifest_if_changed`].
+    pub etag: Option<String>,
+}
+
+/// A manifest or index with the exact bytes it came as.
+#[derive(Clone, Debug)]
+pub struct FetchedManifest {
+    /// The bytes, unchanged.
+    pub raw: Bytes,
+    /// The digest of the bytes: with the algorithm that was asked for, else SHA-256. Computed, never taken from a header.
+    pub digest: Digest,
+    /// The media type: the server's word where it is a manifest type, else the body's, else the one of its shape.
+    pub media_type: String,
+    /// The `ETag` as sent, for [`Repository::manifest_if_changed`].
+    pub etag: Option<String>,
+    /// The bytes, understood.
+    pub kind: ManifestKind,
+    /// Whether somebody said what `media_type` is, or it was only told by the shape.
+    pub(crate) is_typed: bool,
+}
+
+impl Repository {
+    /// Asks what a tag or digest is without fetching it; fetches it where the registry does not answer that.
+    ///
+    /// One request, or two where HEAD is refused or tells no digest. Cancel-safe.
+    ///
+    /// # Errors
+    /// By cause; `NotFound` for an unknown tag, digest or repository.
+    pub async fn head_manifest(&self, selector: Selector<'_>) -> Result<ManifestHead, NetError> {
+        if !self.known().refuses_head() {
+            let mut ask = self.ask(selector);
+            ask.method = Method::HEAD;
+            match self.transport().collect(&ask, 0).await {
+                Ok(head) => {
+                    let head = head_of(&head.headers);
+                    let consistent = match (selector, head.digest) {
+                        (Selector::Digest(pin), Some(told)) => pin == told || pin.algorithm() != told.algorithm(),
+                        (_, told) => told.is_some(),
+                    };
+                    if consistent {
+                        return Ok(head);
+                    }
+                }
+                Err(error) => match error.status() {
+                    Some(400 | 405 | 501) => self.known().set_refuses_head(),
+                    // The answer to a GET says why.
+                    Some(403) => {}
+                    _ => return Err(error),
+                },
+            }
+        }
+        let manifest = self.manifest(selector).await?;
+        Ok(ManifestHead {
+            digest: Some(manifest.digest),
+            size_bytes: u64::try_from(manifest.raw.len()).ok(),
+            media_type: Some(manifest.media_type),
+            etag: manifest.etag,
+        })
+    }
+
+    /// Fetches a manifest or index and proves it against the digest it was asked for by.
+    ///
+    /// One request. A body that does not match the pin is asked for once more before it fails. Cancel-safe.
+    ///
+    /// # Errors
+    /// `NotFound`; `Integrity` when the bytes are not those of the pin; `TooLarge`; `Protocol` when the answer is no usable
+    /// manifest, with the [`ManifestError`] as source; otherwise by cause.
+    pub async fn manifest(&self, selector: Selector<'_>) -> Result<FetchedManifest, NetError> {
+        let ask = self.ask(selector);
+        match self.fetch(&ask, selector).await {
+            Err(error) if error.kind() == NetErrorKind::Integrity => {
+                let text = format!("a manifest did not match its digest and is fetched again: {error}");
+                self.transport().warn(self.registry(), SafeText::new(&text));
+                self.fetch(&ask, selector).await
+            }
+            other => other,
+        }
+    }
+
+    /// Asks for a tag's manifest only when it changed: one request either way.
+    ///
+    /// `etag` is the one that came with the manifest known under `known`; without it the digest itself is sent, which
+    /// registries use as their `ETag`. `None` means the tag still points to `known`.
+    ///
+    /// # Errors
+    /// As [`Repository::manifest`].
+    pub async fn manifest_if_changed(
+        &self,
+        tag: &str,
+        etag: Option<&str>,
+        known: &Digest,
+    ) -> Result<Option<FetchedManifest>, NetError> {
+        let selector = Selector::Tag(tag);
+        let mut ask = self.ask(selector);
+        ask.accept = &[StatusCode::OK, StatusCode::NOT_MODIFIED];
+        let quoted = format!("\"{known}\"");
+        let condition = etag.filter(|etag| HeaderValue::from_str(etag).is_ok()).unwrap_or(&quoted);
+        ask.set(header::IF_NONE_MATCH, Some(header_value(condition, "the ETag")?));
+        let collected = self.transport().collect(&ask, self.limit()).await?;
+        if collected.status == StatusCode::NOT_MODIFIED {
+            return Ok(None);
+        }
+        let manifest = self.understand(collected, selector)?;
+        let same = manifest.digest == *known || Digest::of(known.algorithm(), &manifest.raw) == *known;
+        Ok((!same).then_some(manifest))
+    }
+
+    async fn fetch(&self, ask: &Ask, selector: Selector<'_>) -> Result<FetchedManifest, NetError> {
+        let collected = self.transport().collect(ask, self.limit()).await?;
+        self.understand(collected, selector)
+    }
+
+    fn limit(&self) -> u64 {
+        self.transport().limits.manifest_bytes.min(limits::MANIFEST_BYTES)
+    }
+
+    fn ask(&self, selector: Selector<'_>) -> Ask {
+        let path = match selector {
+            Selector::Tag(tag) => format!("/v2/{}/manifests/{tag}", self.repository()),
+            Selector::Digest(digest) => format!("/v2/{}/manifests/{digest}", self.repository()),
+        };
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT, HeaderValue::from_static(media_type::MANIFEST_ACCEPT));
+        Ask { method: Method::GET, target: self.target(path), headers, lane: Lane::Metadata, accept: &[StatusCode::OK] }
+    }
+
+    fn understand(&self, answer: Collected, selector: Selector<'_>) -> Result<FetchedManifest, NetError> {
+        let about = |error: NetError| error.for_request(&Method::GET, &answer.url);
+        let told = digest_hint(&answer.headers);
+        let digest = match selector {
+            Selector::Digest(pin) => {
+                let actual = Digest::of(pin.algorithm(), &answer.body);
+                if actual != pin {
+                    return Err(about(NetError::integrity(Mismatch::Digest { expected: pin, actual })));
+                }
+                actual
+            }
+            Selector::Tag(_) => {
+                let actual = Digest::sha256(&answer.body);
+                if told.is_some_and(|told| told != Digest::of(told.algorithm(), &answer.body)) {
+                    let text = "the registry's `Docker-Content-Digest` is not the digest of the manifest it sent";
+                    self.transport().warn(self.registry(), SafeText::new(text));
+                }
+                actual
+            }
+        };
+        let content_type = text(&answer.headers, header::CONTENT_TYPE);
+        let kind = parse_manifest(&answer.body, content_type).map_err(|error| {
+            let kind = match error {
+                ManifestError::TooLarge { .. } => NetErrorKind::TooLarge,
+                _ => NetErrorKind::Protocol,
+            };
+            about(NetError::new(kind, "the answer is no usable manifest").with_source(error))
+        })?;
+        let (media_type, is_typed) = type_of(&answer.body, content_type, &kind);
+        let etag = text(&answer.headers, header::ETAG).map(str::to_owned);
+        Ok(FetchedManifest { raw: answer.body, digest, media_type, etag, kind, is_typed })
+    }
+}
+
+fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// The digest a registry tells, when it tells exactly one that is well formed.
+fn digest_hint(headers: &HeaderMap) -> Option<Digest> {
+    let mut told = headers.get_all(CONTENT_DIGEST).iter();
+    let digest: Digest = told.next()?.to_str().ok()?.trim().parse().ok()?;
+    let agree = told.all(|other| other.to_str().is_ok_and(|other| other.trim().parse() == Ok(digest)));
+    agree.then_some(digest)
+}
+
+fn head_of(headers: &HeaderMap) -> ManifestHead {
+    ManifestHead {
+        digest: digest_hint(headers),
+        size_bytes: text(headers, header::CONTENT_LENGTH).and_then(|length| length.trim().parse().ok()),
+        media_type: text(headers, header::CONTENT_TYPE).map(media_type::essence),
+        etag: text(headers, header::ETAG).map(str::to_owned),
+    }
+}
+
+/// The media type of a parsed manifest, and whether anybody said it.
+fn type_of(body: &[u8], content_type: Option<&str>, kind: &ManifestKind) -> (String, bool) {
+    #[derive(Deserialize)]
+    struct Typed {
+        #[serde(rename = "mediaType")]
+        media_type: Option<String>,
+    }
+    let known = |name: &String| matches!(media_type::manifest_type(name), ManifestType::Image | ManifestType::Index);
+    let by_header = content_type.map(media_type::essence).filter(known);
+    let by_body = || {
+        let typed: Typed = serde_json::from_slice(body).ok()?;
+        typed.media_type.as_deref().map(media_type::essence).filter(known)
+    };
+    match (by_header.or_else(by_body), kind) {
+        (Some(said), _) => (said, true),
+        (None, ManifestKind::Image(_)) => (media_type::OCI_MANIFEST.to_owned(), false),
+        (None, ManifestKind::Index(_)) => (media_type::OCI_INDEX.to_owned(), false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hint(values: &[&str]) -> Option<Digest> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(CONTENT_DIGEST, HeaderValue::from_str(value).unwrap());
+        }
+        digest_hint(&headers)
+    }
+
+    #[test]
+    fn a_digest_header_counts_only_when_it_is_one_well_formed_digest() {
+        let (one, other) = (Digest::sha256(b"1").to_string(), Digest::sha256(b"2").to_string());
+        assert_eq!(hint(&[&one]), Some(Digest::sha256(b"1")));
+        assert_eq!(hint(&[&one, &one]), Some(Digest::sha256(b"1")));
+        for ignored in [&[][..], &[""], &["sha256:../../x"], &["/abs"], &["sha1:00"], &[&one, &other], &[&one, "x"]] {
+            assert_eq!(hint(ignored), None, "{ignored:?}");
+        }
+    }
+}

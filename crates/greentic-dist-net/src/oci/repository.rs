@@ -1,0 +1,77 @@
+//! One repository of one registry: where every pull starts.
+
+use std::sync::Arc;
+
+use greentic_dist_types::{Descriptor, Digest};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+
+use super::auth::Access;
+use super::blob::BlobRequest;
+use super::registry::Registry;
+use crate::exchange::{Ask, Shared, Target};
+use crate::limit::Lane;
+
+/// Which manifest of a repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Selector<'a> {
+    /// What the tag points to now.
+    Tag(&'a str),
+    /// Exactly this content.
+    Digest(Digest),
+}
+
+impl From<Digest> for Selector<'_> {
+    fn from(digest: Digest) -> Self {
+        Self::Digest(digest)
+    }
+}
+
+/// A repository to pull from; made by [`Net::repository`](crate::Net::repository). Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Repository {
+    transport: Shared,
+    access: Access,
+}
+
+impl Repository {
+    pub(crate) fn new(transport: Shared, registry: Arc<Registry>, repository: &str) -> Self {
+        Self { transport, access: Access { registry, repository: repository.into() } }
+    }
+
+    /// The registry as references write it.
+    pub fn registry(&self) -> &str {
+        self.access.registry.name()
+    }
+
+    /// The repository's name.
+    pub fn repository(&self) -> &str {
+        &self.access.repository
+    }
+
+    /// The content a descriptor names, about to be fetched. Sends nothing yet.
+    pub fn blob(&self, descriptor: &Descriptor) -> BlobRequest {
+        let path = format!("/v2/{}/blobs/{}", self.access.repository, descriptor.digest);
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
+        let ask = Ask {
+            method: Method::GET,
+            target: Target::Registry(self.access.clone(), path),
+            headers,
+            lane: Lane::Body,
+            accept: &[StatusCode::OK, StatusCode::PARTIAL_CONTENT],
+        };
+        BlobRequest::new(Arc::clone(&self.transport), ask, descriptor.digest, descriptor.size_bytes)
+    }
+
+    pub(crate) const fn transport(&self) -> &Shared {
+        &self.transport
+    }
+
+    pub(crate) fn known(&self) -> &Registry {
+        &self.access.registry
+    }
+
+    pub(crate) fn target(&self, path: String) -> Target {
+        Target::Registry(self.access.clone(), path)
+    }
+}

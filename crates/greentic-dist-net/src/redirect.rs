@@ -1,0 +1,100 @@
+//! Following redirects by our own rules.
+
+use http::{HeaderMap, HeaderName, StatusCode, header};
+use url::Url;
+
+use crate::target_policy::Guard;
+use crate::transport::{Hop, Reply, Transport};
+use crate::{NetError, NetErrorKind};
+
+/// Header fields that never cross to another origin.
+const PRIVATE_HEADERS: &[HeaderName] = &[header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION];
+
+/// Query parameters of URLs that are signed: a credential beside a signature is refused by object stores.
+const SIGNATURES: &[&str] = &["X-Amz-Signature", "X-Goog-Signature", "Signature", "sig"];
+
+impl Transport {
+    /// Sends `hop` and follows its redirects, at most [`Limits::redirects`](crate::Limits) of them.
+    ///
+    /// Credentials are dropped for good at the first step to another origin (scheme, host and port). No `Referer` and no
+    /// cookie is ever sent.
+    ///
+    /// # Errors
+    /// `Refused` for a redirect the [`TargetPolicy`](crate::TargetPolicy) forbids, a loop, or one too many; otherwise as
+    /// [`Transport::send`].
+    pub(crate) async fn follow(&self, hop: Hop) -> Result<Reply, NetError> {
+        let Hop { method, url: start, mut headers, guard, lane, header_timeout } = hop;
+        let (mut url, mut guard) = (start.clone(), guard);
+        let mut reach = None;
+        let mut seen: Vec<Url> = Vec::new();
+        loop {
+            let hop =
+                Hop { method: method.clone(), url: url.clone(), headers: headers.clone(), guard, lane, header_timeout };
+            let mut reply = self.send(hop).await?;
+            reply.left_origin = start.origin() != url.origin();
+            let Some(next) = location(&reply)? else { return Ok(reply) };
+            let reach = *reach.get_or_insert(reply.reach);
+            let refused = |why: String| {
+                NetError::new(NetErrorKind::Refused, format!("a redirect was refused ({why})"))
+                    .for_request(&method, &start)
+            };
+            if url.scheme() == "https" && next.scheme() == "http" {
+                return Err(refused(format!("{} would leave HTTPS", greentic_dist_types::redact_url(next.as_str()))));
+            }
+            guard = self.policy.check(&start, reach, &next, &self.http).map_err(refused)?;
+            reply.drain(self).await;
+            seen.push(url);
+            if seen.contains(&next) {
+                return Err(refused("it leads in a circle".into()));
+            }
+            if seen.len() > self.limits.redirects {
+                return Err(refused(format!("there were more than {}", self.limits.redirects)));
+            }
+            if next.origin() != start.origin() || is_signed(&next) {
+                for name in PRIVATE_HEADERS {
+                    headers.remove(name);
+                }
+            }
+            url = next;
+        }
+    }
+
+    /// A hop to a URL the caller named.
+    pub(crate) fn hop(&self, method: http::Method, url: Url, headers: HeaderMap, lane: crate::limit::Lane) -> Hop {
+        Hop { method, url, headers, guard: Guard::Own, lane, header_timeout: self.timeouts.headers }
+    }
+}
+
+/// Where an answer redirects to; `None` when it is no redirect.
+fn location(reply: &Reply) -> Result<Option<Url>, NetError> {
+    use StatusCode as S;
+    let redirects = [S::MOVED_PERMANENTLY, S::FOUND, S::SEE_OTHER, S::TEMPORARY_REDIRECT, S::PERMANENT_REDIRECT];
+    if !redirects.contains(&reply.status()) {
+        return Ok(None);
+    }
+    let refused = || {
+        let detail = "a redirect was refused (it has no usable `Location`)";
+        NetError::new(NetErrorKind::Refused, detail).for_request(&reply.method, &reply.url)
+    };
+    let text = reply.header(header::LOCATION).ok_or_else(refused)?;
+    let mut next = reply.url.join(text.trim()).map_err(|error| refused().with_source(error))?;
+    next.set_fragment(None);
+    Ok(Some(next))
+}
+
+fn is_signed(url: &Url) -> bool {
+    url.query_pairs().any(|(name, _)| SIGNATURES.iter().any(|known| known.eq_ignore_ascii_case(&name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signed_urls_are_known_by_their_parameters() {
+        for signed in ["https://s3/x?X-Amz-Signature=1", "https://az/x?a=b&sig=1", "https://cf/x?Signature=1"] {
+            assert!(is_signed(&Url::parse(signed).unwrap()), "{signed}");
+        }
+        assert!(!is_signed(&Url::parse("https://s3/x?design=1").unwrap()));
+    }
+}

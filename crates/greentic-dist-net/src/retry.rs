@@ -1,0 +1,153 @@
+//! When to try again, and after which wait.
+
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, header};
+use tokio::time::Instant;
+
+use crate::{NetError, NetErrorKind, RetryPolicy};
+
+/// Counts the attempts of one request and decides about the next.
+#[derive(Debug)]
+pub(crate) struct Retry {
+    policy: RetryPolicy,
+    loopback: bool,
+    attempts: u32,
+    started: Instant,
+}
+
+impl Retry {
+    pub(crate) fn new(policy: RetryPolicy, loopback: bool) -> Self {
+        Self { policy, loopback, attempts: 0, started: Instant::now() }
+    }
+
+    pub(crate) const fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Counts a failed attempt. The wait before the next one, or `None` when there is none.
+    pub(crate) fn after(&mut self, error: &NetError) -> Option<Duration> {
+        self.attempts = self.attempts.saturating_add(1);
+        if !error.is_transient() || self.attempts >= self.allowed(error) {
+            return None;
+        }
+        match error.retry_after() {
+            Some(wait) if wait > self.policy.retry_after_cap => None,
+            Some(wait) => Some(wait),
+            None => Some(self.policy.jitter(self.attempts)),
+        }
+    }
+
+    fn allowed(&self, error: &NetError) -> u32 {
+        let cap = match error.kind() {
+            NetErrorKind::Connect if self.loopback => self.policy.loopback_connect_attempts,
+            NetErrorKind::Dns => self.policy.dns_attempts,
+            _ => self.policy.attempts,
+        };
+        cap.min(self.policy.attempts)
+    }
+}
+
+impl RetryPolicy {
+    /// A random wait after `failures` failures in a row: full jitter below a doubling, capped bound.
+    pub(crate) fn jitter(&self, failures: u32) -> Duration {
+        let factor = 1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
+        let bound = self.base.saturating_mul(factor).min(self.cap);
+        Duration::from_micros(fastrand::u64(0..=u64::try_from(bound.as_micros()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// The wait a `Retry-After` asks for (RFC 9110, 10.2.3): seconds, or a date seen from the answer's own `Date`.
+///
+/// `None` when there is no such header or it is neither. A date in the past is no wait.
+pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
+    }
+    let until = httpdate::parse_http_date(value).ok()?;
+    let date = headers.get(header::DATE).and_then(|date| date.to_str().ok());
+    let seen_from = date.and_then(|date| httpdate::parse_http_date(date).ok()).unwrap_or(now);
+    Some(until.duration_since(seen_from).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
+    fn asked(value: &str, date: Option<&str>) -> Option<Duration> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_str(value).unwrap());
+        if let Some(date) = date {
+            headers.insert(header::DATE, HeaderValue::from_str(date).unwrap());
+        }
+        retry_after(&headers, httpdate::parse_http_date("Fri, 20 Nov 2026 10:00:00 GMT").unwrap())
+    }
+
+    #[test]
+    fn both_forms_of_retry_after_are_read() {
+        assert_eq!(asked("2", None), Some(Duration::from_secs(2)));
+        assert_eq!(asked("99999999999999999999999", None), Some(Duration::from_secs(u64::MAX)));
+        assert_eq!(asked("Fri, 20 Nov 2026 10:00:05 GMT", None), Some(Duration::from_secs(5)));
+        assert_eq!(asked("Fri, 20 Nov 2026 09:00:00 GMT", None), Some(Duration::ZERO));
+        // The server's own clock counts where it tells it.
+        let skewed = asked("Fri, 20 Nov 2026 12:00:07 GMT", Some("Fri, 20 Nov 2026 12:00:00 GMT"));
+        assert_eq!(skewed, Some(Duration::from_secs(7)));
+        for garbage in ["-1", "soon", "", "1.5", "2 s"] {
+            assert_eq!(asked(garbage, None), None, "{garbage}");
+        }
+    }
+
+    #[test]
+    fn only_what_may_pass_by_itself_is_tried_again_and_only_so_often() {
+        let policy = RetryPolicy::default();
+        let tries = |kind, loopback| {
+            let mut retry = Retry::new(policy, loopback);
+            while retry.after(&NetError::new(kind, "")).is_some() {}
+            retry.attempts()
+        };
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+            assert_eq!(tries(NetErrorKind::Server, false), 5);
+            assert_eq!(tries(NetErrorKind::Connect, false), 5);
+            assert_eq!(tries(NetErrorKind::Connect, true), 2);
+            assert_eq!(tries(NetErrorKind::Dns, false), 2);
+            for kind in [NetErrorKind::Tls, NetErrorKind::NotFound, NetErrorKind::Refused, NetErrorKind::Integrity] {
+                assert_eq!(tries(kind, false), 1, "{kind:?}");
+            }
+        });
+    }
+
+    #[test]
+    fn a_wait_over_the_cap_ends_the_request_at_once() {
+        let mut retry = Retry::new(RetryPolicy::default(), false);
+        let error = NetError::new(NetErrorKind::RateLimited, "");
+        assert_eq!(
+            retry.after(&error.clone().with_retry_after(Some(Duration::from_secs(60)))),
+            Some(Duration::from_secs(60))
+        );
+        assert_eq!(retry.after(&error.with_retry_after(Some(Duration::from_secs(61)))), None);
+    }
+
+    proptest! {
+        #[test]
+        fn waits_stay_below_the_doubling_bound_and_the_cap(failures in 1_u32..200) {
+            let policy = RetryPolicy::default();
+            let wait = policy.jitter(failures);
+            prop_assert!(wait <= policy.cap);
+            prop_assert!(wait <= policy.base.saturating_mul(1_u32.checked_shl(failures - 1).unwrap_or(u32::MAX)));
+        }
+
+        #[test]
+        fn retry_after_never_panics(bytes in proptest::collection::vec(0x20_u8..0x7f, 0..60)) {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_bytes(&bytes).unwrap());
+            let _ = retry_after(&headers, SystemTime::UNIX_EPOCH);
+        }
+    }
+}

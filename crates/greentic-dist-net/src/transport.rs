@@ -1,0 +1,385 @@
+//! The choke point: every request of this crate, one hop each, leaves through [`Transport::send`].
+
+use std::error::Error;
+use std::io;
+use std::net::IpAddr;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use hyper_util::client::proxy::matcher::Matcher;
+use rustls::ClientConfig;
+use rustls::pki_types::CertificateDer;
+use tokio::runtime;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, timeout};
+use url::{Host, Url};
+
+use crate::config::{HttpRule, Limits, RetryPolicy, Timeouts};
+use crate::limit::{HostLimits, Lane};
+use crate::oci::CredentialSource;
+use crate::resolver::{GuardedResolver, InnerAddress};
+use crate::stats::{Counters, count};
+use crate::target_policy::{Guard, Reach, TargetPolicy, reach_of};
+use crate::{NetError, NetErrorKind, Observer, tls};
+
+/// Runtimes whose connections are kept; the oldest makes room.
+const RUNTIMES: usize = 4;
+
+/// Settings and shared state of all requests of one [`Net`](crate::Net).
+#[derive(Debug)]
+pub(crate) struct Transport {
+    pub(crate) offline: bool,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) retry: RetryPolicy,
+    pub(crate) limits: Limits,
+    pub(crate) http: HttpRule,
+    pub(crate) policy: TargetPolicy,
+    pub(crate) credentials: Option<Arc<dyn CredentialSource>>,
+    pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) counters: Counters,
+    pub(crate) hosts: HostLimits,
+    pub(crate) user_agent: HeaderValue,
+    pub(crate) extra_roots: Vec<CertificateDer<'static>>,
+    pub(crate) idle_per_host: usize,
+    pub(crate) clients: Mutex<Vec<(Slot, reqwest::Client)>>,
+    pub(crate) tls: OnceLock<ClientConfig>,
+    pub(crate) proxies: OnceLock<ProxyMatcher>,
+}
+
+/// One kind of connection pool. A connection lives on the runtime that opened it and dies with it, so pools are per runtime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Slot {
+    runtime: runtime::Id,
+    tls: bool,
+    route: Route,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Route {
+    Direct(Guard),
+    Proxy,
+}
+
+/// The system's proxy settings, read once when the first request leaves this machine.
+pub(crate) struct ProxyMatcher(Matcher);
+
+impl std::fmt::Debug for ProxyMatcher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ProxyMatcher")
+    }
+}
+
+/// One request to one server.
+#[derive(Debug)]
+pub(crate) struct Hop {
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    pub(crate) headers: HeaderMap,
+    pub(crate) guard: Guard,
+    pub(crate) lane: Lane,
+    pub(crate) header_timeout: Duration,
+}
+
+/// The header of an answer, and its body to come. Holds the host's permit until dropped.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    response: reqwest::Response,
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    /// Whether a redirect led away from the server that was asked.
+    pub(crate) left_origin: bool,
+    /// How near the answering server is.
+    pub(crate) reach: Reach,
+    pace: Pace,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// Bytes and waiting time since the slowest allowed pace was last met.
+#[derive(Debug, Default)]
+struct Pace {
+    bytes: u64,
+    waited: Duration,
+}
+
+impl Transport {
+    /// Sends one request and returns at the end of the answer's header, whatever its status.
+    ///
+    /// Cancel-safe: dropping the future gives up the request.
+    ///
+    /// # Errors
+    /// `Offline`, `Timeout`, `Connect`, `Dns`, `Tls`, `Interrupted`, `Protocol`, `Refused`.
+    pub(crate) async fn send(&self, hop: Hop) -> Result<Reply, NetError> {
+        let Hop { method, url, mut headers, guard, lane, header_timeout } = hop;
+        if self.offline {
+            return Err(NetError::new(NetErrorKind::Offline, "").for_request(&method, &url));
+        }
+        let host = self.hosts.of(&url);
+        let permit = host.acquire(lane).await;
+        let (client, direct) = self.client(&url, guard).map_err(|error| error.for_request(&method, &url))?;
+        headers.insert(header::USER_AGENT, self.user_agent.clone());
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        let mut request = reqwest::Request::new(method.clone(), url.clone());
+        *request.headers_mut() = headers;
+        count(&self.counters.requests);
+        let sent = Instant::now();
+        let answer = timeout(header_timeout, client.execute(request)).await;
+        let response = match answer {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return Err(classify(error).for_request(&method, &url)),
+            Err(_elapsed) => {
+                let detail = format!("no answer within {} s", header_timeout.as_secs_f32());
+                return Err(NetError::new(NetErrorKind::Timeout, detail).for_request(&method, &url));
+            }
+        };
+        host.set_answered();
+        tracing::debug!(
+            %method,
+            url = %greentic_dist_types::redact_url(url.as_str()),
+            status = response.status().as_u16(),
+            version = ?response.version(),
+            waited = ?sent.elapsed(),
+            "answer"
+        );
+        let peer = if direct { response.remote_addr().map(|address| address.ip()) } else { None };
+        let reach = peer.or_else(|| literal(&url)).map_or(Reach::Public, |ip| reach_of(ip).unwrap_or(Reach::Private));
+        Ok(Reply { response, method, url, left_origin: false, reach, pace: Pace::default(), _permit: permit })
+    }
+
+    /// The client for a URL, built at first need; and whether it connects without a proxy.
+    fn client(&self, url: &Url, guard: Guard) -> Result<(reqwest::Client, bool), NetError> {
+        let runtime = runtime::Handle::try_current()
+            .map_err(|error| {
+                NetError::new(NetErrorKind::InvalidInput, "no async runtime is running").with_source(error)
+            })?
+            .id();
+        let route = if self.is_proxied(url) { Route::Proxy } else { Route::Direct(guard) };
+        let slot = Slot { runtime, tls: url.scheme() == "https", route };
+        let direct = route != Route::Proxy;
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, client)) = clients.iter().find(|(known, _)| *known == slot) {
+            return Ok((client.clone(), direct));
+        }
+        let client = self.build(slot)?;
+        let mut runtimes: Vec<runtime::Id> = Vec::new();
+        for (known, _) in clients.iter() {
+            if known.runtime != runtime && !runtimes.contains(&known.runtime) {
+                runtimes.push(known.runtime);
+            }
+        }
+        if let (true, Some(oldest)) = (runtimes.len() >= RUNTIMES, runtimes.first()) {
+            clients.retain(|(known, _)| known.runtime != *oldest);
+        }
+        clients.push((slot, client.clone()));
+        Ok((client, direct))
+    }
+
+    fn is_proxied(&self, url: &Url) -> bool {
+        if crate::config::is_loopback(url) {
+            return false;
+        }
+        let matcher = self.proxies.get_or_init(|| ProxyMatcher(Matcher::from_system()));
+        url.as_str().parse::<http::Uri>().is_ok_and(|uri| matcher.0.intercept(&uri).is_some())
+    }
+
+    fn build(&self, slot: Slot) -> Result<reqwest::Client, NetError> {
+        let tls = if slot.tls {
+            if let Some(config) = self.tls.get() {
+                config.clone()
+            } else {
+                let config = tls::with_platform_roots(&self.extra_roots)?;
+                self.tls.get_or_init(|| config).clone()
+            }
+        } else {
+            tls::without_roots()?
+        };
+        let builder = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .no_gzip()
+            .no_brotli()
+            .no_zstd()
+            .no_deflate()
+            .connect_timeout(self.timeouts.connect)
+            .pool_idle_timeout(self.timeouts.pool_idle)
+            .pool_max_idle_per_host(self.idle_per_host)
+            .tcp_nodelay(true)
+            .tcp_keepalive(Duration::from_secs(15))
+            .http2_initial_stream_window_size(8 << 20)
+            .http2_initial_connection_window_size(32 << 20)
+            .http2_keep_alive_interval(Duration::from_secs(20))
+            .http2_keep_alive_timeout(Duration::from_secs(10));
+        let builder = match slot.route {
+            Route::Proxy => builder,
+            Route::Direct(guard) => builder.no_proxy().dns_resolver(Arc::new(GuardedResolver(guard))),
+        };
+        builder.build().map_err(|error| {
+            NetError::new(NetErrorKind::InvalidInput, "the HTTP client could not be set up").with_source(error)
+        })
+    }
+}
+
+fn literal(url: &Url) -> Option<IpAddr> {
+    match url.host()? {
+        Host::Ipv4(ip) => Some(IpAddr::V4(ip)),
+        Host::Ipv6(ip) => Some(IpAddr::V6(ip)),
+        Host::Domain(_) => None,
+    }
+}
+
+/// Finds out what a failure of the HTTP client was, from the types in its chain of causes.
+fn classify(error: reqwest::Error) -> NetError {
+    let mut facts = Cause::default();
+    let mut next: Option<&(dyn Error + 'static)> = Some(&error);
+    while let Some(cause) = next {
+        facts.look_at(cause);
+        next = cause.source();
+    }
+    let kind = match () {
+        () if facts.inner_address => NetErrorKind::Refused,
+        () if facts.tls => NetErrorKind::Tls,
+        () if error.is_dns() => NetErrorKind::Dns,
+        () if error.is_timeout() => NetErrorKind::Timeout,
+        () if error.is_connect() => NetErrorKind::Connect,
+        () if facts.parse || error.is_builder() => NetErrorKind::Protocol,
+        () => NetErrorKind::Interrupted,
+    };
+    let net = NetError::new(kind, "").with_source(error.without_url());
+    if facts.untrusted {
+        net.with_hint("if the server's certificate is from a private authority, add that authority's certificate")
+    } else {
+        net
+    }
+}
+
+#[derive(Default)]
+struct Cause {
+    inner_address: bool,
+    tls: bool,
+    untrusted: bool,
+    parse: bool,
+}
+
+impl Cause {
+    fn look_at(&mut self, cause: &(dyn Error + 'static)) {
+        self.inner_address |= cause.is::<InnerAddress>();
+        self.parse |= cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse);
+        if let Some(error) = cause.downcast_ref::<rustls::Error>() {
+            self.tls = true;
+            self.untrusted |=
+                matches!(error, rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer));
+        }
+        // An `io::Error` hides what it wraps from `source()`.
+        if let Some(inner) = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            self.look_at(inner);
+        }
+    }
+}
+
+impl Reply {
+    pub(crate) fn status(&self) -> StatusCode {
+        self.response.status()
+    }
+
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        self.response.headers()
+    }
+
+    /// A header's value, when it is readable text.
+    pub(crate) fn header(&self, name: header::HeaderName) -> Option<&str> {
+        self.headers().get(name)?.to_str().ok()
+    }
+
+    /// The announced size of the body in bytes.
+    pub(crate) fn content_length(&self) -> Option<u64> {
+        self.header(header::CONTENT_LENGTH)?.trim().parse().ok()
+    }
+
+    /// The next piece of the body as it came from the socket, `None` at its end. Cancel-safe.
+    ///
+    /// # Errors
+    /// `Timeout` after a silence or below the slowest allowed pace, `Interrupted` when the connection ends.
+    pub(crate) async fn chunk(&mut self, transport: &Transport) -> Result<Option<Bytes>, NetError> {
+        let timeouts = &transport.timeouts;
+        let asked = Instant::now();
+        let error = match timeout(timeouts.idle_body, self.response.chunk()).await {
+            Ok(Ok(Some(chunk))) => {
+                let length = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
+                transport.counters.bytes_received.fetch_add(length, Ordering::Relaxed);
+                match self.pace.add(length, asked.elapsed(), timeouts) {
+                    Ok(()) => return Ok(Some(chunk)),
+                    Err(error) => error,
+                }
+            }
+            Ok(Ok(None)) => return Ok(None),
+            Ok(Err(error)) => NetError::new(NetErrorKind::Interrupted, "").with_source(error.without_url()),
+            Err(_elapsed) => {
+                let detail = format!("the body stalled for {} s", timeouts.idle_body.as_secs_f32());
+                NetError::new(NetErrorKind::Timeout, detail)
+            }
+        };
+        Err(error.for_request(&self.method, &self.url))
+    }
+
+    /// The whole body, of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// `TooLarge` as soon as the header or the bytes exceed the limit; otherwise as [`Reply::chunk`].
+    pub(crate) async fn read(&mut self, transport: &Transport, limit: u64) -> Result<Bytes, NetError> {
+        let too_large = |reply: &Self| {
+            NetError::integrity(greentic_dist_types::Mismatch::TooLarge { limit })
+                .for_request(&reply.method, &reply.url)
+        };
+        if self.content_length().is_some_and(|length| length > limit) {
+            return Err(too_large(self));
+        }
+        let mut first = Bytes::new();
+        let mut rest = BytesMut::new();
+        while let Some(chunk) = self.chunk(transport).await? {
+            let total = first.len().saturating_add(rest.len()).saturating_add(chunk.len());
+            if u64::try_from(total).unwrap_or(u64::MAX) > limit {
+                return Err(too_large(self));
+            }
+            if first.is_empty() && rest.is_empty() {
+                first = chunk;
+            } else {
+                if rest.is_empty() {
+                    rest.extend_from_slice(&first);
+                    first = Bytes::new();
+                }
+                rest.extend_from_slice(&chunk);
+            }
+        }
+        Ok(if rest.is_empty() { first } else { rest.freeze() })
+    }
+
+    /// Reads a small body to its end so that the connection can be used again; gives up quickly otherwise.
+    pub(crate) async fn drain(mut self, transport: &Transport) {
+        let limit = transport.limits.error_body_bytes;
+        if self.content_length().is_some_and(|length| length > limit) {
+            return;
+        }
+        // Whatever happens here only decides whether the connection lives on.
+        drop(timeout(Duration::from_secs(1), self.read(transport, limit)).await);
+    }
+}
+
+impl Pace {
+    fn add(&mut self, bytes: u64, waited: Duration, timeouts: &Timeouts) -> Result<(), NetError> {
+        let Some(slowest) = timeouts.slowest_body else { return Ok(()) };
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.waited = self.waited.saturating_add(waited);
+        if self.waited < slowest.window {
+            return Ok(());
+        }
+        let Self { bytes, waited } = std::mem::take(self);
+        if bytes >= slowest.bytes {
+            return Ok(());
+        }
+        let detail = format!("only {bytes} bytes arrived in {:.0} s", waited.as_secs_f32());
+        Err(NetError::new(NetErrorKind::Timeout, detail).with_transient(false))
+    }
+}
