@@ -57,12 +57,6 @@ impl Uploads {
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Session>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// How many are open.
-    #[cfg(test)]
-    pub(crate) fn open(&self) -> usize {
-        self.lock().len()
-    }
 }
 
 impl Upload {
