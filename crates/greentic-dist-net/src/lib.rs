@@ -33,7 +33,7 @@ pub use crate::http::{BodyStream, HttpAnswer, HttpGet};
 pub use crate::observer::{Event, Observer};
 pub use crate::oci::{
     BlobRequest, BlobStream, BoxFuture, Credential, CredentialSource, CredentialTarget, FetchedImage, FetchedManifest,
-    ManifestHead, Repository, Selector, StaticCredentials,
+    ManifestHead, Repository, Selector, StaticCredentials, UnverifiedBlobStream,
 };
 pub use crate::stats::NetStats;
 pub use crate::target_policy::TargetPolicy;

@@ -317,7 +317,8 @@ impl Transfer {
         self.give_up_ranges(error)
     }
 
-    fn about(&self, error: NetError) -> NetError {
+    /// Names the request in an error about its body.
+    pub(crate) fn about(&self, error: NetError) -> NetError {
         match self.ask.url() {
             Ok(url) => error.for_request(&self.ask.method, &url),
             Err(_) => error,

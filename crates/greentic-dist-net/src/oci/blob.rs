@@ -1,7 +1,7 @@
 //! Blobs: content named by its digest, proven while it flows.
 
 use bytes::Bytes;
-use greentic_dist_types::{Digest, Verifier};
+use greentic_dist_types::{Digest, Mismatch, Verifier};
 
 use crate::body::{Start, Transfer};
 use crate::exchange::{Ask, Shared};
@@ -18,18 +18,25 @@ pub struct BlobRequest {
     offset: u64,
 }
 
-/// A blob on its way, over as many connections as it takes.
+/// A blob on its way, over as many connections as it takes, hashed while it flows.
 ///
 /// A cut, reset or stalled body is continued with `Range` at the right byte; a server without ranges is read again from
 /// the start and what was handed out is thrown away. The size is exact: not a byte beyond it is taken. The last piece is
-/// handed out only when the size, and unless the stream is unverified the digest, are proven.
+/// handed out only when size and digest are proven, so that nobody can read to the end of wrong bytes.
 #[derive(Debug)]
 pub struct BlobStream {
+    inner: UnverifiedBlobStream,
+    verifier: Option<Verifier>,
+}
+
+/// A blob on its way whose size is exact and whose bytes may be anything.
+///
+/// Everything [`BlobStream`] does but the hash: for a consumer that hashes itself before it publishes anything.
+#[derive(Debug)]
+pub struct UnverifiedBlobStream {
     transfer: Box<Transfer>,
     digest: Digest,
     size_bytes: u64,
-    verifier: Option<Verifier>,
-    seen: u64,
 }
 
 impl BlobRequest {
@@ -56,19 +63,16 @@ impl BlobRequest {
             return Err(NetError::new(NetErrorKind::InvalidInput, detail));
         }
         let verifier = Verifier::for_content(self.digest, self.size_bytes);
-        let mut stream = self.open_unverified().await?;
-        stream.verifier = Some(verifier);
-        Ok(stream)
+        Ok(BlobStream { inner: self.open_unverified().await?, verifier: Some(verifier) })
     }
 
-    /// Opens the blob without hashing it: the size is exact, the bytes may be anything. For a consumer that hashes itself,
-    /// before it hands out or publishes anything.
+    /// Opens the blob without hashing it.
     ///
     /// With an offset equal to the size no request is made and the stream is at its end.
     ///
     /// # Errors
     /// `InvalidInput` for an offset beyond the size; otherwise as [`BlobRequest::open`].
-    pub async fn open_unverified(self) -> Result<BlobStream, NetError> {
+    pub async fn open_unverified(self) -> Result<UnverifiedBlobStream, NetError> {
         let Self { transport, ask, digest, size_bytes, offset } = self;
         if offset > size_bytes {
             let detail = format!("the offset {offset} is beyond the blob's {size_bytes} bytes");
@@ -76,7 +80,7 @@ impl BlobRequest {
         }
         let start = Start { offset, size: Some(size_bytes), limit: size_bytes, content_addressed: true };
         let transfer = Transfer::open(transport, ask, start).await?;
-        Ok(BlobStream { transfer: Box::new(transfer), digest, size_bytes, verifier: None, seen: offset })
+        Ok(UnverifiedBlobStream { transfer: Box::new(transfer), digest, size_bytes })
     }
 }
 
@@ -89,40 +93,73 @@ impl BlobStream {
     /// `Integrity` for wrong, missing and excess bytes; `Timeout`, `Interrupted` and the errors of a new request when the
     /// body could not be continued.
     pub async fn next(&mut self) -> Option<Result<Bytes, NetError>> {
-        let piece = match self.transfer.next().await {
+        let piece = match self.inner.next().await {
             Some(Ok(piece)) => piece,
             Some(Err(error)) => {
                 self.verifier = None;
                 return Some(Err(error));
             }
+            // An empty blob ends without a last piece; of any other the proof was made with its last piece.
             None => {
-                // Only an empty blob ends without a last piece.
-                let verifier = self.verifier.take_if(|_| self.size_bytes == 0)?;
-                return verifier.finish().err().map(|mismatch| Err(NetError::integrity(mismatch)));
+                return self
+                    .verifier
+                    .take()
+                    .and_then(|verifier| verifier.finish().err())
+                    .map(|wrong| self.refuse(wrong));
             }
         };
-        self.seen = self.seen.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
-        let Some(verifier) = &mut self.verifier else { return Some(Ok(piece)) };
-        if let Err(mismatch) = verifier.update(&piece) {
-            self.verifier = None;
-            return Some(Err(NetError::integrity(mismatch)));
+        let Some(mut verifier) = self.verifier.take() else {
+            return Some(Err(NetError::new(NetErrorKind::Integrity, "the blob was already refused")));
+        };
+        if let Err(wrong) = verifier.update(&piece) {
+            return Some(self.refuse(wrong));
         }
-        if self.seen == self.size_bytes
-            && let Some(Err(mismatch)) = self.verifier.take().map(Verifier::finish)
-        {
-            return Some(Err(NetError::integrity(mismatch)));
+        if verifier.seen() < self.inner.size_bytes {
+            self.verifier = Some(verifier);
+        } else if let Err(wrong) = verifier.finish() {
+            return Some(self.refuse(wrong));
         }
         Some(Ok(piece))
     }
 
-    /// The same stream without the hash from here on; see [`BlobRequest::open_unverified`].
-    #[must_use]
-    pub fn into_unverified(mut self) -> Self {
-        self.verifier = None;
-        self
+    fn refuse(&self, mismatch: Mismatch) -> Result<Bytes, NetError> {
+        Err(self.inner.transfer.about(NetError::integrity(mismatch)))
+    }
+
+    /// The same stream without the hash from here on.
+    pub fn into_unverified(self) -> UnverifiedBlobStream {
+        self.inner
     }
 
     /// The digest the blob is named by.
+    pub const fn digest(&self) -> Digest {
+        self.inner.digest
+    }
+
+    /// The size of the whole blob in bytes.
+    pub const fn size_bytes(&self) -> u64 {
+        self.inner.size_bytes
+    }
+
+    /// The position of the next byte handed out.
+    pub fn offset(&self) -> u64 {
+        self.inner.offset()
+    }
+}
+
+impl UnverifiedBlobStream {
+    /// The next piece as it came from the socket; `None` when exactly the blob's size has come.
+    ///
+    /// After an error the stream is over. Cancel-safe: no byte is lost.
+    ///
+    /// # Errors
+    /// `Integrity` for missing and excess bytes; `Timeout`, `Interrupted` and the errors of a new request when the body could
+    /// not be continued.
+    pub async fn next(&mut self) -> Option<Result<Bytes, NetError>> {
+        self.transfer.next().await
+    }
+
+    /// The digest the bytes must have, and nobody has proven.
     pub const fn digest(&self) -> Digest {
         self.digest
     }
@@ -133,7 +170,7 @@ impl BlobStream {
     }
 
     /// The position of the next byte handed out.
-    pub const fn offset(&self) -> u64 {
-        self.seen
+    pub fn offset(&self) -> u64 {
+        self.transfer.offset()
     }
 }

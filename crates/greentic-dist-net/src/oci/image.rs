@@ -28,7 +28,16 @@ impl Repository {
     /// `Protocol` for indexes that are nested too deeply, point to themselves or lie about types; `Integrity` for sizes;
     /// otherwise as [`Repository::manifest`].
     pub async fn image(&self, selector: Selector<'_>, platform: &PlatformChoice) -> Result<FetchedImage, NetError> {
-        let mut current = self.manifest(selector).await?;
+        let found = self.manifest(selector).await?;
+        self.follow(found, platform).await
+    }
+
+    /// Goes on from a manifest that is at hand as [`Repository::image`] does: no request for an image manifest.
+    ///
+    /// # Errors
+    /// As [`Repository::image`].
+    pub async fn follow(&self, found: FetchedManifest, platform: &PlatformChoice) -> Result<FetchedImage, NetError> {
+        let mut current = found;
         let mut outermost: Option<FetchedManifest> = None;
         let mut visited: Vec<Digest> = Vec::new();
         loop {

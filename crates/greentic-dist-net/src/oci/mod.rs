@@ -13,7 +13,7 @@ mod registry;
 mod repository;
 
 pub use auth::{BoxFuture, Credential, CredentialSource, CredentialTarget, StaticCredentials};
-pub use blob::{BlobRequest, BlobStream};
+pub use blob::{BlobRequest, BlobStream, UnverifiedBlobStream};
 pub use image::FetchedImage;
 pub use manifest::{FetchedManifest, ManifestHead};
 pub(crate) use registry::{Registries, Registry};
