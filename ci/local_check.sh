@@ -74,8 +74,16 @@ tests() {
     ci/test
 }
 
+current=
+# The tests say themselves what failed, and theirs are the last lines.
+name_failed() {
+    [ "$1" = 0 ] || [ "$current" = tests ] || printf '<== %s: failed\n' "$current" >&2
+}
+trap 'name_failed $?' EXIT
+
 step() {
     local name=$1 began=$SECONDS
+    current=$name
     printf '==> %s\n' "$name"
     # A function called in a condition would lose `set -e`: it runs as a command of its own.
     "$name"
@@ -85,6 +93,7 @@ step() {
 [ "$#" -gt 0 ] || set -- format layers scripts licences lint features docs wasm package tests
 for name in "$@"; do
     if [ "$(type -t "$name")" != function ]; then
+        current=arguments
         echo "local_check: there is no step $name" >&2
         exit 2
     fi
