@@ -77,7 +77,7 @@ tests() {
 current=
 # The tests say themselves what failed, and theirs are the last lines.
 name_failed() {
-    [ "$1" = 0 ] || [ "$current" = tests ] || printf '<== %s: failed\n' "$current" >&2
+    [ "$1" = 0 ] || [ -z "$current" ] || [ "$current" = tests ] || printf '<== %s: failed\n' "$current" >&2
 }
 trap 'name_failed $?' EXIT
 
@@ -93,7 +93,6 @@ step() {
 [ "$#" -gt 0 ] || set -- format layers scripts licences lint features docs wasm package tests
 for name in "$@"; do
     if [ "$(type -t "$name")" != function ]; then
-        current=arguments
         echo "local_check: there is no step $name" >&2
         exit 2
     fi
