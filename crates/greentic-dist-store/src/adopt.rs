@@ -3,12 +3,13 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
+use std::time::SystemTime;
 
 use greentic_dist_types::{Digest, Mismatch, Verifier};
 
 use crate::entry::Entry;
 use crate::error::Context;
-use crate::layout::Layout;
+use crate::layout::{ARTIFACT_MODE, Layout};
 use crate::lock::DigestLock;
 use crate::open::{OpenEntry, Proof, hash};
 use crate::os::{self, Dir, FileState};
@@ -40,7 +41,7 @@ impl Store {
         if let (Ok(dir), Ok(meta)) = (Dir::open(&source.dir), file.metadata()) {
             let after = FileState::of(&meta);
             let as_it_was = FileState { ctime_ns: before.ctime_ns, ..after } == before;
-            if as_it_was && after != before {
+            if as_it_was && after != before && after.is_settled(SystemTime::now()) {
                 self.stamp(&dir, &file, &after, &source.content_digest);
             }
         }
@@ -51,7 +52,7 @@ impl Store {
 fn place(file: &mut File, source: &Entry, to: &Path) -> Result<(), StoreError> {
     if source.layout == Layout::Current {
         match os::link_open_file(file, &source.path, to) {
-            Ok(()) => return os::set_mode(file, 0o444).at(OP, to),
+            Ok(()) => return os::set_mode(file, ARTIFACT_MODE).at(OP, to),
             Err(error) => tracing::debug!(path = %to.display(), %error, "the artifact is copied, not linked"),
         }
     }
@@ -80,5 +81,5 @@ fn copy(from: &mut File, digest: Digest, size_bytes: u64, to: &Path) -> Result<(
         }
     }
     verifier.finish().map_err(refused)?;
-    os::set_mode(&target, 0o444).at(OP, to)
+    os::set_mode(&target, ARTIFACT_MODE).at(OP, to)
 }

@@ -57,7 +57,7 @@ impl Store {
             return Ok(report);
         }
         let Some(_lock) = self.try_lock_name(LockName::Gc)? else {
-            return Err(StoreError::new(StoreErrorKind::Locked, OP, &self.paths().lock(&LockName::Gc)));
+            return Err(self.in_use(OP, LockName::Gc));
         };
         self.collect_temporaries(&mut report)?;
         self.collect_partials(&mut report)?;

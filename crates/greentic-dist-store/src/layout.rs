@@ -37,6 +37,9 @@ const PART_SUFFIX: &str = ".part";
 /// The suffix of lock files.
 pub(crate) const LOCK_SUFFIX: &str = ".lock";
 
+/// The mode of an artifact.
+pub(crate) const ARTIFACT_MODE: u32 = 0o444;
+
 /// Which file of an entry is the artifact: a store holds components or packs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ArtifactFile {

@@ -174,6 +174,13 @@ impl Store {
         Ok(try_file(&path)?.map(|file| claimed.into_lock(path, file)))
     }
 
+    /// The error for a lock that was not to be had.
+    pub(crate) fn in_use(&self, op: &'static str, name: LockName) -> StoreError {
+        let path = self.paths().lock(&name);
+        let holder = holder_of(&path).map_or_else(|| "somebody else".to_owned(), |holder| holder.to_string());
+        StoreError::new(StoreErrorKind::Locked, op, &path).with_detail(&format!("{holder} is working on it"))
+    }
+
     fn wait_for(
         &self,
         name: LockName,

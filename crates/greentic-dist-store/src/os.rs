@@ -205,6 +205,31 @@ pub(crate) fn touch(path: &Path) -> io::Result<()> {
     File::options().write(true).open(path)?.set_modified(SystemTime::now())
 }
 
+/// Whether every change of a file shows in its change time, however soon it follows the last look at it, as on the
+/// multigrain time stamps of newer kernels. Found out by changing the change time of `file`, which has mode `mode`.
+pub(crate) fn has_fine_times(file: &File, mode: u32) -> io::Result<bool> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mut last = FileState::of(&file.metadata()?);
+        // A tick of a coarse clock may fall between two changes that are a microsecond apart, but not between four.
+        for _ in 0..4 {
+            file.set_permissions(std::fs::Permissions::from_mode(mode))?;
+            let next = FileState::of(&file.metadata()?);
+            if next.ctime_ns == last.ctime_ns {
+                return Ok(false);
+            }
+            last = next;
+        }
+        Ok(true)
+    }
+    #[cfg(not(unix))]
+    {
+        let _: (&File, u32) = (file, mode);
+        Ok(false)
+    }
+}
+
 /// Who may own a directory, and whether others may write to it.
 #[cfg(unix)]
 pub(crate) fn ownership(meta: &Metadata) -> Ownership {
@@ -233,6 +258,18 @@ pub(crate) fn free_bytes(path: &Path) -> Option<u64> {
         let _: &Path = path;
         None
     }
+}
+
+/// Asks the kernel to begin writing a range of a file to the disk, without waiting for it. A hint.
+///
+/// `POSIX_FADV_DONTNEED` begins the write-back of the dirty pages of its range; those that are being written stay cached.
+pub(crate) fn begin_writeback(file: &File, from: u64, len: u64) {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if let Some(len) = std::num::NonZeroU64::new(len) {
+        let _refused = rustix::fs::fadvise(file, from, Some(len), rustix::fs::Advice::DontNeed).is_err();
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _: (&File, u64, u64) = (file, from, len);
 }
 
 /// Swaps two names in one step. `Ok(false)` where the system cannot.

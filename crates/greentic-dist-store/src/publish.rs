@@ -11,7 +11,7 @@ use greentic_dist_types::CacheEntryState;
 
 use crate::entry::Entry;
 use crate::error::Context;
-use crate::layout::{self, Layout, Sub};
+use crate::layout::{self, ARTIFACT_MODE, Layout, Sub};
 use crate::open::{Proof, is_current};
 use crate::os::{self, Dir, FileState};
 use crate::stage::{Staged, crash_point};
@@ -21,7 +21,7 @@ const OP: &str = "publish the entry";
 /// Most threads that wait for the disk at once. More gain nothing: the file system merges their commits.
 const SYNC_THREADS: usize = 16;
 /// From this size on it is worth waiting a moment for a trust stamp that spares the first open its hashing.
-const STAMP_WAIT_BYTES: u64 = 16 << 20;
+const STAMP_WAIT_BYTES: u64 = 256 << 20;
 /// How long that moment is at most.
 const STAMP_WAIT: Duration = Duration::from_millis(25);
 
@@ -151,15 +151,23 @@ impl Store {
     fn stamp_staged(&self, staged: &Staged) {
         let Ok(dir) = Dir::open(staged.dir.path()) else { return };
         let Ok(file) = dir.open_file(self.paths().blob_name(Layout::Current)) else { return };
-        let Ok(meta) = file.metadata() else { return };
-        let state = FileState::of(&meta);
-        if state.size != staged.entry.record.size_bytes {
+        let state = || file.metadata().map(|meta| FileState::of(&meta));
+        let Ok(mut before) = state() else { return };
+        if before.size != staged.entry.record.size_bytes {
             return;
         }
-        if !state.is_settled(SystemTime::now()) && state.size >= STAMP_WAIT_BYTES {
-            std::thread::sleep(STAMP_WAIT);
+        let mut shows_changes = before.is_settled(SystemTime::now());
+        if !shows_changes && os::has_fine_times(&file, ARTIFACT_MODE).unwrap_or(false) {
+            let Ok(now) = state() else { return };
+            (before, shows_changes) = (now, true);
         }
-        self.stamp(&dir, &file, &state, &staged.entry.content_digest);
+        if !shows_changes && before.size >= STAMP_WAIT_BYTES {
+            std::thread::sleep(STAMP_WAIT);
+            shows_changes = before.is_settled(SystemTime::now());
+        }
+        if shows_changes {
+            self.stamp(&dir, &file, &before, &staged.entry.content_digest);
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::error::Context;
 use crate::layout::{self, Layout, LockName, Sub};
 use crate::os::{self, Dir};
 use crate::temp::discard;
-use crate::{Store, StoreError, StoreErrorKind};
+use crate::{Store, StoreError};
 
 /// Most entries kept in quarantine.
 const QUARANTINE_ENTRIES: usize = 16;
@@ -38,8 +38,7 @@ impl Store {
             return Ok(Removed::default());
         }
         let Some(_lock) = self.try_lock(digest)? else {
-            let path = self.paths().lock(&LockName::Digest(*digest));
-            return Err(StoreError::new(StoreErrorKind::Locked, "remove the entry", &path).with_digest(digest));
+            return Err(self.in_use("remove the entry", LockName::Digest(*digest)).with_digest(digest));
         };
         let mut removed = Removed::default();
         for (layout, path) in self.places(digest) {

@@ -9,7 +9,6 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
 use std::sync::{Mutex, PoisonError};
-use std::time::SystemTime;
 
 use greentic_dist_types::Digest;
 
@@ -48,12 +47,12 @@ impl Store {
     }
 
     /// Remembers that the open artifact was just proven to have `digest`. `before` is its state from before its bytes were
-    /// read; where it changed since, or changed so recently that a further change might not show, nothing is remembered.
+    /// read, and the caller made sure that a change since then shows; where there was one, nothing is remembered.
     ///
     /// Best effort: on a read-only cache every open proves again.
     pub(crate) fn stamp(&self, dir: &Dir, artifact: &File, before: &FileState, digest: &Digest) {
         let unchanged = artifact.metadata().is_ok_and(|meta| FileState::of(&meta) == *before);
-        if !unchanged || !before.is_settled(SystemTime::now()) {
+        if !unchanged {
             return;
         }
         let Some(boot) = os::boot_id() else {
