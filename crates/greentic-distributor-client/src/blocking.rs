@@ -13,7 +13,6 @@ use crate::dist::DistError;
 ///
 /// # Errors
 /// Those of `work`; [`DistError::Cancelled`] when the runtime is shutting down.
-#[expect(clippy::disallowed_methods, reason = "this is the one door")]
 pub(crate) fn run<T, F>(work: F) -> impl Future<Output = Result<T, DistError>> + Send
 where
     T: Send + 'static,

@@ -20,7 +20,8 @@ impl CredentialSource for EnvCredentials {
 }
 
 fn lookup(host: &str, read: impl Fn(&str) -> Option<String>) -> Option<Credential> {
-    let name: String = host.chars().map(|ch| if ch.is_ascii_alphanumeric() { ch.to_ascii_uppercase() } else { '_' }).collect();
+    let name: String =
+        host.chars().map(|ch| if ch.is_ascii_alphanumeric() { ch.to_ascii_uppercase() } else { '_' }).collect();
     let read = |suffix: &str| read(&format!("{}{name}_{suffix}", env::AUTH_PREFIX));
     if let (Some(username), Some(password)) = (read("USERNAME"), read("PASSWORD")) {
         return Some(Credential::Basic { username, password: Secret::new(password) });
@@ -40,7 +41,9 @@ mod tests {
             "GREENTIC_DIST_AUTH_GHCR_IO_TOKEN" => Some("canary".to_owned()),
             _ => None,
         };
-        assert!(matches!(lookup("127.0.0.1:5000", read), Some(Credential::Basic { username, .. }) if username == "ann"));
+        assert!(
+            matches!(lookup("127.0.0.1:5000", read), Some(Credential::Basic { username, .. }) if username == "ann")
+        );
         assert!(matches!(lookup("ghcr.io", read), Some(Credential::Bearer(_))));
         assert_eq!(lookup("127.0.0.1:5001", read), None);
         assert_eq!(lookup("ghcr.io.evil.example", read), None);

@@ -37,12 +37,13 @@
 
 #[cfg(feature = "dist-client")]
 mod blocking;
-#[cfg(feature = "dist-cli")]
-mod cli;
 #[cfg(feature = "dist-client")]
 mod credentials;
 #[cfg(feature = "dist-client")]
 pub mod dist;
+#[cfg(feature = "dist-cli")]
+#[path = "cli/mod.rs"]
+pub mod dist_cli;
 #[cfg(feature = "dist-client")]
 mod env;
 #[cfg(feature = "dist-client")]
@@ -50,11 +51,9 @@ mod paths;
 #[cfg(feature = "dist-client")]
 mod progress;
 
-#[cfg(feature = "dist-cli")]
-pub use cli as dist_cli;
 #[cfg(feature = "dist-client")]
 pub use dist::{
-    ArtifactDescriptor, ArtifactSource, ArtifactSourceKind, ArtifactType, CacheEntry, CacheEntryState, CachePolicy, DistClient,
-    DistOptions, IntegrityState, LockHint, ResolvePolicy, ResolvedArtifact, ResolvedVia, RetentionReport, SourceSnapshot,
-    TransportHints,
+    ArtifactDescriptor, ArtifactSource, ArtifactSourceKind, ArtifactType, CacheEntry, CacheEntryState, CachePolicy,
+    DistClient, DistOptions, IntegrityState, LockHint, ResolvePolicy, ResolvedArtifact, ResolvedVia, RetentionReport,
+    SourceSnapshot, TransportHints,
 };

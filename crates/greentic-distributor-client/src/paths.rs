@@ -23,7 +23,10 @@ pub(crate) fn cache_root() -> PathBuf {
 /// `$GREENTIC_HOME/config/dist/store-auth.json`, else `.greentic/config/dist/store-auth.json`. No I/O.
 pub(crate) fn login_file() -> PathBuf {
     env::path(env::STORE_SECRETS_PATH)
-        .or_else(|| user_dir("XDG_CONFIG_HOME", ".config").map(|config| config.join("greentic").join("dist").join("store-auth.json")))
+        .or_else(|| {
+            user_dir("XDG_CONFIG_HOME", ".config")
+                .map(|config| config.join("greentic").join("dist").join("store-auth.json"))
+        })
         .or_else(|| env::path(env::HOME_DIR).map(|home| home.join("config").join("dist").join("store-auth.json")))
         .unwrap_or_else(|| PathBuf::from(".greentic").join("config").join("dist").join("store-auth.json"))
 }

@@ -6,10 +6,18 @@ use clap::{Parser, Subcommand};
 
 /// Fetch, verify and keep Wasm components from OCI registries, HTTPS and disk.
 #[derive(Debug, Parser)]
-#[command(name = "greentic-dist", bin_name = "greentic-dist", version, propagate_version = false, arg_required_else_help = true)]
-#[command(after_help = "Exit codes: 0 ok, 2 invalid input, 3 not found, 4 offline, 5 auth, 6 policy, 7 temporary, 8 wrong bytes, 10 other.")]
+#[command(
+    name = "greentic-dist",
+    bin_name = "greentic-dist",
+    version,
+    propagate_version = false,
+    arg_required_else_help = true
+)]
+#[command(
+    after_help = "Exit codes: 0 ok, 2 invalid input, 3 not found, 4 offline, 5 auth, 6 policy, 7 temporary, 8 wrong bytes, 10 other."
+)]
 pub struct Cli {
-    /// Cache directory [default: $GREENTIC_CACHE_DIR, else below ~/.cache]
+    /// Cache directory [default: `GREENTIC_CACHE_DIR`, else below ~/.cache]
     #[arg(long, global = true, value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
     /// Open no socket: answer from the cache or fail with exit code 4
@@ -31,13 +39,13 @@ pub struct Cli {
 pub enum Commands {
     /// Print the digest a reference stands for
     Resolve {
-        /// oci://host/name:tag, host/name@sha256:…, https://…, a file, repo://…, store://…
+        /// `oci://host/name:tag`, `host/name@sha256:…`, `https://…`, a file, `repo://…`, `store://…`
         #[arg(required = true, value_name = "REF")]
         references: Vec<String>,
     },
     /// Bring artifacts into the cache and print their paths
     Pull {
-        /// oci://host/name:tag, host/name@sha256:…, https://…, a file, repo://…, store://…
+        /// `oci://host/name:tag`, `host/name@sha256:…`, `https://…`, a file, `repo://…`, `store://…`
         #[arg(required = true, value_name = "REF")]
         references: Vec<String>,
     },

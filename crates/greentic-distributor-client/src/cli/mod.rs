@@ -45,7 +45,8 @@ pub fn main() -> ExitCode {
 /// `GREENTIC_SILENCE_DEPRECATION_WARNINGS=1` silences the line.
 pub fn main_deprecated() -> ExitCode {
     if !crate::env::switch(crate::env::SILENCE_DEPRECATION_WARNINGS) {
-        Output::new(false).note("warning: `greentic-distributor-client` is the old name of this command; use `greentic-dist`");
+        Output::new(false)
+            .note("warning: `greentic-distributor-client` is the old name of this command; use `greentic-dist`");
     }
     main()
 }

@@ -13,7 +13,7 @@ use super::CliError;
 const LINE_CHARS: usize = 1_000;
 
 /// The two streams of the process.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Output {
     json: bool,
 }
@@ -23,30 +23,32 @@ impl Output {
         Self { json }
     }
 
-    pub(crate) const fn is_json(self) -> bool {
+    pub(crate) const fn is_json(&self) -> bool {
         self.json
     }
 
     /// A line of result. A reader that went away is no error of ours.
-    pub(crate) fn line(self, text: &str) {
+    #[expect(clippy::unused_self, reason = "one handle on both streams")]
+    pub(crate) fn line(&self, text: &str) {
         drop(writeln!(io::stdout().lock(), "{text}"));
     }
 
     /// The one JSON document of a command.
-    pub(crate) fn document<T: Serialize>(self, value: &T) -> Result<(), CliError> {
-        let text =
-            serde_json::to_string_pretty(value).map_err(|error| CliError::internal(&format!("cannot write JSON: {error}")))?;
+    pub(crate) fn document<T: Serialize>(&self, value: &T) -> Result<(), CliError> {
+        let text = serde_json::to_string_pretty(value)
+            .map_err(|error| CliError::internal(&format!("cannot write JSON: {error}")))?;
         self.line(&text);
         Ok(())
     }
 
     /// A line for people.
-    pub(crate) fn note(self, text: &str) {
+    #[expect(clippy::unused_self, reason = "one handle on both streams")]
+    pub(crate) fn note(&self, text: &str) {
         drop(writeln!(io::stderr().lock(), "{}", SafeText::excerpt(text, LINE_CHARS)));
     }
 
     /// Prints a failure: what failed, why, what to do; as JSON on stdout too when JSON was asked for.
-    pub(crate) fn failure(self, error: &CliError) -> ExitCode {
+    pub(crate) fn failure(&self, error: &CliError) -> ExitCode {
         if self.json {
             let mut document = json!({ "error": {
                 "code": error.kind,
@@ -67,7 +69,7 @@ impl Output {
     }
 
     /// Prints a failure for people without ending anything.
-    pub(crate) fn explain(self, error: &CliError) {
+    pub(crate) fn explain(&self, error: &CliError) {
         self.note(&format!("error: {}", error.message));
         for cause in &error.causes {
             self.note(&format!("  cause: {cause}"));
@@ -100,9 +102,14 @@ mod tests {
 
     #[test]
     fn sizes_are_shown_with_one_decimal_and_a_binary_unit() {
-        for (bytes, shown) in
-            [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (1536, "1.5 KiB"), (2 << 20, "2.0 MiB"), (1 << 30, "1.0 GiB")]
-        {
+        for (bytes, shown) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1536, "1.5 KiB"),
+            (2 << 20, "2.0 MiB"),
+            (1 << 30, "1.0 GiB"),
+        ] {
             assert_eq!(human_bytes(bytes), shown);
         }
     }

@@ -80,7 +80,8 @@ impl TerminalReporter {
         let worth_a_line = total.is_none_or(|total| total >= WORTH_A_LINE);
         if matches!(self.mode, Mode::Lines) && worth_a_line {
             let size = total.map_or_else(|| "unknown size".to_owned(), human_bytes);
-            let resumed = if resumed_at > 0 { format!(", resuming at {}", human_bytes(resumed_at)) } else { String::new() };
+            let resumed =
+                if resumed_at > 0 { format!(", resuming at {}", human_bytes(resumed_at)) } else { String::new() };
             self.say(&format!("downloading {name} ({size}{resumed})"));
         }
         let transfer = Transfer { bar, total, said: Instant::now(), worth_a_line };

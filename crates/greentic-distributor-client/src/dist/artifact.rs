@@ -107,7 +107,10 @@ impl ResolvedArtifact {
             raw_ref: record.raw_ref.clone(),
             kind: record.source_kind,
             transport_hints: hints,
-            dev_mode: matches!(record.source_kind, super::ArtifactSourceKind::File | super::ArtifactSourceKind::Fixture),
+            dev_mode: matches!(
+                record.source_kind,
+                super::ArtifactSourceKind::File | super::ArtifactSourceKind::Fixture
+            ),
         };
         Self {
             cache_key: pin.clone(),

@@ -65,7 +65,7 @@ pub(super) fn remove(inner: &Inner, digests: &[String]) -> Result<RetentionRepor
                 report.bytes_reclaimed += removed.bytes;
             }
             Ok(_) => {}
-            Err(error) if error.kind() == StoreErrorKind::Locked => report.refusals.push(digest.to_string()),
+            Err(error) if *error.kind() == StoreErrorKind::Locked => report.refusals.push(digest.to_string()),
             Err(error) => return Err(DistError::from_store(&digest.to_string(), error)),
         }
     }
@@ -84,7 +84,6 @@ pub(super) fn gc(inner: &Inner) -> Result<Vec<String>, DistError> {
 
 /// Hashes every byte of an entry again, whatever the stamp says. `None` when there is no such entry.
 pub(super) fn verify_full(inner: &Inner, key: &Digest) -> Result<Option<()>, DistError> {
-    let opened =
-        inner.store.open(key, Proof::Full).map_err(|error| DistError::from_store(&key.to_string(), error))?;
+    let opened = inner.store.open(key, Proof::Full).map_err(|error| DistError::from_store(&key.to_string(), error))?;
     Ok(opened.map(|_| ()))
 }

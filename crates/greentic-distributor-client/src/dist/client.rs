@@ -4,14 +4,16 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use greentic_dist_net::{CredentialSource, Net, NetError, NetStats, RetryPolicy, Timeouts};
+use greentic_dist_net::{
+    CredentialSource, Event as NetEvent, Net, NetError, NetStats, Observer, RetryPolicy, Timeouts,
+};
 use greentic_dist_store::{Proof, Store};
 use greentic_dist_types::{PlatformChoice, limits};
 
 use super::memo::Memo;
 use super::{
-    ArtifactDescriptor, ArtifactSource, CacheEntry, CachePolicy, DistError, DistOptions, ResolvePolicy, ResolvedArtifact, cache,
-    fetch, resolve, source,
+    ArtifactDescriptor, ArtifactSource, CacheEntry, CachePolicy, DistError, DistOptions, ResolvePolicy,
+    ResolvedArtifact, cache, fetch, resolve, source,
 };
 use crate::credentials::EnvCredentials;
 use crate::progress::{Event, Reporter, Silent};
@@ -150,6 +152,29 @@ impl DistClientBuilder {
     }
 }
 
+/// Tells the reporter what a person should know about the wire.
+struct Wire(Arc<dyn Reporter>);
+
+impl fmt::Debug for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Wire")
+    }
+}
+
+impl Observer for Wire {
+    fn event(&self, event: &NetEvent<'_>) {
+        let message = match event {
+            NetEvent::Retry { attempt, delay, error } => {
+                format!("attempt {attempt} failed ({error}); trying again in {:.1} s", delay.as_secs_f32())
+            }
+            NetEvent::Resume { offset, error } => format!("the transfer stopped at byte {offset} ({error}); resuming"),
+            NetEvent::Warning { host, text } => format!("{host} says: {text}"),
+            _ => return,
+        };
+        self.0.event(&Event::Warning { message: &message });
+    }
+}
+
 impl Inner {
     /// The network, built at first need: a call that is answered from the cache never gets here.
     pub(super) fn net(&self, reference: &str) -> Result<&Net, DistError> {
@@ -166,7 +191,8 @@ impl Inner {
             .requests_per_host(self.requests_per_host)
             .timeouts(self.timeouts)
             .retry(self.retry)
-            .credentials(Arc::clone(&self.credentials));
+            .credentials(Arc::clone(&self.credentials))
+            .observer(Arc::new(Wire(Arc::clone(&self.reporter))));
         if let Some(pem) = &self.root_certificates_pem {
             builder = builder.root_certificates_pem(pem.clone());
         }
@@ -176,6 +202,12 @@ impl Inner {
     pub(super) fn warn(&self, message: &str) {
         tracing::warn!("{message}");
         self.reporter.event(&Event::Warning { message });
+    }
+
+    /// Unix seconds by the store's clock.
+    pub(super) fn now_secs(&self) -> u64 {
+        let now = self.store.options().clock.now();
+        now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
     }
 
     pub(super) fn is_offline(&self, source_offline: bool) -> bool {
@@ -231,7 +263,11 @@ impl DistClient {
     ///
     /// # Errors
     /// By kind: invalid input, not found, offline, auth, temporary, integrity; see [`DistError`].
-    pub async fn resolve(&self, source: ArtifactSource, _policy: ResolvePolicy) -> Result<ArtifactDescriptor, DistError> {
+    pub async fn resolve(
+        &self,
+        source: ArtifactSource,
+        _policy: ResolvePolicy,
+    ) -> Result<ArtifactDescriptor, DistError> {
         resolve::resolve(&self.inner, &source).await
     }
 
@@ -245,7 +281,11 @@ impl DistClient {
     ///
     /// # Errors
     /// By kind: not found, offline, auth, temporary, integrity, internal; see [`DistError`].
-    pub async fn fetch(&self, descriptor: &ArtifactDescriptor, _policy: CachePolicy) -> Result<ResolvedArtifact, DistError> {
+    pub async fn fetch(
+        &self,
+        descriptor: &ArtifactDescriptor,
+        _policy: CachePolicy,
+    ) -> Result<ResolvedArtifact, DistError> {
         fetch::fetch(&self.inner, descriptor).await
     }
 

@@ -1,6 +1,9 @@
 //! Names of 0.4, each a few lines over the flow.
 
-use super::{ArtifactDescriptor, CachePolicy, DistClient, DistError, DistOptions, ResolvePolicy, ResolvedArtifact, RetentionReport, cache};
+use super::{
+    ArtifactDescriptor, CachePolicy, DistClient, DistError, DistOptions, ResolvePolicy, ResolvedArtifact,
+    RetentionReport, cache,
+};
 
 impl DistClient {
     /// Parses, resolves and fetches in one call. Same errors and guarantees as the three.

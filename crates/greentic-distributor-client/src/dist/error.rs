@@ -252,7 +252,10 @@ impl DistError {
     pub fn hints(&self) -> Vec<String> {
         match self {
             Self::InvalidRef { reference, .. } if !reference.trim().is_empty() => {
-                vec![format!("name the registry (`ghcr.io/{}`) or write `./` in front of a file", last_segment(reference))]
+                vec![format!(
+                    "name the registry (`ghcr.io/{}`) or write `./` in front of a file",
+                    last_segment(reference)
+                )]
             }
             Self::NotFound { reference } if reference.starts_with("sha256:") => {
                 vec!["a bare digest is only looked up in the cache; pull it as `host/name@sha256:…`".into()]
@@ -270,11 +273,12 @@ impl DistError {
                 vec!["pull it again while online; a damaged cache entry is replaced by a verified one".into()]
             }
             Self::CacheError { source: CacheFailure::Store(error), .. } => error.hints(),
-            Self::TagNotAllowed { .. } => vec!["write the digest: `host/name@sha256:…` (`greentic-dist resolve` prints it)".into()],
-            Self::InsecureUrl { .. } => vec![format!(
-                "use https; for a server of this machine set {}=1",
-                crate::env::ALLOW_INSECURE_LOCAL_HTTP
-            )],
+            Self::TagNotAllowed { .. } => {
+                vec!["write the digest: `host/name@sha256:…` (`greentic-dist resolve` prints it)".into()]
+            }
+            Self::InsecureUrl { .. } => {
+                vec![format!("use https; for a server of this machine set {}=1", crate::env::ALLOW_INSECURE_LOCAL_HTTP)]
+            }
             Self::Offline { .. } => vec![format!(
                 "pull it once while online, then it opens offline; offline mode comes from --offline or {}=1",
                 crate::env::OFFLINE

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use greentic_dist_net::{FetchedManifest, Selector};
-use greentic_dist_store::{Entry, EntryDraft, EntryRecord, Expected, Published, Sidecar};
+use greentic_dist_store::{DigestLock, Entry, EntryDraft, EntryRecord, Expected, Ingest, Published, Sidecar};
 use greentic_dist_types::{Descriptor, Digest, ManifestKind, Reference, SafeText, SourceRef, limits};
 use serde_json::{Map, Value};
 
@@ -32,7 +32,9 @@ pub(super) async fn fetch(inner: &Arc<Inner>, descriptor: &ArtifactDescriptor) -
     }
     match descriptor.source_kind {
         ArtifactSourceKind::CacheDigest => Err(DistError::NotFound { reference: descriptor.digest.clone() }),
-        ArtifactSourceKind::Oci | ArtifactSourceKind::Repo | ArtifactSourceKind::Store => fetch_oci(inner, descriptor).await,
+        ArtifactSourceKind::Oci | ArtifactSourceKind::Repo | ArtifactSourceKind::Store => {
+            fetch_oci(inner, descriptor).await
+        }
         ArtifactSourceKind::Https => {
             let (entry, fetched) = resolve::https::fetch_url(inner, shown, false).await?;
             expect_pin(descriptor, &entry)?;
@@ -125,21 +127,21 @@ async fn bring(inner: &Arc<Inner>, shown: &str, draft: &Draft) -> Result<Publish
         blocking::run(move || {
             let wrap = |error| DistError::from_store(&shown, error);
             if let Ok(Some(open)) = inner.store.open(&draft.resolved.pin, inner.proof) {
-                return Ok(Prepared::Here(Published { entry: open.entry, fresh: false }));
+                return Ok(Prepared::Here(Box::new(Published { entry: open.entry, fresh: false })));
             }
             if let Ok(Some(other)) = inner.store.find_content(&content)
                 && let Ok(entry) = inner.store.adopt(&lock, &other, draft.entry())
             {
-                return Ok(Prepared::Here(Published { entry, fresh: true }));
+                return Ok(Prepared::Here(Box::new(Published { entry, fresh: true })));
             }
             let ingest = inner.store.ingest(&lock, expected).map_err(wrap)?;
-            Ok(Prepared::Missing(ingest, lock))
+            Ok(Prepared::Missing(Box::new((ingest, lock))))
         })
         .await?
     };
     let (ingest, lock) = match prepared {
-        Prepared::Here(published) => return Ok(published),
-        Prepared::Missing(ingest, lock) => (ingest, lock),
+        Prepared::Here(published) => return Ok(*published),
+        Prepared::Missing(missing) => *missing,
     };
     let offset = ingest.offset();
     inner.reporter.event(&Event::Started {
@@ -160,8 +162,8 @@ async fn bring(inner: &Arc<Inner>, shown: &str, draft: &Draft) -> Result<Publish
 }
 
 enum Prepared {
-    Here(Published),
-    Missing(greentic_dist_store::Ingest, greentic_dist_store::DigestLock),
+    Here(Box<Published>),
+    Missing(Box<(Ingest, DigestLock)>),
 }
 
 impl Draft {
@@ -249,14 +251,13 @@ async fn sidecars(
         inner.warn(&format!("the component manifest of `{}` is too large and was left out", SafeText::new(shown)));
         return Ok(Vec::new());
     }
-    let bytes = inner
-        .net(shown)?
-        .repository(reference)
-        .blob(layer)
-        .bytes()
-        .await
-        .map_err(|error| DistError::from_net(shown, error))?;
-    Ok(vec![(Sidecar::ComponentManifest, bytes.to_vec())])
+    let wrap = |error| DistError::from_net(shown, error);
+    let mut stream = inner.net(shown)?.repository(reference).blob(layer).open().await.map_err(wrap)?;
+    let mut bytes = Vec::new();
+    while let Some(chunk) = stream.next().await {
+        bytes.extend_from_slice(&chunk.map_err(wrap)?);
+    }
+    Ok(vec![(Sidecar::ComponentManifest, bytes)])
 }
 
 /// `abi_version` of a component manifest: the top-level key only, and only when it is a version.

@@ -32,7 +32,13 @@ pub(super) fn component_id_of_path(path: &Path) -> String {
 pub(super) fn component_id_of_url(url: &url::Url) -> String {
     url.path_segments()
         .and_then(|mut segments| segments.next_back().map(ToOwned::to_owned))
-        .and_then(|name| Path::new(&name).file_stem().and_then(|stem| stem.to_str()).map(without_version_suffix).map(ToOwned::to_owned))
+        .and_then(|name| {
+            Path::new(&name)
+                .file_stem()
+                .and_then(|stem| stem.to_str())
+                .map(without_version_suffix)
+                .map(ToOwned::to_owned)
+        })
         .filter(|stem| !stem.is_empty())
         .unwrap_or_else(|| "http-component".to_owned())
 }

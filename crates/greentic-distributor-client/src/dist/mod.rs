@@ -37,7 +37,8 @@ mod source;
 mod transfer;
 
 pub use greentic_dist_net::{
-    Credential, CredentialSource, CredentialTarget, NetError, NetErrorKind, NetStats, RetryPolicy, StaticCredentials, Timeouts,
+    Credential, CredentialSource, CredentialTarget, NetError, NetErrorKind, NetStats, RetryPolicy, StaticCredentials,
+    Timeouts,
 };
 pub use greentic_dist_store::{Proof, SourceSnapshot, StoreError, StoreErrorKind};
 pub use greentic_dist_types::{ArtifactSourceKind, ArtifactType, CacheEntryState, PlatformChoice, Secret};

@@ -76,7 +76,7 @@ where
                     match message {
                         Message::Data(chunk) => ingest.write(&chunk)?,
                         Message::Discard => {
-                            ingest.discard();
+                            ingest.restart()?;
                             return Ok(None);
                         }
                         Message::End => return publish(&store, ingest, draft).map(Some),

@@ -1,8 +1,8 @@
 //! `greentic-dist cache ls|rm|gc`.
 
-use crate::cli::output::{Output, human_bytes};
-use crate::cli::{CacheCommand, CliError};
 use crate::dist::DistClient;
+use crate::dist_cli::output::{Output, human_bytes};
+use crate::dist_cli::{CacheCommand, CliError};
 
 pub(crate) fn run(client: &DistClient, output: &Output, command: CacheCommand) -> Result<(), CliError> {
     match command {

@@ -2,17 +2,19 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use greentic_dist_serve::{Registry, RunningRegistry};
 use greentic_dist_types::{Digest, media_type};
 use serde_json::{Value, json};
 
-use crate::cli::CliError;
-use crate::cli::output::Output;
-use crate::dist::{DistClient, DistError, DistErrorKind, DistOptions, Event, Reporter, ResolvePolicy, ResolvedArtifact};
+use crate::dist::{
+    DistClient, DistError, DistErrorKind, DistOptions, Event, Reporter, ResolvePolicy, ResolvedArtifact,
+};
+use crate::dist_cli::CliError;
+use crate::dist_cli::output::Output;
 
 /// A component of a few hundred bytes that any Wasm tool parses; its text is `assets/hello.wat`.
 const COMPONENT: &[u8] = include_bytes!("../../../assets/hello.component.wasm");
@@ -29,7 +31,8 @@ struct Step {
 struct Demo<'a> {
     output: &'a Output,
     steps: Vec<Step>,
-    registry: RunningRegistry,
+    registry: Option<RunningRegistry>,
+    host: String,
     received: Arc<Received>,
     cache_dir: PathBuf,
     reference: String,
@@ -50,7 +53,12 @@ impl Reporter for Received {
 pub(crate) async fn run(output: &Output, keep: Option<PathBuf>) -> Result<(), CliError> {
     // Removed with everything in it when this function ends, however it ends.
     let temporary = match keep {
-        None => Some(tempfile::Builder::new().prefix("greentic-dist-demo-").tempdir().map_err(|error| failed("make a directory", &error))?),
+        None => Some(
+            tempfile::Builder::new()
+                .prefix("greentic-dist-demo-")
+                .tempdir()
+                .map_err(|error| failed("make a directory", &error))?,
+        ),
         Some(_) => None,
     };
     let home = match (&temporary, keep) {
@@ -79,28 +87,42 @@ fn prepare(directory: PathBuf) -> Result<PathBuf, CliError> {
     fs::create_dir_all(&directory).map_err(|error| failed("make the directory to keep", &error))?;
     let mut inside = fs::read_dir(&directory).map_err(|error| failed("read the directory to keep", &error))?;
     if inside.next().is_some() {
-        return Err(CliError::invalid(&format!("`{}` is not empty; --keep wants a new or empty directory", directory.display())));
+        return Err(CliError::invalid(&format!(
+            "`{}` is not empty; --keep wants a new or empty directory",
+            directory.display()
+        )));
     }
     Ok(directory)
 }
 
 impl<'a> Demo<'a> {
     fn start(output: &'a Output, home: &Path) -> Result<Self, CliError> {
-        let registry = Registry::over_dir(home.join("registry")).map_err(|error| failed("open the registry directory", &error))?;
+        let registry =
+            Registry::over_dir(home.join("registry")).map_err(|error| failed("open the registry directory", &error))?;
         let registry = registry
             .start(std::net::SocketAddr::from(([127, 0, 0, 1], 0)))
             .map_err(|error| failed("start the embedded registry", &error))?;
+        let host = registry.host();
         let mut demo = Self {
             output,
             steps: Vec::new(),
-            reference: format!("oci://{}/{REPOSITORY}:{TAG}", registry.host()),
-            registry,
+            reference: format!("oci://{host}/{REPOSITORY}:{TAG}"),
+            registry: Some(registry),
+            host: host.clone(),
             received: Arc::default(),
             cache_dir: home.join("cache"),
         };
-        let host = demo.registry.host();
         demo.say("registry", format!("an OCI registry inside this process listens on {host}"), json!({ "host": host }));
         Ok(demo)
+    }
+
+    fn registry(&self) -> Result<&RunningRegistry, CliError> {
+        self.registry.as_ref().ok_or_else(|| CliError::internal("the embedded registry is not running"))
+    }
+
+    /// Requests the registry has answered so far.
+    fn requests(&self) -> u64 {
+        self.registry.as_ref().map(RunningRegistry::requests).unwrap_or_default()
     }
 
     fn say(&mut self, name: &'static str, text: String, facts: Value) {
@@ -121,11 +143,13 @@ impl<'a> Demo<'a> {
 
     /// Publishes the component as the ecosystem does: a Wasm config, one layer, a manifest, a tag.
     fn publish(&mut self) -> Result<Digest, CliError> {
+        let registry = self.registry()?.registry().clone();
         let wrap = |error| failed("publish the component", &error);
-        let layer = self.registry.put_blob(REPOSITORY, COMPONENT).map_err(wrap)?;
-        let config = serde_json::to_vec(&json!({ "architecture": "wasm", "os": "wasip2", "layerDigests": [layer.to_string()] }))
-            .map_err(|error| failed("write the config", &error))?;
-        let config_digest = self.registry.put_blob(REPOSITORY, &config).map_err(wrap)?;
+        let layer = registry.put_blob(COMPONENT).map_err(wrap)?;
+        let config =
+            serde_json::to_vec(&json!({ "architecture": "wasm", "os": "wasip2", "layerDigests": [layer.to_string()] }))
+                .map_err(|error| failed("write the config", &error))?;
+        let config_digest = registry.put_blob(config.clone()).map_err(wrap)?;
         let manifest = serde_json::to_vec(&json!({
             "schemaVersion": 2,
             "mediaType": media_type::OCI_MANIFEST,
@@ -133,7 +157,7 @@ impl<'a> Demo<'a> {
             "layers": [{ "mediaType": media_type::WASM, "digest": layer.to_string(), "size": COMPONENT.len() }],
         }))
         .map_err(|error| failed("write the manifest", &error))?;
-        let pin = self.registry.put_manifest(REPOSITORY, TAG, media_type::OCI_MANIFEST, &manifest).map_err(wrap)?;
+        let pin = registry.put_manifest(REPOSITORY, &[TAG], media_type::OCI_MANIFEST, &manifest).map_err(wrap)?;
         self.say(
             "publish",
             format!("a Wasm component of {} bytes is now {REPOSITORY}:{TAG}", COMPONENT.len()),
@@ -143,9 +167,9 @@ impl<'a> Demo<'a> {
     }
 
     async fn resolve(&mut self, client: &DistClient, pin: &Digest) -> Result<(), CliError> {
-        let (before, started) = (self.registry.requests(), Instant::now());
+        let (before, started) = (self.requests(), Instant::now());
         let descriptor = client.resolve(client.parse_source(&self.reference)?, ResolvePolicy).await?;
-        let (requests, time) = (self.registry.requests() - before, elapsed(started));
+        let (requests, time) = (self.requests() - before, elapsed(started));
         if descriptor.digest != pin.to_string() {
             return Err(CliError::internal("the tag resolved to another manifest than the one published"));
         }
@@ -155,11 +179,11 @@ impl<'a> Demo<'a> {
     }
 
     async fn pull(&mut self, client: &DistClient) -> Result<ResolvedArtifact, CliError> {
-        let (before, started) = (self.registry.requests(), Instant::now());
+        let (before, started) = (self.requests(), Instant::now());
         // A client of its own, so that the requests are those of a cold start.
         let cold = self.client(false);
         let artifact = cold.resolve_ref(&self.reference).await?;
-        let (requests, time) = (self.registry.requests() - before, elapsed(started));
+        let (requests, time) = (self.requests() - before, elapsed(started));
         let bytes = self.received.0.load(Ordering::Relaxed);
         client.verify_cached(&artifact.digest)?;
         if artifact.wasm_bytes()? != COMPONENT {
@@ -172,32 +196,39 @@ impl<'a> Demo<'a> {
         );
         self.say(
             "verify",
-            format!("hashed again on disk: content {} at {}", short(artifact.content_digest()), artifact.local_path.display()),
+            format!(
+                "hashed again on disk: content {} at {}",
+                short(artifact.content_digest()),
+                artifact.local_path.display()
+            ),
             json!({ "content_digest": artifact.content_digest(), "path": artifact.local_path }),
         );
         Ok(artifact)
     }
 
     async fn pull_again(&mut self, client: &DistClient, pin: &Digest) -> Result<(), CliError> {
-        let pinned = format!("oci://{}/{REPOSITORY}@{pin}", self.registry.host());
-        let (before, started) = (self.registry.requests(), Instant::now());
+        let pinned = format!("oci://{}/{REPOSITORY}@{pin}", self.host);
+        let (before, started) = (self.requests(), Instant::now());
         let again = client.resolve_ref(&pinned).await?;
-        let (requests, time) = (self.registry.requests() - before, elapsed(started));
+        let (requests, time) = (self.requests() - before, elapsed(started));
         if again.fetched || requests != 0 {
             return Err(CliError::internal("a pin that is in the cache cost a request"));
         }
         let text = format!("the pinned reference comes from the cache ({requests} requests, 0 bytes, {time})");
         self.say("pull again", text, json!({ "reference": pinned, "requests": requests, "fetched": again.fetched }));
-        let (before, started) = (self.registry.requests(), Instant::now());
+        let (before, started) = (self.requests(), Instant::now());
         client.resolve_ref(&self.reference).await?;
-        let (requests, time) = (self.registry.requests() - before, elapsed(started));
-        let text = format!("the tag is unchanged: one conditional request, no body ({requests} request, 0 bytes, {time})");
+        let (requests, time) = (self.requests() - before, elapsed(started));
+        let text =
+            format!("the tag is unchanged: one conditional request, no body ({requests} request, 0 bytes, {time})");
         self.say("revalidate", text, json!({ "requests": requests }));
         Ok(())
     }
 
     fn stop_registry(&mut self) {
-        self.registry.stop();
+        if let Some(registry) = self.registry.take() {
+            registry.stop();
+        }
         self.say("stop", "the registry is gone".to_owned(), json!({}));
     }
 
@@ -219,13 +250,16 @@ impl<'a> Demo<'a> {
     async fn tamper(&mut self, home: &Path, pulled: &ResolvedArtifact) -> Result<(), CliError> {
         let copy = home.join("tampered");
         copy_tree(&self.cache_dir, &copy).map_err(|error| failed("copy the cache", &error))?;
-        let relative = pulled.local_path.strip_prefix(&self.cache_dir).map_err(|error| failed("find the artifact", &error))?;
+        let relative =
+            pulled.local_path.strip_prefix(&self.cache_dir).map_err(|error| failed("find the artifact", &error))?;
         let victim = copy.join(relative);
         let mut bytes = fs::read(&victim).map_err(|error| failed("read the copy", &error))?;
         if let Some(last) = bytes.last_mut() {
             *last ^= 1;
         }
-        fs::remove_file(&victim).and_then(|()| fs::write(&victim, &bytes)).map_err(|error| failed("change the copy", &error))?;
+        fs::remove_file(&victim)
+            .and_then(|()| fs::write(&victim, &bytes))
+            .map_err(|error| failed("change the copy", &error))?;
         let refused = self.client_over(copy, true).resolve_ref(&self.reference).await;
         match refused {
             Err(error @ DistError::CorruptArtifact { .. }) if error.kind() == DistErrorKind::Integrity => {
@@ -240,8 +274,11 @@ impl<'a> Demo<'a> {
 
     fn finish(self, kept: Option<&Path>) -> Result<(), CliError> {
         if self.output.is_json() {
-            let steps: Vec<Value> =
-                self.steps.iter().map(|step| json!({ "step": step.name, "text": step.text, "facts": step.facts })).collect();
+            let steps: Vec<Value> = self
+                .steps
+                .iter()
+                .map(|step| json!({ "step": step.name, "text": step.text, "facts": step.facts }))
+                .collect();
             return self.output.document(&json!({ "ok": true, "kept": kept, "steps": steps }));
         }
         match kept {

@@ -1,8 +1,8 @@
 //! `greentic-dist inspect REF`: what is known about an artifact.
 
-use crate::cli::CliError;
-use crate::cli::output::Output;
 use crate::dist::{ArtifactType, DistClient};
+use crate::dist_cli::CliError;
+use crate::dist_cli::output::Output;
 
 pub(crate) async fn run(
     client: &DistClient,

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::cli::CliError;
-use crate::cli::output::Output;
 use crate::dist::{DistClient, DistError, ResolvedArtifact};
+use crate::dist_cli::CliError;
+use crate::dist_cli::output::Output;
 
 pub(crate) async fn run(client: &DistClient, output: &Output, references: &[String]) -> Result<(), CliError> {
     if let [reference] = references {

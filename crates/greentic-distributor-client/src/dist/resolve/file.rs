@@ -26,8 +26,8 @@ pub(crate) async fn resolve(
     let (raw_ref, limit) = (raw_ref.to_owned(), inner.max_artifact_bytes);
     blocking::run(move || {
         let mut verifier = Verifier::measuring(Algorithm::Sha256, limit);
-        copy(&path, limit, |chunk| verifier.update(chunk).map_err(|_| too_large(&path, limit)))?;
-        let verified = verifier.finish().map_err(|_| too_large(&path, limit))?;
+        copy(&path, limit, |chunk| verifier.update(chunk).map_err(|_too_large| too_large(&path, limit)))?;
+        let verified = verifier.finish().map_err(|_too_large| too_large(&path, limit))?;
         Ok(describe(&raw_ref, &path, kind, via, verified))
     })
     .await
@@ -59,7 +59,8 @@ pub(crate) async fn ingest(inner: &Arc<Inner>, descriptor: &ArtifactDescriptor) 
         record.content_digest = Some(verified.digest());
         record.component_id = Some(component_id_of_path(&path));
         record.describe_artifact_ref = describe_sibling(&path);
-        let staged = blob.stage(EntryDraft { pin: None, manifest: None, record, sidecars: Vec::new() }).map_err(wrap)?;
+        let staged =
+            blob.stage(EntryDraft { pin: None, manifest: None, record, sidecars: Vec::new() }).map_err(wrap)?;
         Ok(inner.store.publish(staged).map_err(wrap)?.entry)
     })
     .await
@@ -98,11 +99,17 @@ fn open_regular(path: &Path) -> Result<File, DistError> {
     let failed = |error| DistError::io(path, error);
     // Looked at before it is opened: opening a pipe would wait for a writer.
     if !std::fs::metadata(path).map_err(failed)?.is_file() {
-        return Err(DistError::InvalidInput(format!("`{}` is not a regular file", SafeText::new(&path.display().to_string()))));
+        return Err(DistError::InvalidInput(format!(
+            "`{}` is not a regular file",
+            SafeText::new(&path.display().to_string())
+        )));
     }
     let file = File::open(path).map_err(failed)?;
     if !file.metadata().map_err(failed)?.is_file() {
-        return Err(DistError::InvalidInput(format!("`{}` is not a regular file", SafeText::new(&path.display().to_string()))));
+        return Err(DistError::InvalidInput(format!(
+            "`{}` is not a regular file",
+            SafeText::new(&path.display().to_string())
+        )));
     }
     Ok(file)
 }

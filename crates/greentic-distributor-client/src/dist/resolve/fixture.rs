@@ -12,7 +12,11 @@ use crate::dist::client::Inner;
 pub(crate) fn locate(inner: &Inner, name: &str) -> Result<PathBuf, DistError> {
     let shown = || SafeText::new(name);
     let root = inner.options.fixture_dir.as_ref().ok_or_else(|| {
-        DistError::InvalidInput(format!("`fixture://{}` needs a fixture directory: set {}", shown(), crate::env::FIXTURE_DIR))
+        DistError::InvalidInput(format!(
+            "`fixture://{}` needs a fixture directory: set {}",
+            shown(),
+            crate::env::FIXTURE_DIR
+        ))
     })?;
     let relative = Path::new(name.trim_start_matches('/'));
     if relative.as_os_str().is_empty() || !relative.components().all(|part| matches!(part, Component::Normal(_))) {

@@ -10,7 +10,9 @@ use crate::blocking;
 use crate::dist::client::Inner;
 use crate::dist::identity::{canonical_url, component_id_of_url};
 use crate::dist::transfer;
-use crate::dist::{ArtifactDescriptor, ArtifactSourceKind, ArtifactType, DistError, InvalidRefReason, ResolvedVia, fetch};
+use crate::dist::{
+    ArtifactDescriptor, ArtifactSourceKind, ArtifactType, DistError, InvalidRefReason, ResolvedVia, fetch,
+};
 use crate::progress::Event;
 
 /// Brings the bytes of a URL into the cache, or revalidates the ones that are there. The flag says whether bytes moved.
@@ -133,7 +135,7 @@ fn memory_key(url: &str) -> String {
 }
 
 async fn remember(inner: &Arc<Inner>, url: &str, etag: Option<String>, entry: &Entry) -> Result<(), DistError> {
-    let mut record = RefRecord::new(memory_key(url), entry.pin);
+    let mut record = RefRecord::new(memory_key(url), entry.pin, inner.now_secs());
     record.etag = etag;
     let inner = Arc::clone(inner);
     blocking::run(move || {

@@ -1,8 +1,8 @@
 //! One file for each kind of source: what a reference means, as a pinned descriptor.
 
+pub(super) mod file;
 #[cfg(feature = "fixture-resolver")]
 pub(super) mod fixture;
-pub(super) mod file;
 pub(super) mod https;
 mod mapping;
 pub(super) mod oci;
@@ -52,7 +52,11 @@ pub(super) async fn resolve(inner: &Arc<Inner>, source: &ArtifactSource) -> Resu
     }
 }
 
-async fn cached(inner: &Arc<Inner>, raw_ref: &str, digest: greentic_dist_types::Digest) -> Result<ArtifactDescriptor, DistError> {
+async fn cached(
+    inner: &Arc<Inner>,
+    raw_ref: &str,
+    digest: greentic_dist_types::Digest,
+) -> Result<ArtifactDescriptor, DistError> {
     let (inner, raw_ref) = (Arc::clone(inner), raw_ref.to_owned());
     blocking::run(move || {
         let entry = inner.store.stat(&digest).map_err(|error| DistError::from_store(&raw_ref, error))?;

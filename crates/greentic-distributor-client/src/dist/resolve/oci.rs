@@ -47,7 +47,11 @@ struct Known {
     descriptor: Option<ArtifactDescriptor>,
 }
 
-pub(crate) async fn resolve(inner: &Arc<Inner>, target: &Target, offline: bool) -> Result<ArtifactDescriptor, DistError> {
+pub(crate) async fn resolve(
+    inner: &Arc<Inner>,
+    target: &Target,
+    offline: bool,
+) -> Result<ArtifactDescriptor, DistError> {
     if target.reference.digest().is_none() && !inner.options.allow_tags {
         return Err(DistError::TagNotAllowed { reference: target.raw_ref.clone() });
     }
@@ -118,7 +122,9 @@ fn stat_tolerant(
 ) -> Result<Option<greentic_dist_store::Entry>, greentic_dist_store::StoreError> {
     use greentic_dist_store::StoreErrorKind;
     match inner.store.stat(pin) {
-        Err(error) if matches!(error.kind(), StoreErrorKind::Corrupt | StoreErrorKind::Missing) && !inner.options.offline => {
+        Err(error)
+            if matches!(error.kind(), StoreErrorKind::Corrupt | StoreErrorKind::Missing) && !inner.options.offline =>
+        {
             Ok(None)
         }
         other => other,
@@ -155,7 +161,7 @@ fn describe(inner: &Inner, target: &Target, image: FetchedImage) -> Result<Artif
     let refs = if target.reference.digest() == Some(pin) {
         Vec::new()
     } else {
-        let mut record = RefRecord::new(target.memory_key(), pin);
+        let mut record = RefRecord::new(target.memory_key(), pin, inner.now_secs());
         record.index_digest = index_digest;
         record.etag = index.map_or(etag, |index| index.etag);
         vec![record]
@@ -166,9 +172,8 @@ fn describe(inner: &Inner, target: &Target, image: FetchedImage) -> Result<Artif
 
 /// The layer that is the artifact, within the limit.
 pub(crate) fn component_layer(inner: &Inner, shown: &str, manifest: &Manifest) -> Result<Descriptor, DistError> {
-    let choice = manifest
-        .component_layer()
-        .map_err(|source| DistError::Selection { reference: shown.to_owned(), source })?;
+    let choice =
+        manifest.component_layer().map_err(|source| DistError::Selection { reference: shown.to_owned(), source })?;
     if choice.layer.size_bytes > inner.max_artifact_bytes {
         return Err(DistError::TooLarge { reference: shown.to_owned(), limit_bytes: inner.max_artifact_bytes });
     }
