@@ -7,6 +7,7 @@
 //! - [`tree`] takes snapshots of directories, to say "the cache did not change" and show what did.
 //! - [`real`] starts Debian's `docker-registry` and runs `skopeo`, where they are installed.
 //! - [`raw_client`] asks a server one thing and shows the answer as it is.
+//! - [`Proxy`] forwards to a real server at a chosen rate and counts bytes.
 //! - [`process`] runs a program with a clean environment, kills it at a chosen moment, measures its memory.
 //!
 //! The honest registry is `greentic-dist-serve`, re-exported as [`serve`].
@@ -20,7 +21,10 @@ pub use greentic_dist_serve as serve;
 
 pub mod fixture;
 mod journal;
+pub mod process;
+mod proxy;
 pub mod raw_client;
+pub mod real;
 mod request;
 mod response;
 pub mod scenario;
@@ -28,6 +32,7 @@ mod server;
 pub mod tree;
 
 pub use journal::{Journal, JournalEntry};
+pub use proxy::Proxy;
 pub use request::{Headers, Request};
 pub use response::{Response, Step};
 pub use server::{Ctx, LyingServer};

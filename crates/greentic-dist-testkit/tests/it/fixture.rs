@@ -1,5 +1,4 @@
 //! Fixtures are what they say they are.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use greentic_dist_testkit::TreeSnapshot;
 use greentic_dist_testkit::fixture::{

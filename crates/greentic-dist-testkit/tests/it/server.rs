@@ -1,5 +1,4 @@
 //! The lying server does what it is told, byte for byte.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;

@@ -1,5 +1,4 @@
 //! The lying registry is honest until told otherwise, and each lie is the one its name says.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
