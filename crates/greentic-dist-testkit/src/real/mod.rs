@@ -8,6 +8,7 @@ mod docker_registry;
 mod nginx;
 mod skopeo;
 
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 pub use access_log::LoggedRequest;
@@ -25,9 +26,12 @@ pub fn available(program: &str) -> bool {
     find(program).is_some()
 }
 
-/// Says in one line that a test is skipped for want of a program.
+/// Says in one line, on stderr, that a test is skipped for want of a program. The test harness does not capture the line,
+/// so that it stands in the log of a run in which everything passes.
 pub fn skip_line(test: &str, program: &str) {
-    eprintln!("skipped: {test}: {program} is not installed (ci/test installs it on Debian)");
+    let line = format!("skipped: {test}: {program} is not installed (ci/test installs it on Debian)\n");
+    // Without a stderr there is nobody to tell.
+    let _unheard = std::io::stderr().write_all(line.as_bytes());
 }
 
 /// Whether all these programs are installed; says in one line which one is not, and which test is skipped for it.

@@ -3,13 +3,13 @@
 use greentic_dist_testkit::fixture::{self, MANIFEST_TYPE};
 use greentic_dist_testkit::raw_client;
 use greentic_dist_testkit::real::{
-    DockerRegistry, DockerRegistryConfig, RegistryAuth, find, ready, skopeo_pull, skopeo_push,
+    DockerRegistry, DockerRegistryConfig, RegistryAuth, available, find, ready, skopeo_pull, skopeo_push,
 };
 
 #[test]
 fn a_program_that_is_nowhere_is_not_found() {
     assert_eq!(find("no-such-program-anywhere"), None);
-    assert!(!ready("a_program_that_is_nowhere_is_not_found", &["no-such-program-anywhere"]));
+    assert!(!available("no-such-program-anywhere"));
 }
 
 #[test]
