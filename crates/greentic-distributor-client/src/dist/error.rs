@@ -327,6 +327,7 @@ fn kind_of_net(error: &NetError) -> DistErrorKind {
         NetErrorKind::Integrity => DistErrorKind::Integrity,
         NetErrorKind::Offline => DistErrorKind::Offline,
         NetErrorKind::InvalidInput => DistErrorKind::InvalidInput,
+        NetErrorKind::Refused => DistErrorKind::Policy,
         kind if kind.is_transient() => DistErrorKind::Temporary,
         _ => DistErrorKind::Internal,
     }
