@@ -1,0 +1,117 @@
+//! Files of this machine.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+
+use greentic_dist_types::Digest;
+use greentic_distributor_client::dist::DistErrorKind::{Integrity, Internal, InvalidInput, NotFound};
+use greentic_distributor_client::dist::{ArtifactSourceKind, CachePolicy, ResolvePolicy, ResolvedVia};
+
+use crate::support::{Home, assert_fails};
+
+const BYTES: &[u8] = b"\0asm a file";
+
+fn write(home: &Home, name: &str) -> String {
+    let path = home.path().join(name);
+    fs::write(&path, BYTES).unwrap();
+    path.display().to_string()
+}
+
+#[tokio::test]
+async fn a_file_is_hashed_to_resolve_it_and_copied_to_fetch_it() {
+    let home = Home::new();
+    let path = write(&home, "component.wasm");
+    let client = home.client();
+    let descriptor = client.resolve(client.parse_source(&path).unwrap(), ResolvePolicy).await.unwrap();
+    let digest = Digest::sha256(BYTES).to_string();
+    assert_eq!((descriptor.digest.as_str(), descriptor.size_bytes), (digest.as_str(), 11));
+    assert_eq!(descriptor.canonical_ref, format!("file://{path}@{digest}"));
+    assert_eq!((descriptor.source_kind, descriptor.resolved_via), (ArtifactSourceKind::File, ResolvedVia::File));
+    assert_eq!(descriptor.manifest_digest, None);
+    assert!(!home.cache().exists());
+
+    let artifact = client.fetch(&descriptor, CachePolicy).await.unwrap();
+    assert!(artifact.fetched);
+    assert_eq!(artifact.component_id, "component");
+    assert_eq!((artifact.abi_version.as_ref(), artifact.describe_artifact_ref.as_ref()), (None, None));
+    assert!(artifact.wasm_bytes.is_none() && artifact.wasm_path.is_some());
+    assert_eq!(artifact.content_length, Some(11));
+    assert_eq!(artifact.content_type.as_deref(), Some("application/wasm"));
+    assert_eq!(artifact.content_digest(), Some(digest.clone()));
+    assert_eq!(fs::read(artifact.cache_path.as_ref().unwrap()).unwrap(), BYTES);
+    assert_eq!(artifact.local_path, home.entry(&digest).join("component.wasm"));
+    assert_eq!(client.stat_cache(&digest).unwrap().canonical_ref, descriptor.canonical_ref);
+    // The cache has a copy of its own: later edits of the source cannot reach it.
+    assert_ne!(fs::metadata(&path).unwrap().ino(), fs::metadata(&artifact.local_path).unwrap().ino());
+    assert!(!client.fetch(&descriptor, CachePolicy).await.unwrap().fetched);
+}
+
+#[tokio::test]
+async fn paths_and_file_urls_and_odd_names_lead_to_the_file() {
+    let home = Home::new();
+    let path = write(&home, "with space é.wasm");
+    let encoded = format!("file://{}", path.replace(' ', "%20"));
+    for reference in [path.clone(), encoded, format!("file://localhost{path}")] {
+        let artifact = home.client().resolve_ref(&reference).await.unwrap();
+        assert_eq!(artifact.wasm_bytes().unwrap(), BYTES);
+        assert_eq!(artifact.component_id, "with space é");
+    }
+}
+
+#[tokio::test]
+async fn version_suffixes_are_no_part_of_a_component_id() {
+    for (name, id) in [("foo__0_6_0.wasm", "foo"), ("bar__1.wasm", "bar__1"), ("baz", "baz")] {
+        let home = Home::new();
+        let path = write(&home, name);
+        assert_eq!(home.client().resolve_ref(&path).await.unwrap().component_id, id);
+    }
+}
+
+#[tokio::test]
+async fn a_describe_document_beside_the_file_is_named() {
+    let home = Home::new();
+    let path = write(&home, "component.wasm");
+    let describe = home.path().join("describe.cbor");
+    fs::write(&describe, "x").unwrap();
+    let artifact = home.client().resolve_ref(&path).await.unwrap();
+    assert_eq!(artifact.describe_artifact_ref, Some(describe.display().to_string()));
+    let reopened = home.client().open_cached(&artifact.digest).unwrap();
+    assert_eq!(reopened.describe_artifact_ref, artifact.describe_artifact_ref);
+}
+
+#[tokio::test]
+async fn a_file_that_changed_between_resolve_and_fetch_is_refused() {
+    let home = Home::new();
+    let path = write(&home, "component.wasm");
+    let client = home.client();
+    let descriptor = client.resolve(client.parse_source(&path).unwrap(), ResolvePolicy).await.unwrap();
+    fs::write(&path, b"\0asm another").unwrap();
+    let text = assert_fails(client.fetch(&descriptor, CachePolicy).await, Integrity, 8);
+    assert!(text.contains("changed since it was resolved") && text.contains(&path), "{text}");
+    home.assert_cache_empty();
+}
+
+#[tokio::test]
+async fn what_is_no_readable_file_is_refused() {
+    let home = Home::new();
+    let client = home.client();
+    let missing = home.path().join("missing.wasm").display().to_string();
+    let text = assert_fails(client.resolve_ref(&missing).await, NotFound, 3);
+    assert!(text.contains(&missing), "{text}");
+    assert_fails(client.resolve_ref(&home.path().display().to_string()).await, InvalidInput, 2);
+    assert_fails(client.resolve_ref("/dev/zero").await, InvalidInput, 2);
+    let limited = home.builder().max_artifact_bytes(10).build();
+    assert_fails(limited.resolve_ref(&write(&home, "big.wasm")).await, Internal, 10);
+    home.assert_cache_empty();
+}
+
+#[tokio::test]
+async fn a_symlink_to_a_file_is_the_file() {
+    let home = Home::new();
+    let path = write(&home, "real.wasm");
+    let link = home.path().join("link.wasm");
+    std::os::unix::fs::symlink(path, &link).unwrap();
+    let artifact = home.client().resolve_ref(&link.display().to_string()).await.unwrap();
+    assert_eq!(artifact.wasm_bytes().unwrap(), BYTES);
+    assert!(fs::symlink_metadata(&artifact.local_path).unwrap().is_file());
+}

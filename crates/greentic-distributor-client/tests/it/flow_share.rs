@@ -1,0 +1,109 @@
+//! The same bytes wanted by many: moved once, kept once.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::sync::{Arc, Barrier};
+
+use greentic_dist_testkit::fixture::{Blob, WASM_TYPE, artifact_of};
+use greentic_dist_testkit::scenario::{Lie, Scenario};
+
+use crate::support::{Home, assert_delivers, registry, sample};
+
+#[tokio::test]
+async fn eight_fetches_of_one_digest_at_once_move_its_bytes_once() {
+    let (home, registry) = (Home::new(), registry());
+    let client = home.client();
+    let reference = registry.pinned();
+    let results = client.pull_all(&vec![reference; 8]).await;
+    for result in results {
+        assert_delivers(&result.unwrap(), registry.artifact());
+    }
+    assert_eq!(registry.journal().count_containing("/blobs/"), 1, "{:?}", registry.journal().lines());
+    assert_eq!(client.list_cache().len(), 1);
+}
+
+#[test]
+fn eight_clients_in_eight_threads_move_the_bytes_once() {
+    let (home, registry) = (Home::new(), registry());
+    let barrier = Arc::new(Barrier::new(8));
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            let (client, reference, barrier) = (home.client(), registry.reference(), Arc::clone(&barrier));
+            let expected = registry.artifact();
+            scope.spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                barrier.wait();
+                let pulled = runtime.block_on(client.resolve_ref(&reference)).unwrap();
+                assert_delivers(&pulled, expected);
+            });
+        }
+    });
+    assert_eq!(registry.journal().count_containing("/blobs/"), 1, "{:?}", registry.journal().lines());
+    assert_eq!(home.client().list_cache().len(), 1);
+}
+
+#[tokio::test]
+async fn when_the_first_of_many_fails_the_others_do_not() {
+    let home = Home::new();
+    let registry = Scenario::new(sample()).lie(Lie::burst(greentic_dist_testkit::scenario::Part::Blob, 404, 1)).start();
+    let results = home.client().pull_all(&vec![registry.pinned(); 4]).await;
+    let failed = results.iter().filter(|result| result.is_err()).count();
+    assert_eq!(failed, 1);
+    assert_eq!(registry.journal().count_containing("/blobs/"), 2);
+}
+
+#[tokio::test]
+async fn two_pins_of_the_same_layer_share_one_file_and_one_transfer() {
+    let layer = Blob::new(WASM_TYPE, sample().layer_bytes());
+    let one = artifact_of(vec![layer.clone()], &[("build", "1")]);
+    let two = artifact_of(vec![layer], &[("build", "2")]);
+    assert_ne!(one.manifest_digest, two.manifest_digest);
+    let (home, registry) = (Home::new(), Scenario::new(one.clone()).start());
+    registry.publish(&two, "2");
+    let client = home.client();
+    let first = client.resolve_ref(&registry.reference()).await.unwrap();
+    let second = client.resolve_ref(&registry.reference_to("2")).await.unwrap();
+    assert_delivers(&first, &one);
+    assert_delivers(&second, &two);
+    assert_eq!(registry.journal().count_containing("/blobs/"), 1, "{:?}", registry.journal().lines());
+    assert_ne!(first.local_path, second.local_path);
+    let (first_meta, second_meta) = (first.local_path.metadata().unwrap(), second.local_path.metadata().unwrap());
+    assert_eq!(first_meta.ino(), second_meta.ino());
+    assert_eq!(second_meta.nlink(), 2);
+    // Each stands for itself.
+    client.remove(std::slice::from_ref(&first.digest)).unwrap();
+    assert_delivers(&home.offline().open_cached(&second.digest).unwrap(), &two);
+}
+
+#[tokio::test]
+async fn damage_in_one_of_two_that_share_a_file_is_healed_in_both() {
+    let layer = Blob::new(WASM_TYPE, sample().layer_bytes());
+    let one = artifact_of(vec![layer.clone()], &[("build", "1")]);
+    let two = artifact_of(vec![layer], &[("build", "2")]);
+    let (home, registry) = (Home::new(), Scenario::new(one.clone()).start());
+    registry.publish(&two, "2");
+    let client = home.client();
+    let first = client.resolve_ref(&registry.reference()).await.unwrap();
+    client.resolve_ref(&registry.reference_to("2")).await.unwrap();
+    // In place, so that both names lead to the wrong bytes.
+    std::fs::set_permissions(&first.local_path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(&first.local_path).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"wrong", 10).unwrap();
+    drop(file);
+    assert_delivers(&home.client().resolve_ref(&registry.reference()).await.unwrap(), &one);
+    assert_delivers(&home.client().resolve_ref(&registry.reference_to("2")).await.unwrap(), &two);
+    home.offline().verify_cached(&one.manifest_digest.to_string()).unwrap();
+    home.offline().verify_cached(&two.manifest_digest.to_string()).unwrap();
+}
+
+#[tokio::test]
+async fn many_references_come_back_in_order_and_one_failure_stops_no_other() {
+    let (home, registry) = (Home::new(), registry());
+    registry.publish(&crate::support::other(7), "7");
+    let references =
+        [registry.reference(), registry.reference_to("nothing"), registry.reference_to("7"), "not a reference".to_owned()];
+    let results = home.client().pull_all(&references).await;
+    assert_delivers(results[0].as_ref().unwrap(), registry.artifact());
+    assert_eq!(results[1].as_ref().unwrap_err().exit_code(), 3);
+    assert_delivers(results[2].as_ref().unwrap(), &crate::support::other(7));
+    assert_eq!(results[3].as_ref().unwrap_err().exit_code(), 2);
+}

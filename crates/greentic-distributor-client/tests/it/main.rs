@@ -1,0 +1,29 @@
+//! The public client against honest, broken and hostile peers, and against a cache somebody else touched.
+//!
+//! Every test has a cache directory of its own and servers of its own; nothing leaves 127.0.0.0/8.
+#![cfg(feature = "dist-client")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+mod peer_auth;
+mod peer_bytes;
+mod peer_hosts;
+mod peer_manifests;
+mod peer_statuses;
+mod peer_tls;
+
+mod damage;
+mod input;
+mod offline;
+
+mod flow_cache;
+mod flow_file;
+#[cfg(feature = "fixture-resolver")]
+mod flow_fixture;
+mod flow_https;
+mod flow_mapping;
+mod flow_oci;
+mod flow_resume;
+mod flow_runtime;
+mod flow_share;
