@@ -206,14 +206,15 @@ def measure(args):
             program.seconds.append(run(program, program.timed))
     remove(out)
 
-    medians = {program.name: statistics.median(program.seconds) for program in programs}
     peers = ("floor", "curl", "sha256sum", "")
-    base = next(name for peer in peers for name in medians if name.startswith(peer))
+    base = next(program for peer in peers for program in programs if program.name.startswith(peer))
     for program in programs:
-        median = medians[program.name]
+        # A ratio within one turn compares neighbours in time; what disturbs the machine disturbs both.
+        ratio = statistics.median(ours / theirs for ours, theirs in zip(program.seconds, base.seconds))
+        median = statistics.median(program.seconds)
         peak = f"{program.peak_kib / 1024:.0f}" if program.peak_kib else "-"
         print(f"| {args.title} | {program.name} | {1000 * median:.1f} | {1000 * min(program.seconds):.1f}"
-              f" | {median / medians[base]:.2f} × {base} | {peak} | {program.requests if args.log else '-'} |")
+              f" | {ratio:.2f} × {base.name} | {peak} | {program.requests if args.log else '-'} |")
     sys.stdout.flush()
 
 

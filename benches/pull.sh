@@ -11,8 +11,9 @@
 #     ROWS="…"             some of: small medium large set slowset cached resolve tls crowded (all of them)
 #     TMPDIR=path          needs about 6 GiB for the 1 GiB row
 #
-# The programs of a row run in turn (A B A B). Before each run its output is removed, a file of the artifact's size is
-# written and deleted and the disk is synced, so that every run finds the page cache alike. Peak memory and requests
+# The programs of a row run in turn (A B A B); the ratio is the median of the ratios within each turn. greentic-dist
+# syncs what it keeps to the disk, its peers do not. Before each run its output is removed, a file of the artifact's size
+# is written and deleted and the disk is synced, so that every run finds the page cache alike. Peak memory and requests
 # come from runs that are not timed: memory from the kernel's high-water mark of the process, requests from the
 # registry's access log.
 set -euo pipefail
@@ -278,8 +279,8 @@ crowded() {
     helper entries "$work/crowded" --count 10000
     note "entries that cache ls lists: $("$ours" cache ls --cache-dir "$work/crowded" 2>/dev/null | wc -l)"
     measure "add one artifact of 64 KiB" "$((runs * 2))" --bytes 65536 \
-        "greentic-dist, 10 000 entries=$ours pull --cache-dir $work/crowded oci://$registry/set:{i}" \
-        "greentic-dist, empty cache=$ours pull --cache-dir $work/uncrowded oci://$registry/set:{i}"
+        "greentic-dist, empty cache=$ours pull --cache-dir $work/uncrowded oci://$registry/set:{i}" \
+        "greentic-dist, 10 000 entries=$ours pull --cache-dir $work/crowded oci://$registry/set:{i}"
 }
 
 delayed() {
