@@ -15,7 +15,7 @@ use crate::oci::auth::{Access, Round, Used};
 use crate::oci::errcode::ErrorBody;
 use crate::retry::{Retry, retry_after};
 use crate::stats::count;
-use crate::transport::{Reply, Transport};
+use crate::transport::{Reply, Transport, is_distrust};
 use crate::{NetError, NetErrorKind};
 
 /// Most `Warning` fields shown per answer, and characters of each.
@@ -50,7 +50,7 @@ pub(crate) struct Collected {
     pub(crate) body: Bytes,
 }
 
-/// What was already tried within one attempt.
+/// What was already tried for one question, over all its attempts.
 #[derive(Default)]
 struct Tried {
     auth: Round,
@@ -100,8 +100,9 @@ impl Transport {
     /// By cause; see [`NetErrorKind`].
     pub(crate) async fn open(&self, ask: &Ask) -> Result<Reply, NetError> {
         let mut retry = self.retry_for(ask)?;
+        let mut tried = Tried::default();
         loop {
-            match self.attempt(ask).await {
+            match self.attempt(ask, &mut tried).await {
                 Ok(reply) => return Ok(reply),
                 Err(error) => self.pause(&mut retry, error).await?,
             }
@@ -114,9 +115,10 @@ impl Transport {
     /// As [`Transport::open`], and `TooLarge`.
     pub(crate) async fn collect(&self, ask: &Ask, limit: u64) -> Result<Collected, NetError> {
         let mut retry = self.retry_for(ask)?;
+        let mut tried = Tried::default();
         loop {
             let attempt = async {
-                let mut reply = self.attempt(ask).await?;
+                let mut reply = self.attempt(ask, &mut tried).await?;
                 let body = if ask.method == Method::HEAD { Bytes::new() } else { reply.read(self, limit).await? };
                 Ok(Collected { headers: reply.headers().clone(), status: reply.status(), url: reply.url.clone(), body })
             };
@@ -145,8 +147,7 @@ impl Transport {
     }
 
     /// One counted attempt: logs in when asked to, follows redirects, judges the status.
-    async fn attempt(&self, ask: &Ask) -> Result<Reply, NetError> {
-        let mut tried = Tried::default();
+    async fn attempt(&self, ask: &Ask, tried: &mut Tried) -> Result<Reply, NetError> {
         loop {
             let url = ask.url()?;
             let mut headers = ask.headers.clone();
@@ -157,7 +158,7 @@ impl Transport {
             let hop = self.hop(ask.method.clone(), url.clone(), headers, ask.lane);
             let reply = match self.follow(hop).await {
                 Ok(reply) => reply,
-                Err(error) if self.was_stale(&error, &url, &tried) => {
+                Err(error) if self.was_stale(&error, &url, tried) => {
                     tried.stale = true;
                     continue;
                 }
@@ -193,11 +194,11 @@ impl Transport {
     async fn attempt_over_tls(&self, ask: &Ask, plain: NetError) -> Result<Reply, NetError> {
         let Target::Registry(access, _) = &ask.target else { return Err(plain) };
         access.registry.set_tls(true);
-        match Box::pin(self.attempt(ask)).await {
+        match Box::pin(self.attempt(ask, &mut Tried::default())).await {
             Ok(reply) => Ok(reply),
             Err(error) if error.status().is_some() || error.kind() == NetErrorKind::Unauthorized => Err(error),
-            // A certificate was shown: there is TLS, it is only not trusted.
-            Err(error) if error.kind() == NetErrorKind::Tls && !error.hints().is_empty() => Err(error),
+            // There is TLS, its certificate is only not trusted.
+            Err(error) if is_distrust(&error) => Err(error),
             Err(_) => {
                 access.registry.set_tls(false);
                 Err(plain)

@@ -128,8 +128,8 @@ mod tests {
         let mut retry = Retry::new(RetryPolicy::default(), false);
         let error = NetError::new(NetErrorKind::RateLimited, "");
         assert_eq!(
-            retry.after(&error.clone().with_retry_after(Some(Duration::from_secs(60)))),
-            Some(Duration::from_secs(60))
+            retry.after(&error.clone().with_retry_after(Some(Duration::from_mins(1)))),
+            Some(Duration::from_mins(1))
         );
         assert_eq!(retry.after(&error.with_retry_after(Some(Duration::from_secs(61)))), None);
     }

@@ -232,48 +232,69 @@ fn literal(url: &Url) -> Option<IpAddr> {
 
 /// Finds out what a failure of the HTTP client was, from the types in its chain of causes.
 fn classify(error: reqwest::Error) -> NetError {
-    let mut facts = Cause::default();
-    let mut next: Option<&(dyn Error + 'static)> = Some(&error);
-    while let Some(cause) = next {
-        facts.look_at(cause);
-        next = cause.source();
-    }
+    let cause = Cause::of(&error);
     let kind = match () {
-        () if facts.inner_address => NetErrorKind::Refused,
-        () if facts.tls => NetErrorKind::Tls,
+        () if cause.inner_address => NetErrorKind::Refused,
+        () if cause.tls => NetErrorKind::Tls,
         () if error.is_dns() => NetErrorKind::Dns,
         () if error.is_timeout() => NetErrorKind::Timeout,
         () if error.is_connect() => NetErrorKind::Connect,
-        () if facts.parse || error.is_builder() => NetErrorKind::Protocol,
+        () if cause.unreadable || error.is_builder() => NetErrorKind::Protocol,
         () => NetErrorKind::Interrupted,
     };
     let net = NetError::new(kind, "").with_source(error.without_url());
-    if facts.untrusted {
+    if cause.certificate == Some(Distrust::Authority) {
         net.with_hint("if the server's certificate is from a private authority, add that authority's certificate")
     } else {
         net
     }
 }
 
-#[derive(Default)]
+/// Whether a failure is that the server's certificate was seen and not trusted.
+pub(crate) fn is_distrust(error: &NetError) -> bool {
+    Cause::of(error).certificate.is_some()
+}
+
+/// Why a certificate is not trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Distrust {
+    Authority,
+    Other,
+}
+
+#[derive(Debug, Default)]
 struct Cause {
     inner_address: bool,
     tls: bool,
-    untrusted: bool,
-    parse: bool,
+    certificate: Option<Distrust>,
+    unreadable: bool,
 }
 
 impl Cause {
-    fn look_at(&mut self, cause: &(dyn Error + 'static)) {
-        self.inner_address |= cause.is::<InnerAddress>();
-        self.parse |= cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse);
-        if let Some(error) = cause.downcast_ref::<rustls::Error>() {
+    fn of(error: &(dyn Error + 'static)) -> Self {
+        let mut cause = Self::default();
+        let mut next = Some(error);
+        while let Some(error) = next {
+            cause.look_at(error);
+            next = error.source();
+        }
+        cause
+    }
+
+    fn look_at(&mut self, error: &(dyn Error + 'static)) {
+        self.inner_address |= error.is::<InnerAddress>();
+        self.unreadable |= error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse);
+        if let Some(error) = error.downcast_ref::<rustls::Error>() {
+            use rustls::CertificateError as E;
             self.tls = true;
-            self.untrusted |=
-                matches!(error, rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer));
+            self.certificate = match error {
+                rustls::Error::InvalidCertificate(E::UnknownIssuer | E::BadSignature) => Some(Distrust::Authority),
+                rustls::Error::InvalidCertificate(_) => Some(Distrust::Other),
+                _ => None,
+            };
         }
         // An `io::Error` hides what it wraps from `source()`.
-        if let Some(inner) = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        if let Some(inner) = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
             self.look_at(inner);
         }
     }

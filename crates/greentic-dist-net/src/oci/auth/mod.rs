@@ -118,7 +118,14 @@ impl Access {
                 let request =
                     TokenRequest { realm: &realm, guard, service: service.as_deref(), scopes: &scopes, login };
                 let cell = self.cell(&request);
-                let (token, kept) = cell.token(transport, &request, round.answered).await?;
+                let (token, kept) = match cell.token(transport, &request, round.answered).await {
+                    Ok(token) => token,
+                    // Nobody asked for this token yet: the repository may be open to everybody.
+                    Err(error) if login.is_none() && round.answered == 0 && !error.is_transient() => {
+                        return Ok(Used::Nothing);
+                    }
+                    Err(error) => return Err(error),
+                };
                 (token.header.clone(), Used::Token { id: token.id, kept })
             }
         };

@@ -1,0 +1,325 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use greentic_dist_net::{NetErrorKind, SlowestBody, Timeouts};
+use greentic_dist_testkit::fixture::{self, Artifact};
+use greentic_dist_testkit::scenario::{Lie, LyingRegistry, Scenario};
+use greentic_dist_testkit::serve::Registry;
+use greentic_dist_testkit::{LyingServer, Response};
+use greentic_dist_types::{Digest, Mismatch};
+
+use crate::support::{
+    Recorder, described, descriptor, layer_of, net, pull_layer, quick, read, read_unverified, repository,
+};
+
+const SIZE: usize = 300_000;
+
+fn random() -> Artifact {
+    fixture::artifact("application/wasm", fixture::random_bytes(7, SIZE))
+}
+
+fn lying(lie: Lie) -> LyingRegistry {
+    Scenario::new(random()).lie(lie).start()
+}
+
+/// Pulls the blob of a registry that tells this lie and expects the right bytes.
+async fn survives(lie: Lie) -> (LyingRegistry, greentic_dist_net::NetStats) {
+    let registry = lying(lie.clone());
+    let net = net();
+    let bytes = pull_layer(&net, &registry).await.unwrap_or_else(|error| panic!("{lie:?}: {error}"));
+    assert!(bytes == registry.artifact().layer_bytes(), "{lie:?}: wrong bytes");
+    let stats = net.stats();
+    (registry, stats)
+}
+
+/// Pulls the blob of a registry that tells this lie and expects a failure of this kind.
+async fn fails(lie: Lie, kind: NetErrorKind) -> (LyingRegistry, greentic_dist_net::NetError) {
+    let registry = lying(lie.clone());
+    let error = pull_layer(&net(), &registry).await.err().unwrap_or_else(|| panic!("{lie:?} was not noticed"));
+    assert_eq!(error.kind(), kind, "{lie:?}: {error}");
+    (registry, error)
+}
+
+fn ranges(registry: &LyingRegistry) -> Vec<Option<String>> {
+    registry.journal().entries().iter().map(|entry| entry.headers.get("range").map(str::to_owned)).collect()
+}
+
+#[tokio::test]
+async fn an_honest_registry_is_read_to_the_end() {
+    let registry = Registry::in_memory();
+    let bytes = fixture::random_bytes(1, 5_000_000);
+    let digest = registry.put_blob(bytes.clone()).unwrap();
+    let empty = registry.put_blob(Vec::new()).unwrap();
+    let running = registry.start(([127, 0, 0, 1], 0).into()).unwrap();
+    let repository = repository(&net(), &format!("{}/acme/hello", running.host()));
+
+    let stream = repository.blob(&described(digest, bytes.len())).open().await.unwrap();
+    assert_eq!((stream.digest(), stream.size_bytes(), stream.offset()), (digest, 5_000_000, 0));
+    assert!(read(stream).await.unwrap() == bytes);
+    assert!(read(repository.blob(&described(empty, 0)).open().await.unwrap()).await.unwrap().is_empty());
+    running.stop();
+}
+
+#[tokio::test]
+async fn wrong_bytes_are_never_handed_out_to_the_end() {
+    let (registry, error) = fails(Lie::WrongBlob, NetErrorKind::Integrity).await;
+    let expected = registry.artifact().layer_digest();
+    assert!(matches!(error.mismatch(), Some(Mismatch::Digest { expected: named, .. }) if named == expected));
+    assert!(error.url().unwrap().contains("/blobs/"));
+
+    // The consumer that stops at the error has got less than the whole.
+    let net = net();
+    let repository = repository(&net, &registry.reference());
+    let mut stream = repository.blob(&layer_of(registry.artifact())).open().await.unwrap();
+    let mut got = 0;
+    while let Some(Ok(piece)) = stream.next().await {
+        got += piece.len();
+    }
+    assert!(got < SIZE);
+    assert!(stream.next().await.is_none(), "and it stays refused");
+}
+
+#[tokio::test]
+async fn an_unverified_stream_hands_out_what_came_and_only_as_much_as_promised() {
+    let registry = lying(Lie::WrongBlob);
+    let net = net();
+    let repository = repository(&net, &registry.reference());
+    let request = repository.blob(&layer_of(registry.artifact()));
+    let wrong = read_unverified(request.clone().open_unverified().await.unwrap()).await.unwrap();
+    assert!(wrong.len() == SIZE && wrong != registry.artifact().layer_bytes());
+    let also = read_unverified(request.open().await.unwrap().into_unverified()).await.unwrap();
+    assert!(also == wrong);
+}
+
+#[tokio::test]
+async fn a_length_that_differs_from_the_promise_is_refused_before_the_body() {
+    let size = u64::try_from(SIZE).unwrap();
+    let (_, short) = fails(Lie::ShortBlob(1_000), NetErrorKind::Integrity).await;
+    assert_eq!(short.mismatch(), Some(Mismatch::Short { expected: size, actual: 1_000 }));
+    let (_, long) = fails(Lie::OverLongBlob(1), NetErrorKind::Integrity).await;
+    assert_eq!(long.mismatch(), Some(Mismatch::Long { expected: size }));
+}
+
+#[tokio::test]
+async fn excess_bytes_behind_the_promised_size_are_refused_and_not_read_on() {
+    let size = u64::try_from(SIZE).unwrap();
+    for lie in [Lie::OverLongBlobChunked(1), Lie::OverLongBlobChunked(100_000), Lie::EndlessBlob] {
+        let registry = lying(lie.clone());
+        let net = net();
+        let error = pull_layer(&net, &registry).await.unwrap_err();
+        assert_eq!(error.mismatch(), Some(Mismatch::Long { expected: size }), "{lie:?}: {error}");
+        assert!(net.stats().bytes_received < size + 1_000_000, "{lie:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_without_a_length_is_fine_when_its_bytes_are() {
+    let (registry, _) = survives(Lie::ChunkedBlob).await;
+    assert_eq!(registry.journal().len(), 1);
+}
+
+#[tokio::test]
+async fn a_cut_body_goes_on_at_the_right_byte() {
+    for after in [0, 1, SIZE / 2, SIZE - 1] {
+        for lie in [Lie::CutBlob { after, times: 1 }, Lie::ResetBlob { after, times: 1 }] {
+            let (registry, stats) = survives(lie.clone()).await;
+            assert_eq!(stats.resumes, 1, "{lie:?}");
+            let seen = ranges(&registry);
+            assert_eq!((seen.len(), &seen[0]), (2, &None), "{lie:?}");
+            if matches!(lie, Lie::CutBlob { .. }) {
+                let range = (after > 0).then(|| format!("bytes={after}-"));
+                assert_eq!(seen[1], range, "{lie:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stalled_body_goes_on_over_another_connection() {
+    let (registry, stats) = survives(Lie::StallBlob { after: SIZE / 3, times: 1 }).await;
+    assert_eq!(stats.resumes, 1);
+    assert_eq!(ranges(&registry)[1], Some(format!("bytes={}-", SIZE / 3)));
+}
+
+#[tokio::test]
+async fn a_body_cut_again_and_again_completes_without_reading_a_byte_twice() {
+    let (registry, stats) = survives(Lie::cut_every(20_000)).await;
+    assert_eq!(stats.resumes, 14);
+    let sent = registry.journal().body_bytes_sent("/blobs/");
+    assert_eq!(sent, u64::try_from(SIZE).unwrap());
+    assert_eq!(stats.bytes_received, sent);
+}
+
+#[tokio::test]
+async fn a_body_that_brings_nothing_any_more_is_given_up() {
+    let (registry, error) = fails(Lie::CutBlob { after: 0, times: Lie::ALWAYS }, NetErrorKind::Interrupted).await;
+    assert_eq!(registry.journal().len(), 6, "one request and five resumes");
+    assert!(error.is_transient());
+    fails(Lie::StallBlob { after: 0, times: Lie::ALWAYS }, NetErrorKind::Timeout).await;
+}
+
+#[tokio::test]
+async fn resumes_are_reported_with_their_offset() {
+    let registry = lying(Lie::CutBlob { after: 1_000, times: 2 });
+    let recorder = Arc::new(Recorder::default());
+    let net = quick().observer(Arc::<Recorder>::clone(&recorder)).build().unwrap();
+    pull_layer(&net, &registry).await.unwrap();
+    assert_eq!(recorder.lines(), ["resume 1000", "resume 2000"]);
+}
+
+#[tokio::test]
+async fn a_server_that_ignores_ranges_is_read_from_the_start_and_nothing_is_handed_out_twice() {
+    let registry =
+        Scenario::new(random()).lie(Lie::RangeIgnored).lie(Lie::CutBlob { after: SIZE / 2, times: 1 }).start();
+    assert!(pull_layer(&net(), &registry).await.unwrap() == registry.artifact().layer_bytes());
+    assert_eq!(ranges(&registry), [None, Some(format!("bytes={}-", SIZE / 2))]);
+}
+
+#[tokio::test]
+async fn a_server_without_ranges_that_always_cuts_is_given_up_after_a_few_rounds() {
+    let registry = Scenario::new(random())
+        .lie(Lie::RangeIgnored)
+        .lie(Lie::CutBlob { after: SIZE / 2, times: Lie::ALWAYS })
+        .start();
+    let error = pull_layer(&net(), &registry).await.unwrap_err();
+    assert_eq!(error.kind(), NetErrorKind::Interrupted);
+    assert!(registry.journal().len() <= 8, "{}", registry.journal().len());
+}
+
+#[tokio::test]
+async fn a_partial_answer_that_is_not_the_asked_part_is_not_used() {
+    for lie in [Lie::WrongContentRange, Lie::NoContentRange] {
+        let registry = Scenario::new(random()).lie(lie.clone()).lie(Lie::CutBlob { after: 5_000, times: 1 }).start();
+        let bytes = pull_layer(&net(), &registry).await.unwrap_or_else(|error| panic!("{lie:?}: {error}"));
+        assert!(bytes == registry.artifact().layer_bytes(), "{lie:?}");
+        assert_eq!(ranges(&registry), [None, Some("bytes=5000-".into()), None], "{lie:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_partial_answer_with_wrong_bytes_under_a_right_header_is_caught_by_the_digest() {
+    let registry =
+        Scenario::new(random()).lie(Lie::WrongRangeBytes).lie(Lie::CutBlob { after: 5_000, times: 1 }).start();
+    let error = pull_layer(&net(), &registry).await.unwrap_err();
+    assert_eq!(error.kind(), NetErrorKind::Integrity);
+}
+
+#[tokio::test]
+async fn a_server_that_fails_on_ranges_is_asked_without() {
+    for status in [400, 416] {
+        let registry =
+            Scenario::new(random()).lie(Lie::RangeRefused(status)).lie(Lie::CutBlob { after: 5_000, times: 1 }).start();
+        assert!(pull_layer(&net(), &registry).await.unwrap() == registry.artifact().layer_bytes(), "{status}");
+        assert_eq!(ranges(&registry).last(), Some(&None), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn the_body_behind_a_416_is_never_waited_for() {
+    let bytes = fixture::random_bytes(3, 50_000);
+    let (whole, digest) = (bytes.clone(), Digest::sha256(&bytes));
+    let server = LyingServer::start(move |request, _| {
+        if request.header("range").is_some() {
+            // Announces the whole blob and sends one line, as docker-registry 2.8 does.
+            return Response::status(416, whole.clone()).stall_after(33);
+        }
+        let answer = Response::ok(whole.clone());
+        if request.index == 0 { answer.cut_after(10_000) } else { answer }
+    });
+    let net = quick().timeouts(Timeouts { idle_body: Duration::from_mins(10), ..Timeouts::default() }).build().unwrap();
+    let repository = repository(&net, &format!("{}/acme/hello", server.host()));
+    let stream = repository.blob(&described(digest, 50_000)).open().await.unwrap();
+    assert!(read(stream).await.unwrap() == bytes);
+}
+
+#[tokio::test]
+async fn a_transfer_can_start_in_the_middle_when_the_consumer_hashes() {
+    let registry = Scenario::new(random()).start();
+    let net = net();
+    let repository = repository(&net, &registry.reference());
+    let request = repository.blob(&layer_of(registry.artifact()));
+    let stream = request.clone().from_offset(100_000).open_unverified().await.unwrap();
+    assert_eq!(stream.offset(), 100_000);
+    assert!(read_unverified(stream).await.unwrap() == registry.artifact().layer_bytes()[100_000..]);
+    assert_eq!(ranges(&registry), [Some("bytes=100000-".into())]);
+    registry.journal().clear();
+
+    // Everything is there already: no request.
+    let size = u64::try_from(SIZE).unwrap();
+    let done = request.clone().from_offset(size).open_unverified().await.unwrap();
+    assert!(read_unverified(done).await.unwrap().is_empty());
+    let beyond = request.clone().from_offset(size + 1).open_unverified().await.unwrap_err();
+    assert_eq!(beyond.kind(), NetErrorKind::InvalidInput);
+    let middle = request.from_offset(1).open().await.unwrap_err();
+    assert_eq!(middle.kind(), NetErrorKind::InvalidInput, "a middle cannot be verified");
+    assert!(registry.journal().is_empty());
+}
+
+#[tokio::test]
+async fn starting_in_the_middle_works_without_ranges_too() {
+    let registry = lying(Lie::RangeIgnored);
+    let net = net();
+    let repository = repository(&net, &registry.reference());
+    let request = repository.blob(&layer_of(registry.artifact())).from_offset(100_000);
+    let rest = read_unverified(request.open_unverified().await.unwrap()).await.unwrap();
+    assert!(rest == registry.artifact().layer_bytes()[100_000..]);
+}
+
+#[tokio::test]
+async fn a_transfer_goes_on_after_its_future_was_dropped() {
+    let registry = lying(Lie::DripBlob { piece: 30_000, interval: Duration::from_millis(20) });
+    let net = net();
+    let repository = repository(&net, &registry.reference());
+    let mut stream = repository.blob(&layer_of(registry.artifact())).open().await.unwrap();
+    let mut all = Vec::new();
+    loop {
+        // Gives up the future again and again, in the middle of waiting for bytes.
+        match tokio::time::timeout(Duration::from_millis(3), stream.next()).await {
+            Ok(Some(piece)) => all.extend_from_slice(&piece.unwrap()),
+            Ok(None) => break,
+            Err(_elapsed) => {}
+        }
+    }
+    assert!(all == registry.artifact().layer_bytes());
+}
+
+#[tokio::test]
+async fn a_body_slower_than_the_slowest_allowed_is_given_up() {
+    let registry = lying(Lie::DripBlob { piece: 10, interval: Duration::from_millis(10) });
+    let slowest = SlowestBody { bytes: 1 << 20, window: Duration::from_millis(100) };
+    let net = quick().timeouts(Timeouts { slowest_body: Some(slowest), ..Timeouts::default() }).build().unwrap();
+    let error = pull_layer(&net, &registry).await.unwrap_err();
+    assert_eq!(error.kind(), NetErrorKind::Timeout);
+    assert_eq!(registry.journal().len(), 1, "another connection would be as slow");
+}
+
+#[tokio::test]
+async fn an_encoded_body_is_refused_by_the_name_of_its_encoding() {
+    let bytes = b"\x1f\x8b not what was asked for".to_vec();
+    let digest = Digest::sha256(&bytes);
+    let server = LyingServer::start(move |_, _| Response::ok(bytes.clone()).header("Content-Encoding", "gzip"));
+    let repository = repository(&net(), &format!("{}/acme/hello", server.host()));
+    let error = repository.blob(&described(digest, 27)).open().await.unwrap_err();
+    assert_eq!(error.kind(), NetErrorKind::Protocol);
+    assert!(error.to_string().contains("`gzip`"), "{error}");
+}
+
+#[tokio::test]
+async fn other_bytes_are_another_blob_and_an_unknown_blob_is_not_found() {
+    let registry = Scenario::new(random()).start();
+    let error = repository(&net(), &registry.reference()).blob(&descriptor(b"never pushed")).open().await.unwrap_err();
+    assert_eq!(error.kind(), NetErrorKind::NotFound);
+    assert!(error.has_code("BLOB_UNKNOWN"));
+}
+
+#[tokio::test]
+async fn offline_opens_no_socket() {
+    let registry = Scenario::new(random()).start();
+    let net = quick().offline(true).build().unwrap();
+    assert!(net.is_offline());
+    let error = pull_layer(&net, &registry).await.unwrap_err();
+    assert_eq!((error.kind(), error.attempts()), (NetErrorKind::Offline, 0));
+    assert!(error.to_string().contains("offline"), "{error}");
+    assert_eq!(registry.server().connections(), 0);
+    assert_eq!(net.stats(), greentic_dist_net::NetStats::default());
+}

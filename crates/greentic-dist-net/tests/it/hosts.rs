@@ -1,0 +1,90 @@
+use std::process::Command;
+
+use greentic_dist_net::{HttpRule, NetErrorKind, Selector};
+use greentic_dist_testkit::scenario::Scenario;
+use greentic_dist_testkit::serve::Registry;
+use greentic_dist_testkit::{LyingServer, Response, fixture};
+use greentic_dist_types::{PlatformChoice, Reference};
+
+use crate::support::{net, quick, repository};
+
+#[tokio::test]
+async fn localhost_is_resolved_without_asking_anybody() {
+    let registry = Scenario::new(fixture::component()).start();
+    let port = registry.server().addr().port();
+    let repository = repository(&net(), &format!("localhost:{port}/acme/hello"));
+    repository.manifest(Selector::Tag("1")).await.unwrap();
+    assert_eq!(registry.journal().header_of(0, "host"), Some(format!("localhost:{port}")));
+}
+
+#[tokio::test]
+async fn an_ipv6_registry_is_asked_at_its_literal() {
+    let registry = Registry::in_memory();
+    let artifact = fixture::component();
+    for blob in artifact.blobs() {
+        registry.put_blob(blob.bytes.clone()).unwrap();
+    }
+    let bytes = &artifact.manifest_bytes;
+    registry.put_manifest("acme/hello", &["1"], &artifact.media_type, bytes).unwrap();
+    // A machine without IPv6 cannot run this test, and says so.
+    let Ok(running) = registry.start((std::net::Ipv6Addr::LOCALHOST, 0).into()) else {
+        eprintln!("skipped: this machine has no IPv6 loopback");
+        return;
+    };
+    let reference = Reference::parse(&format!("{}/acme/hello:1", running.host())).unwrap();
+    let repository = net().repository(&reference);
+    assert_eq!((repository.registry(), repository.repository()), (running.host().as_str(), "acme/hello"));
+    let image = repository.image(Selector::Tag("1"), &PlatformChoice::default()).await.unwrap();
+    assert_eq!(image.manifest.digest, artifact.manifest_digest);
+    running.stop();
+}
+
+#[tokio::test]
+async fn the_honest_registry_answers_conditional_requests() {
+    let registry = Registry::in_memory();
+    let artifact = fixture::component();
+    for blob in artifact.blobs() {
+        registry.put_blob(blob.bytes.clone()).unwrap();
+    }
+    registry.put_manifest("acme/hello", &["1"], &artifact.media_type, &artifact.manifest_bytes).unwrap();
+    let running = registry.start(([127, 0, 0, 1], 0).into()).unwrap();
+    let repository = repository(&net(), &format!("{}/acme/hello", running.host()));
+    let first = repository.manifest(Selector::Tag("1")).await.unwrap();
+    let again = repository.manifest_if_changed("1", first.etag.as_deref(), &first.digest).await.unwrap();
+    assert!(again.is_none());
+    let head = repository.head_manifest(Selector::Digest(first.digest)).await.unwrap();
+    assert_eq!(head.digest, Some(first.digest));
+    let missing = repository.manifest(Selector::Tag("2")).await.unwrap_err();
+    assert_eq!(missing.kind(), NetErrorKind::NotFound);
+    running.stop();
+}
+
+/// The registry the child process of the next test asks; set only there.
+const CHILD: &str = "GREENTIC_TEST_LOOPBACK_REGISTRY";
+
+#[tokio::test]
+async fn the_proxy_of_the_environment_is_used_for_other_machines_and_never_for_this_one() {
+    if let Ok(local) = std::env::var(CHILD) {
+        let rule = HttpRule::Also(vec!["registry.example".into()]);
+        let net = quick().http_rule(rule).build().unwrap();
+        repository(&net, "registry.example/acme/hello").manifest(Selector::Tag("1")).await.unwrap();
+        repository(&net, &format!("{local}/acme/hello")).manifest(Selector::Tag("1")).await.unwrap();
+        return;
+    }
+    let manifest = || Response::ok(fixture::component().manifest_bytes).header("Content-Type", fixture::MANIFEST_TYPE);
+    let proxy = LyingServer::start(move |_, _| manifest());
+    let local = LyingServer::start(move |_, _| manifest());
+    let name = "hosts::the_proxy_of_the_environment_is_used_for_other_machines_and_never_for_this_one";
+    // The environment of a process is set from outside: this test runs itself once more.
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name])
+        .env(CHILD, local.host())
+        .env("http_proxy", proxy.url())
+        .env_remove("no_proxy")
+        .env_remove("NO_PROXY")
+        .output()
+        .unwrap();
+    assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
+    assert_eq!(proxy.journal().lines(), ["GET http://registry.example/v2/acme/hello/manifests/1"]);
+    assert_eq!(local.journal().lines(), ["GET /v2/acme/hello/manifests/1"]);
+}

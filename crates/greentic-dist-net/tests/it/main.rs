@@ -1,0 +1,21 @@
+//! The network crate against servers that are honest, slow, broken and hostile.
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    clippy::too_many_lines
+)]
+
+mod blob;
+mod hosts;
+mod http_get;
+mod limits;
+mod login;
+mod manifest;
+mod redirect;
+mod retry;
+mod support;
+mod tls;

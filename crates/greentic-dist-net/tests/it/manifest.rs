@@ -1,0 +1,397 @@
+use std::sync::Arc;
+
+use greentic_dist_net::{NetErrorKind, Selector};
+use greentic_dist_testkit::scenario::{Lie, Part, Scenario, hostile};
+use greentic_dist_testkit::{LyingServer, Response, fixture};
+use greentic_dist_types::{Digest, ManifestKind, Mismatch, PlatformChoice, media_type};
+
+use crate::support::{Recorder, layer_of, net, quick, read, repository};
+
+#[tokio::test]
+async fn one_layer_without_login_costs_two_requests() {
+    let registry = Scenario::new(fixture::component()).start();
+    let net = net();
+    let repository = repository(&net, &registry.reference());
+    let image = repository.image(Selector::Tag("1"), &PlatformChoice::default()).await.unwrap();
+    let ManifestKind::Image(manifest) = &image.manifest.kind else { panic!("an image") };
+    let bytes = read(repository.blob(&manifest.layers[0]).open().await.unwrap()).await.unwrap();
+
+    assert_eq!(bytes, registry.artifact().layer_bytes());
+    assert!(image.index.is_none());
+    assert_eq!(image.manifest.digest, registry.artifact().manifest_digest);
+    assert_eq!(image.manifest.raw, registry.artifact().manifest_bytes);
+    assert_eq!(
+        registry.journal().lines(),
+        [
+            "GET /v2/acme/hello/manifests/1".to_owned(),
+            format!("GET /v2/acme/hello/blobs/{}", registry.artifact().layer_digest())
+        ]
+    );
+    assert_eq!(registry.server().connections(), 1, "the connection is used again");
+    assert_eq!((net.stats().requests, net.stats().retries, net.stats().token_requests), (2, 0, 0));
+    assert!(net.stats().bytes_received > 0);
+}
+
+#[tokio::test]
+async fn every_request_asks_for_identity_and_all_manifest_types_and_sends_no_cookie() {
+    let registry = Scenario::new(fixture::component()).start();
+    let net = net();
+    let repository = repository(&net, &registry.reference());
+    repository.manifest(Selector::Tag("1")).await.unwrap();
+    read(repository.blob(&layer_of(registry.artifact())).open().await.unwrap()).await.unwrap();
+    let journal = registry.journal();
+    assert_eq!(journal.header_of(0, "accept").as_deref(), Some(media_type::MANIFEST_ACCEPT));
+    for entry in journal.entries() {
+        assert_eq!(entry.headers.get("accept-encoding"), Some("identity"));
+        assert!(entry.headers.get("user-agent").unwrap().starts_with("greentic-dist/"));
+        for absent in ["authorization", "cookie", "referer", "range"] {
+            assert_eq!(entry.headers.get(absent), None, "{absent}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_unchanged_tag_costs_one_request_and_no_body() {
+    let registry = Scenario::new(fixture::component()).start();
+    let net = net();
+    let repository = repository(&net, &registry.reference());
+    let first = repository.manifest(Selector::Tag("1")).await.unwrap();
+    registry.journal().clear();
+
+    let same = repository.manifest_if_changed("1", first.etag.as_deref(), &first.digest).await.unwrap();
+    assert!(same.is_none());
+    // Without a remembered ETag the digest serves as one.
+    assert!(repository.manifest_if_changed("1", None, &first.digest).await.unwrap().is_none());
+    let statuses: Vec<u16> = registry.journal().entries().iter().map(|entry| entry.status).collect();
+    assert_eq!(statuses, [304, 304]);
+}
+
+#[tokio::test]
+async fn a_changed_tag_is_answered_by_the_same_request() {
+    let registry = Scenario::new(fixture::component()).start();
+    let net = net();
+    let repository = repository(&net, &registry.reference());
+    let first = repository.manifest(Selector::Tag("1")).await.unwrap();
+    let other = fixture::artifact("application/wasm", "\0asm something newer");
+    registry.publish(&other, "1");
+    registry.journal().clear();
+    let changed = repository.manifest_if_changed("1", first.etag.as_deref(), &first.digest).await.unwrap().unwrap();
+    assert_eq!(changed.digest, other.manifest_digest);
+    assert_eq!(registry.journal().len(), 1);
+}
+
+#[tokio::test]
+async fn the_same_manifest_without_an_etag_counts_as_unchanged() {
+    for lie in [Lie::NoEtag, Lie::WeakEtag] {
+        let registry = Scenario::new(fixture::component()).lie(lie).start();
+        let net = net();
+        let repository = repository(&net, &registry.reference());
+        let first = repository.manifest(Selector::Tag("1")).await.unwrap();
+        let again = repository.manifest_if_changed("1", first.etag.as_deref(), &first.digest).await.unwrap();
+        assert!(again.is_none());
+        assert_eq!(registry.journal().len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn not_modified_to_an_unconditional_request_is_a_protocol_error() {
+    let registry = Scenario::new(fixture::component()).lie(Lie::UnaskedNotModified).start();
+    let error = repository(&net(), &registry.reference()).manifest(Selector::Tag("1")).await.unwrap_err();
+    assert_eq!((error.kind(), error.status()), (NetErrorKind::Protocol, Some(304)));
+}
+
+#[tokio::test]
+async fn a_wrong_manifest_under_a_pin_is_refused_whatever_the_header_repeats() {
+    let registry = Scenario::new(fixture::component()).lie(Lie::WrongManifestEchoed).start();
+    let pin = registry.artifact().manifest_digest;
+    let error = repository(&net(), &registry.reference()).manifest(Selector::Digest(pin)).await.unwrap_err();
+    assert_eq!(error.kind(), NetErrorKind::Integrity);
+    assert!(matches!(error.mismatch(), Some(Mismatch::Digest { expected, .. }) if expected == pin));
+    assert_eq!(registry.journal().len(), 2, "asked for once more, then refused");
+}
+
+#[tokio::test]
+async fn one_byte_of_padding_breaks_a_pin() {
+    let registry = Scenario::new(fixture::component()).lie(Lie::PaddedManifest).start();
+    let pin = registry.artifact().manifest_digest;
+    let error = repository(&net(), &registry.reference()).manifest(Selector::Digest(pin)).await.unwrap_err();
+    assert_eq!(error.kind(), NetErrorKind::Integrity);
+}
+
+#[tokio::test]
+async fn a_wrong_manifest_once_is_fetched_again_with_a_warning() {
+    let artifact = fixture::component();
+    let good = artifact.clone();
+    let server = LyingServer::start(move |request, _| {
+        let body = if request.index == 0 { b"{}".to_vec() } else { good.manifest_bytes.clone() };
+        Response::ok(body).header("Content-Type", fixture::MANIFEST_TYPE)
+    });
+    let recorder = Arc::new(Recorder::default());
+    let net = quick().observer(Arc::<Recorder>::clone(&recorder)).build().unwrap();
+    let repository = repository(&net, &format!("{}/acme/hello", server.host()));
+    let manifest = repository.manifest(Selector::Digest(artifact.manifest_digest)).await.unwrap();
+    assert_eq!(manifest.digest, artifact.manifest_digest);
+    assert!(recorder.lines()[0].starts_with("warning a manifest did not match its digest"), "{:?}", recorder.lines());
+}
+
+#[tokio::test]
+async fn a_digest_header_that_is_no_digest_is_ignored() {
+    for text in ["sha256:../../x", "/abs", "", "sha1:abc", "sha256:\u{e9}"] {
+        let registry = Scenario::new(fixture::component()).lie(Lie::DigestHeader(text.into())).start();
+        let repository = repository(&net(), &registry.reference());
+        let digest = registry.artifact().manifest_digest;
+        assert_eq!(repository.manifest(Selector::Tag("1")).await.unwrap().digest, digest);
+        assert_eq!(repository.manifest(Selector::Digest(digest)).await.unwrap().digest, digest);
+        assert_eq!(repository.head_manifest(Selector::Tag("1")).await.unwrap().digest, Some(digest));
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_digest_header_on_a_tag_is_a_warning_and_the_body_decides() {
+    let wrong = Digest::sha256(b"something else").to_string();
+    let registry = Scenario::new(fixture::component()).lie(Lie::DigestHeader(wrong)).start();
+    let recorder = Arc::new(Recorder::default());
+    let net = quick().observer(Arc::<Recorder>::clone(&recorder)).build().unwrap();
+    let repository = repository(&net, &registry.reference());
+    let manifest = repository.manifest(Selector::Tag("1")).await.unwrap();
+    assert_eq!(manifest.digest, registry.artifact().manifest_digest);
+    assert!(recorder.lines()[0].contains("Docker-Content-Digest"), "{:?}", recorder.lines());
+}
+
+#[tokio::test]
+async fn head_tells_the_digest_in_one_request() {
+    let registry = Scenario::new(fixture::component()).start();
+    let head = repository(&net(), &registry.reference()).head_manifest(Selector::Tag("1")).await.unwrap();
+    assert_eq!(head.digest, Some(registry.artifact().manifest_digest));
+    assert_eq!(head.media_type.as_deref(), Some(media_type::OCI_MANIFEST));
+    assert!(head.size_bytes.is_some() && head.etag.is_some());
+    assert_eq!(registry.journal().lines(), ["HEAD /v2/acme/hello/manifests/1"]);
+}
+
+#[tokio::test]
+async fn head_without_a_digest_falls_back_to_get() {
+    let registry = Scenario::new(fixture::component()).lie(Lie::NoDigestHeader).start();
+    let head = repository(&net(), &registry.reference()).head_manifest(Selector::Tag("1")).await.unwrap();
+    assert_eq!(head.digest, Some(registry.artifact().manifest_digest));
+    assert_eq!(registry.journal().lines(), ["HEAD /v2/acme/hello/manifests/1", "GET /v2/acme/hello/manifests/1"]);
+}
+
+#[tokio::test]
+async fn a_registry_that_refuses_head_is_asked_with_get_and_remembered() {
+    for status in [400, 405, 501] {
+        let registry = Scenario::new(fixture::component()).lie(Lie::HeadRefused(status)).start();
+        let repository = repository(&net(), &registry.reference());
+        for _ in 0..2 {
+            let head = repository.head_manifest(Selector::Tag("1")).await.unwrap();
+            assert_eq!(head.digest, Some(registry.artifact().manifest_digest));
+        }
+        assert_eq!(registry.journal().count("HEAD", "/"), 1, "{status}");
+        assert_eq!(registry.journal().count("GET", "/"), 2, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_registry_says_about_an_unknown_manifest_survives() {
+    let registry = Scenario::new(fixture::component()).start();
+    let error = repository(&net(), &registry.reference()).manifest(Selector::Tag("nope")).await.unwrap_err();
+    assert_eq!((error.kind(), error.status(), error.attempts()), (NetErrorKind::NotFound, Some(404), 1));
+    assert!(error.has_code("MANIFEST_UNKNOWN"));
+    let text = error.to_string();
+    assert!(text.contains("registry answered 404 for GET http://127.0.0.1:"), "{text}");
+    assert!(text.contains("manifest unknown (MANIFEST_UNKNOWN)"), "{text}");
+    assert_eq!(registry.journal().len(), 1, "a 404 is not tried again");
+}
+
+#[tokio::test]
+async fn documents_no_honest_tool_publishes_are_refused() {
+    let artifact = fixture::component();
+    let hostile = [
+        hostile::schema1(),
+        hostile::duplicate_keys(&artifact),
+        hostile::layers_and_manifests(&artifact),
+        hostile::mislabelled_index(&artifact),
+        hostile::wrong_layer_size(&artifact, -1),
+        hostile::wrong_layer_digest(&artifact, "sha256:../../x"),
+        hostile::many_layers(&artifact, 1_001),
+        hostile::deeply_nested(10_000),
+    ];
+    let registry = Scenario::new(artifact).start();
+    let net = net();
+    for (index, document) in hostile.iter().enumerate() {
+        registry.publish_document(document, Some("bad"));
+        let error = repository(&net, &registry.reference()).manifest(Selector::Tag("bad")).await.unwrap_err();
+        assert_eq!(error.kind(), NetErrorKind::Protocol, "document {index}: {error}");
+        assert!(std::error::Error::source(&error).is_some(), "document {index}");
+    }
+}
+
+#[tokio::test]
+async fn a_login_page_in_place_of_a_manifest_is_called_one() {
+    let server = LyingServer::start(|_, _| Response::ok("<html>log in</html>").header("Content-Type", "text/html"));
+    let repository = repository(&net(), &format!("{}/acme/hello", server.host()));
+    let error = repository.manifest(Selector::Tag("1")).await.unwrap_err();
+    assert_eq!(error.kind(), NetErrorKind::Protocol);
+    assert!(std::error::Error::source(&error).unwrap().to_string().contains("web page"));
+}
+
+#[tokio::test]
+async fn content_types_with_parameters_or_of_a_generic_kind_do_not_hide_a_manifest() {
+    for content_type in [
+        "application/vnd.oci.image.manifest.v1+json; charset=utf-8",
+        "text/plain",
+        "application/octet-stream",
+        "application/json",
+    ] {
+        let registry = Scenario::new(fixture::component()).lie(Lie::ContentType(content_type.into())).start();
+        let manifest = repository(&net(), &registry.reference()).manifest(Selector::Tag("1")).await.unwrap();
+        assert_eq!(manifest.media_type, media_type::OCI_MANIFEST, "{content_type}");
+    }
+    let registry = Scenario::new(fixture::component()).lie(Lie::ContentType(media_type::OCI_INDEX.into())).start();
+    let error = repository(&net(), &registry.reference()).manifest(Selector::Tag("1")).await.unwrap_err();
+    assert_eq!(error.kind(), NetErrorKind::Protocol, "type confusion");
+}
+
+#[tokio::test]
+async fn an_index_leads_to_the_wasm_manifest() {
+    let (wasm, native) = (fixture::component(), fixture::artifact("application/wasm", "native"));
+    let index = fixture::index(&[
+        (native.descriptor(), Some(("linux", "amd64"))),
+        (wasm.descriptor(), Some(("wasip2", "wasm"))),
+    ]);
+    let registry = Scenario::new(native).start();
+    registry.publish(&wasm, "wasm-only");
+    registry.publish_document(&index, Some("multi"));
+    let repository = repository(&net(), &registry.reference());
+    let image = repository.image(Selector::Tag("multi"), &PlatformChoice::default()).await.unwrap();
+    assert_eq!(image.index.unwrap().digest, index.digest);
+    assert_eq!(image.manifest.digest, wasm.manifest_digest);
+    assert_eq!(registry.journal().len(), 2);
+}
+
+#[tokio::test]
+async fn an_index_without_a_fitting_manifest_is_not_found() {
+    let (one, two) = (fixture::component(), fixture::artifact("application/wasm", "two"));
+    let children = [(one.descriptor(), Some(("linux", "amd64"))), (two.descriptor(), Some(("linux", "arm64")))];
+    let registry = Scenario::new(one.clone()).start();
+    registry.publish_document(&fixture::index(&children), Some("multi"));
+    let repository = repository(&net(), &registry.reference());
+    let error = repository.image(Selector::Tag("multi"), &PlatformChoice::default()).await.unwrap_err();
+    assert_eq!(error.kind(), NetErrorKind::NotFound);
+    assert!(std::error::Error::source(&error).unwrap().to_string().contains("linux/arm64"));
+}
+
+#[tokio::test]
+async fn indexes_in_indexes_are_followed_to_the_limit() {
+    let artifact = fixture::component();
+    let chain = hostile::index_chain(&artifact, 3);
+    let registry = Scenario::new(artifact.clone()).start();
+    for (depth, document) in chain.iter().enumerate() {
+        registry.publish_document(document, Some(&format!("depth-{}", depth + 1)));
+    }
+    let repository = repository(&net(), &registry.reference());
+    let platform = PlatformChoice::default();
+    let image = repository.image(Selector::Tag("depth-2"), &platform).await.unwrap();
+    assert_eq!(image.manifest.digest, artifact.manifest_digest);
+    let error = repository.image(Selector::Tag("depth-3"), &platform).await.unwrap_err();
+    assert_eq!(error.kind(), NetErrorKind::Protocol, "{error}");
+}
+
+#[tokio::test]
+async fn an_index_that_answers_for_its_own_child_is_refused() {
+    let registry = Scenario::new(fixture::component()).lie(Lie::IndexLoop).start();
+    let repository = repository(&net(), &registry.reference());
+    let error = repository.image(Selector::Tag("1"), &PlatformChoice::default()).await.unwrap_err();
+    assert_eq!(error.kind(), NetErrorKind::Integrity, "the child is not what its digest says");
+    assert!(registry.journal().len() < 6);
+}
+
+#[tokio::test]
+async fn an_index_that_lies_about_type_or_size_of_its_child_is_refused() {
+    let artifact = fixture::component();
+    let mut mistyped = artifact.descriptor();
+    mistyped["mediaType"] = media_type::DOCKER_MANIFEST.into();
+    let mut missized = artifact.descriptor();
+    missized["size"] = 7.into();
+    let registry = Scenario::new(artifact).start();
+    let repository = repository(&net(), &registry.reference());
+    for (child, kind) in [(mistyped, NetErrorKind::Protocol), (missized, NetErrorKind::Integrity)] {
+        registry.publish_document(&fixture::index(&[(child, None)]), Some("liar"));
+        let error = repository.image(Selector::Tag("liar"), &PlatformChoice::default()).await.unwrap_err();
+        assert_eq!(error.kind(), kind);
+    }
+}
+
+#[tokio::test]
+async fn a_cut_or_stalled_manifest_is_fetched_again() {
+    let registry = Scenario::new(fixture::component()).lie(Lie::CutManifest { after: 20, times: 2 }).start();
+    repository(&net(), &registry.reference()).manifest(Selector::Tag("1")).await.unwrap();
+    assert_eq!(registry.journal().len(), 3);
+
+    let stalled = Scenario::new(fixture::component()).lie(Lie::StallManifest(20)).start();
+    let error = repository(&net(), &stalled.reference()).manifest(Selector::Tag("1")).await.unwrap_err();
+    assert_eq!((error.kind(), error.attempts()), (NetErrorKind::Timeout, 5));
+}
+
+#[tokio::test]
+async fn warnings_of_a_registry_are_passed_on_without_control_characters() {
+    let artifact = fixture::component();
+    let server = LyingServer::start(move |_, _| {
+        Response::ok(artifact.manifest_bytes.clone())
+            .header("Content-Type", fixture::MANIFEST_TYPE)
+            .header("Warning", "299 - \"this tag is\u{202e} deprecated\"")
+    });
+    let recorder = Arc::new(Recorder::default());
+    let net = quick().observer(Arc::<Recorder>::clone(&recorder)).build().unwrap();
+    repository(&net, &format!("{}/acme/hello", server.host())).manifest(Selector::Tag("1")).await.unwrap();
+    let lines = recorder.lines();
+    assert!(lines[0].starts_with("warning this tag is") && lines[0].ends_with("deprecated"), "{lines:?}");
+    assert!(!lines[0].contains('\u{202e}'));
+}
+
+#[tokio::test]
+async fn a_status_that_means_nothing_here_is_a_protocol_error() {
+    for status in [204, 206, 300] {
+        let server = LyingServer::start(move |_, _| Response::status(status, ""));
+        let repository = repository(&net(), &format!("{}/acme/hello", server.host()));
+        let error = repository.manifest(Selector::Tag("1")).await.unwrap_err();
+        assert_eq!((error.kind(), error.status()), (NetErrorKind::Protocol, Some(status)));
+        assert_eq!(server.journal().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn http_that_is_none_is_a_protocol_error() {
+    use greentic_dist_testkit::Step;
+    for head in [
+        "SSH-2.0-OpenSSH_9.2\r\n\r\n",
+        "HTTP/1.1 abc\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 5, 6\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 18446744073709551616\r\n\r\n",
+    ] {
+        let server = LyingServer::start(move |_, _| Response::raw([Step::Bytes(head.into()), Step::Fin]));
+        let net = quick().http_rule(greentic_dist_net::HttpRule::Also(vec![])).build().unwrap();
+        let repository = repository(&net, &format!("{}/acme/hello", server.host()));
+        let error = repository.manifest(Selector::Tag("1")).await.unwrap_err();
+        assert_eq!(error.kind(), NetErrorKind::Protocol, "{head:?}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_status_on_a_part_of_the_registry_is_told_by_kind() {
+    for (status, kind) in [
+        (401, NetErrorKind::Unauthorized),
+        (403, NetErrorKind::Forbidden),
+        (404, NetErrorKind::NotFound),
+        (410, NetErrorKind::NotFound),
+        (416, NetErrorKind::Protocol),
+        (451, NetErrorKind::Forbidden),
+        (501, NetErrorKind::Server),
+    ] {
+        let registry = Scenario::new(fixture::component()).lie(Lie::status(Part::Manifest, status)).start();
+        let error = repository(&net(), &registry.reference()).manifest(Selector::Tag("1")).await.unwrap_err();
+        assert_eq!((error.kind(), error.status()), (kind, Some(status)));
+        assert!(!error.is_transient());
+        assert_eq!(registry.journal().len(), 1, "{status} is not tried again");
+    }
+}
