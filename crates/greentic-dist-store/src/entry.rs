@@ -10,11 +10,14 @@ use greentic_dist_types::{
 };
 
 use crate::layout::{self, ArtifactFile, Layout, MANIFEST, RECORD, Sidecar};
-use crate::os::{self, Dir};
+use crate::os::{self, Dir, FileState};
 use crate::record::{EntryRecord, Reading, SourceSnapshot};
+use crate::scan::scan;
 use crate::{Store, StoreError, StoreErrorKind};
 
 const OP: &str = "read the entry";
+/// How often a directory that is moved away while it is read is looked for again.
+const MOVES: u32 = 16;
 
 /// An entry of the cache. What it says about its bytes is a claim; [`Store::open`] proves it.
 #[derive(Clone, Debug)]
@@ -56,9 +59,35 @@ impl Store {
 
     /// As [`Store::stat`], by pin only.
     pub(crate) fn stat_pin(&self, pin: &Digest) -> Result<Option<Entry>, StoreError> {
+        self.look_for(pin, &|dir, layout| Ok(self.load(dir, layout, pin)?.map(|loaded| loaded.entry)))
+    }
+
+    /// Looks at each directory where `pin` may lie, until one has what `look` wants.
+    ///
+    /// A directory that was removed or replaced while it was looked at says nothing; then the one that is there now is
+    /// looked at.
+    pub(crate) fn look_for<T>(
+        &self,
+        pin: &Digest,
+        look: &dyn Fn(Dir, Layout) -> Result<Option<T>, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
         first_success(self.places(pin).into_iter().map(|(layout, path)| {
-            let Some(dir) = open_dir(&path, pin)? else { return Ok(None) };
-            Ok(self.load(dir, layout, pin)?.map(|loaded| loaded.entry))
+            let mut tries = 0;
+            loop {
+                tries += 1;
+                let Some(dir) = open_dir(&path, pin)? else { return Ok(None) };
+                let opened = dir.metadata().map(|meta| FileState::of(&meta));
+                let result = look(dir, layout);
+                let is_corrupt = matches!(&result, Err(error) if *error.kind() == StoreErrorKind::Corrupt);
+                let was_moved = || match (&opened, std::fs::symlink_metadata(&path)) {
+                    (Ok(opened), Ok(now)) => !FileState::of(&now).same_file(opened),
+                    (_, Err(error)) => error.kind() == io::ErrorKind::NotFound,
+                    (Err(_), _) => false,
+                };
+                if !is_corrupt || tries > MOVES || !was_moved() {
+                    return result;
+                }
+            }
         }))
     }
 
@@ -125,9 +154,7 @@ fn read_record(dir: &Dir, pin: &Digest) -> Result<Result<Box<EntryRecord>, Optio
 }
 
 /// The first success; else the first error; else nothing.
-pub(crate) fn first_success<T>(
-    results: impl Iterator<Item = Result<Option<T>, StoreError>>,
-) -> Result<Option<T>, StoreError> {
+fn first_success<T>(results: impl Iterator<Item = Result<Option<T>, StoreError>>) -> Result<Option<T>, StoreError> {
     let mut first_error = None;
     for result in results {
         match result {
@@ -380,13 +407,9 @@ impl Store {
     /// # Errors
     /// As [`Store::list`]; entries that cannot be read are left out.
     pub fn entries(&self) -> Result<Vec<Entry>, StoreError> {
-        let mut entries = Vec::new();
-        for pin in self.list()? {
-            match self.stat_pin(&pin) {
-                Ok(entry) => entries.extend(entry),
-                Err(error) => tracing::debug!(%pin, %error, "an entry is left out of the list"),
-            }
-        }
-        Ok(entries)
+        Ok(scan(&self.list()?, |pin| {
+            let entry = self.stat_pin(pin);
+            entry.inspect_err(|error| tracing::debug!(%pin, %error, "an entry is left out of the list")).ok().flatten()
+        }))
     }
 }

@@ -12,6 +12,7 @@ use crate::layout::{self, LOCK_SUFFIX, Layout, LockName, Sub};
 use crate::os::{self, Dir};
 use crate::refs::read_index;
 use crate::remove::{delete, size_of};
+use crate::scan::scan;
 use crate::{Store, StoreError, StoreErrorKind};
 
 const OP: &str = "collect garbage";
@@ -157,12 +158,12 @@ impl Store {
 
     fn collect_entries(&self, report: &mut GcReport) -> Result<(), StoreError> {
         let names = layout::names(self.root()).map_err(|error| StoreError::io(OP, self.root(), error))?;
-        for (name, kind) in names {
-            let Some(pin) = layout::parse_entry_dir(&name).filter(|_| kind == os::Kind::Dir) else { continue };
+        let hopeless = scan(&names, |(name, kind)| {
+            let pin = layout::parse_entry_dir(name).filter(|_| *kind == os::Kind::Dir)?;
+            self.is_hopeless(&self.paths().entry_dir(&pin), &pin).then_some(pin)
+        });
+        for pin in hopeless {
             let path = self.paths().entry_dir(&pin);
-            if !self.is_hopeless(&path, &pin) {
-                continue;
-            }
             let lock = self.try_lock(&pin)?;
             if lock.is_none() || self.age_of(&path) <= GRACE {
                 report.kept_busy += 1;
@@ -251,14 +252,15 @@ impl Store {
             return Ok(());
         }
         let pins: HashSet<Digest> = self.list()?.into_iter().collect();
-        for (name, _) in names {
-            let path = self.paths().sub(Sub::ByContent).join(&name);
-            if layout::parse_by_content(&name).is_some()
-                && self.age_of(&path) > GRACE
+        let dangling = scan(&names, |(name, _)| {
+            let path = self.paths().sub(Sub::ByContent).join(name);
+            let is_dangling = layout::parse_by_content(name).is_some()
                 && read_index(&path).is_ok_and(|named| !named.iter().any(|pin| pins.contains(pin)))
-            {
-                delete(&path);
-            }
+                && self.age_of(&path) > GRACE;
+            is_dangling.then_some(path)
+        });
+        for path in dangling {
+            delete(&path);
         }
         Ok(())
     }

@@ -27,7 +27,8 @@ const PART_RETRIES: [Duration; 6] = [
 ];
 
 /// After how many bytes their way to the disk begins. The disk then works while the next bytes arrive, and the sync before
-/// publication finds little left: on the machine of `BENCHMARKS.md` 1 GiB takes as long as without a sync.
+/// publication finds little left. Measured on ext4 on a virtual disk, two cores, medians of five: 1 GiB written and published
+/// in 1.11 s instead of 1.37 s, 64 MiB in 78 ms instead of 75 ms with other work going on and 60 ms instead of 73 ms without.
 const WRITEBACK_BYTES: u64 = 8 << 20;
 
 /// What incoming bytes must be.
@@ -167,10 +168,7 @@ fn open_part(path: &Path) -> Result<Option<File>, StoreError> {
         if held {
             let ours = FileState::of(&file.metadata().at(OP, path)?);
             match std::fs::symlink_metadata(path) {
-                Ok(meta) if FileState::of(&meta).same_file(&ours) => {
-                    os::set_mode(&file, 0o600).at(OP, path)?;
-                    return Ok(Some(file));
-                }
+                Ok(meta) if FileState::of(&meta).same_file(&ours) => return Ok(Some(file)),
                 // Its last owner finished or removed it between our open and our lock.
                 Ok(_) => continue,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,

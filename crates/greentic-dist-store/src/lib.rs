@@ -31,6 +31,7 @@ mod record;
 mod refs;
 mod remove;
 mod root;
+mod scan;
 mod stage;
 mod stamp;
 mod store;

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use greentic_dist_types::{Digest, Mismatch, Verifier};
 
-use crate::entry::{Entry, Loaded, first_success, likely_layers, open_dir, read_manifest};
+use crate::entry::{Entry, Loaded, likely_layers, read_manifest};
 use crate::layout::Layout;
 use crate::os::{self, Dir, FileState};
 use crate::{Store, StoreError};
@@ -61,11 +61,10 @@ impl Store {
 
     /// As [`Store::open`], by pin only.
     pub(crate) fn open_pin(&self, pin: &Digest, proof: Proof) -> Result<Option<OpenEntry>, StoreError> {
-        first_success(self.places(pin).into_iter().map(|(layout, path)| {
-            let Some(dir) = open_dir(&path, pin)? else { return Ok(None) };
+        self.look_for(pin, &|dir, layout| {
             let Some(loaded) = self.load(dir, layout, pin)? else { return Ok(None) };
             self.prove(loaded, proof).map(Some)
-        }))
+        })
     }
 
     fn prove(&self, loaded: Loaded, proof: Proof) -> Result<OpenEntry, StoreError> {

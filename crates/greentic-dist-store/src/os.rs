@@ -135,14 +135,20 @@ fn careful(mode: u32) -> OpenOptions {
     options
 }
 
+/// Mode 0600, whatever the umask.
+fn private(file: File) -> io::Result<File> {
+    set_mode(&file, 0o600)?;
+    Ok(file)
+}
+
 /// Opens a regular file for reading and writing, creating it empty with mode 0600.
 pub(crate) fn open_or_create(path: &Path) -> io::Result<File> {
-    require_regular(careful(0o600).read(true).write(true).create(true).truncate(false).open(path)?)
+    private(require_regular(careful(0o600).read(true).write(true).create(true).truncate(false).open(path)?)?)
 }
 
 /// Opens a regular file for appending, creating it empty with mode 0600.
 pub(crate) fn open_append(path: &Path) -> io::Result<File> {
-    require_regular(careful(0o600).read(true).append(true).create(true).open(path)?)
+    private(require_regular(careful(0o600).read(true).append(true).create(true).open(path)?)?)
 }
 
 /// Opens an existing regular file for reading.
@@ -152,9 +158,7 @@ pub(crate) fn open_read(path: &Path) -> io::Result<File> {
 
 /// Creates a file that must not exist, mode 0600 whatever the umask.
 pub(crate) fn create_new(path: &Path) -> io::Result<File> {
-    let file = careful(0o600).read(true).write(true).create_new(true).open(path)?;
-    set_mode(&file, 0o600)?;
-    Ok(file)
+    private(careful(0o600).read(true).write(true).create_new(true).open(path)?)
 }
 
 /// Opens a directory, for its lock. Not possible everywhere.
@@ -398,7 +402,7 @@ impl Dir {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the file has other names"));
         }
         file.set_len(0)?;
-        Ok(file)
+        private(file)
     }
 
     /// Reads a regular file of at most `limit` bytes; `None` when there is none.

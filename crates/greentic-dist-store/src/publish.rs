@@ -25,6 +25,9 @@ const STAMP_WAIT_BYTES: u64 = 256 << 20;
 /// How long that moment is at most.
 const STAMP_WAIT: Duration = Duration::from_millis(25);
 
+/// How often a name that comes and goes is tried.
+const TRIES: usize = 16;
+
 /// What became of a staged entry.
 #[derive(Debug)]
 pub struct Published {
@@ -32,6 +35,13 @@ pub struct Published {
     pub entry: Entry,
     /// Whether it is the staged one. False when somebody else published a good entry first; the staged one is gone then.
     pub fresh: bool,
+}
+
+/// Who has the name of a staged entry.
+enum Naming {
+    Ours,
+    Theirs(Box<Entry>),
+    Again,
 }
 
 impl Store {
@@ -96,26 +106,38 @@ impl Store {
             self.index_content(&content_digest, &pin);
         }
         crash_point("indexed");
-        let ours = FileState::of(&std::fs::metadata(staged.dir.path()).at(OP, staged.dir.path())?);
-        match std::fs::rename(staged.dir.path(), &target) {
-            Ok(()) => {}
-            Err(error) => {
-                let there = std::fs::symlink_metadata(&target);
-                if there.is_ok_and(|meta| FileState::of(&meta).same_file(&ours)) {
-                    // It was done and the answer got lost, as on network file systems.
-                } else if is_taken(&error) {
-                    if let Some(entry) = self.good_entry(&staged.entry)? {
-                        return Ok(Published { entry, fresh: false });
-                    }
-                    self.displace(staged.dir.path(), &target, &staged.entry)?;
-                } else {
-                    return Err(StoreError::io(OP, &target, error).with_digest(&pin));
+        for _ in 0..TRIES {
+            match self.try_name(&staged)? {
+                Naming::Ours => {
+                    crash_point("published");
+                    staged.dir.disarm();
+                    return Ok(Published { entry: staged.entry.clone(), fresh: true });
                 }
+                Naming::Theirs(entry) => return Ok(Published { entry: *entry, fresh: false }),
+                Naming::Again => {}
             }
         }
-        crash_point("published");
-        staged.dir.disarm();
-        Ok(Published { entry: staged.entry.clone(), fresh: true })
+        let busy = io::Error::from(io::ErrorKind::ResourceBusy);
+        let detail = "other entries come and go under its name";
+        Err(StoreError::io(OP, &target, busy).with_digest(&pin).with_detail(detail))
+    }
+
+    /// Renames a staged entry to its final name, or finds out who has it.
+    fn try_name(&self, staged: &Staged) -> Result<Naming, StoreError> {
+        let (from, target) = (staged.dir.path(), &staged.entry.dir);
+        let ours = FileState::of(&std::fs::metadata(from).at(OP, from)?);
+        let Err(error) = std::fs::rename(from, target) else { return Ok(Naming::Ours) };
+        if std::fs::symlink_metadata(target).is_ok_and(|meta| FileState::of(&meta).same_file(&ours)) {
+            // It was done and the answer got lost, as on network file systems.
+            return Ok(Naming::Ours);
+        }
+        if !is_taken(&error) {
+            return Err(StoreError::io(OP, target, error).with_digest(&staged.entry.pin));
+        }
+        match self.good_entry(&staged.entry)? {
+            Some(entry) => Ok(Naming::Theirs(Box::new(entry))),
+            None => self.displace(from, target, &staged.entry),
+        }
     }
 
     /// The entry that has the name already, if it is worth keeping.
@@ -131,20 +153,24 @@ impl Store {
     }
 
     /// Puts the staged entry where something else is, and that into quarantine.
-    fn displace(&self, staged: &Path, target: &Path, entry: &Entry) -> Result<(), StoreError> {
+    fn displace(&self, staged: &Path, target: &Path, entry: &Entry) -> Result<Naming, StoreError> {
         let at = |error| StoreError::io(OP, target, error).with_digest(&entry.pin);
         let name = layout::quarantine_name(self.clock().unix_seconds(), &entry.pin, "did not prove itself");
         let away = self.dir_for_writing(Sub::Quarantine)?.join(name);
-        if os::exchange(staged, target).map_err(at)? {
+        match os::exchange(staged, target) {
             // The old one now has the staging name; nothing was missing at any time.
-            std::fs::rename(staged, &away).map_err(at)?;
-        } else {
-            std::fs::rename(target, &away).map_err(at)?;
-            std::fs::rename(staged, target).map_err(at)?;
+            Ok(true) => std::fs::rename(staged, &away).map_err(at)?,
+            Ok(false) => {
+                std::fs::rename(target, &away).map_err(at)?;
+                std::fs::rename(staged, target).map_err(at)?;
+            }
+            // Somebody removed it meanwhile, and the name is free.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && staged.exists() => return Ok(Naming::Again),
+            Err(error) => return Err(at(error)),
         }
         tracing::warn!(pin = %entry.pin, quarantine = %away.display(), "a corrupt entry was replaced");
         self.trim_quarantine();
-        Ok(())
+        Ok(Naming::Ours)
     }
 
     /// Notes in a staged entry that its bytes were proven while they came in.

@@ -186,12 +186,9 @@ pub(crate) fn version_of(bytes: &[u8]) -> Option<u64> {
 
 /// Reads a record that should be that of `pin`.
 pub(crate) fn read(bytes: &[u8], pin: &Digest) -> Reading {
-    match version_of(bytes) {
-        Some(version) if version > u64::from(FORMAT_VERSION) => return Reading::Newer(version),
-        Some(0) => return Reading::Garbage("format version 0".to_owned()),
-        _ => {}
-    }
     match serde_json::from_slice::<EntryRecord>(bytes) {
+        Ok(record) if record.format_version > FORMAT_VERSION => Reading::Newer(record.format_version.into()),
+        Ok(record) if record.format_version == 0 => Reading::Garbage("format version 0".to_owned()),
         Ok(record) => {
             let text = pin.to_string();
             if record.digest != text {
@@ -202,7 +199,11 @@ pub(crate) fn read(bytes: &[u8], pin: &Digest) -> Reading {
                 Reading::Record(Box::new(record))
             }
         }
-        Err(error) => Reading::Garbage(error.to_string()),
+        // A newer version may have another shape.
+        Err(error) => match version_of(bytes) {
+            Some(version) if version > u64::from(FORMAT_VERSION) => Reading::Newer(version),
+            _ => Reading::Garbage(error.to_string()),
+        },
     }
 }
 

@@ -1,0 +1,25 @@
+//! The store on real directories, with real processes, kills, full disks and foreign owners.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::missing_panics_doc,
+    let_underscore_drop,
+    missing_docs
+)]
+
+mod child;
+mod collect;
+mod crash;
+mod flow;
+mod gauntlet;
+mod ingest;
+mod layouts;
+mod lock;
+mod place;
+mod references;
+mod stamp;
+mod support;
+mod tamper;
