@@ -244,7 +244,12 @@ fn classify(error: reqwest::Error) -> NetError {
     };
     let net = NetError::new(kind, "").with_source(error.without_url());
     if cause.certificate == Some(Distrust::Authority) {
-        net.with_hint("if the server's certificate is from a private authority, add that authority's certificate")
+        net.with_hint(if cfg!(any(windows, target_vendor = "apple")) {
+            "if the server's certificate is from a private authority, add that authority to the system's"
+        } else {
+            "if the server's certificate is from a private authority, add that authority to the system's, or set \
+             SSL_CERT_FILE to a PEM file with its certificate"
+        })
     } else {
         net
     }
