@@ -190,12 +190,12 @@ impl DockerRegistry {
         self.log().into_iter().filter(|request| !request.path.starts_with(MARKER)).collect()
     }
 
-    /// As [`DockerRegistry::requests`], when there are at least `count` that `wanted` picks; those alone.
-    pub fn requests_when(&self, count: usize, wanted: impl Fn(&LoggedRequest) -> bool) -> Vec<LoggedRequest> {
-        await_some(&format!("{count} requests in the log of docker-registry"), || {
-            (self.log().iter().filter(|request| wanted(request)).count() >= count).then_some(())
-        });
-        self.requests().into_iter().filter(|request| wanted(request)).collect()
+    /// The requests after the first `already`, once there are at least `count` of them.
+    pub fn requests_after(&self, already: usize, count: usize) -> Vec<LoggedRequest> {
+        await_some(&format!("{count} more requests in the log of docker-registry"), || {
+            let requests = self.requests();
+            (requests.len() >= already + count).then(|| requests[already..].to_vec())
+        })
     }
 }
 

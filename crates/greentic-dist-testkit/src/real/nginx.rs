@@ -63,11 +63,11 @@ impl TlsFront {
         self.dir.path().join("ca.pem")
     }
 
-    /// Every request it has answered, when there are at least `count`.
-    pub fn requests_when(&self, count: usize) -> Vec<LoggedRequest> {
+    /// The requests it has answered and `wanted` picks, once there are at least `count` of them.
+    pub fn requests_when(&self, count: usize, wanted: impl Fn(&LoggedRequest) -> bool) -> Vec<LoggedRequest> {
         await_some(&format!("{count} requests in the log of nginx"), || {
             let text = fs::read_to_string(self.dir.path().join("access.log")).unwrap_or_default();
-            let requests: Vec<_> = text.lines().filter_map(LoggedRequest::parse).collect();
+            let requests: Vec<_> = text.lines().filter_map(LoggedRequest::parse).filter(|one| wanted(one)).collect();
             (requests.len() >= count).then_some(requests)
         })
     }
