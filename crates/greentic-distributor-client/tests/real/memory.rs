@@ -1,0 +1,31 @@
+//! Memory does not grow with the artifact.
+
+use greentic_dist_testkit::fixture::{self, WASM_TYPE};
+use greentic_dist_testkit::real::ready;
+
+use crate::machine::Machine;
+use crate::{registry_with, tag_in};
+
+/// What a pull may have in memory at its peak, whatever the size of the artifact.
+const CEILING: u64 = 32 << 20;
+
+#[test]
+fn a_pull_of_256_mib_stays_under_32_mib_of_memory() {
+    if !ready("a_pull_of_256_mib_stays_under_32_mib_of_memory", &["docker-registry", "skopeo"]) {
+        return;
+    }
+    let artifact = fixture::artifact(WASM_TYPE, vec![0x5a; 256 << 20]);
+    let registry = registry_with(&artifact);
+    let machine = Machine::new();
+    let outcome = machine.dist(["pull", &tag_in(&registry.host())]);
+    assert_eq!(outcome.expect_code(0).line(), machine.path_of(&artifact).to_str().unwrap());
+    if let Some(peak) = outcome.peak_rss_bytes {
+        assert!(peak < CEILING, "{peak} bytes");
+    }
+    // Hashing it again takes no more.
+    let outcome = machine.dist(["--offline", "pull", &artifact.layer_digest().to_string()]);
+    outcome.expect_code(0);
+    if let Some(peak) = outcome.peak_rss_bytes {
+        assert!(peak < CEILING, "{peak} bytes");
+    }
+}
