@@ -18,6 +18,7 @@
 mod adopt;
 mod atomic;
 mod clock;
+mod crash;
 mod entry;
 mod error;
 mod gc;

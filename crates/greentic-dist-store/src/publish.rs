@@ -9,12 +9,13 @@ use std::time::{Duration, SystemTime};
 
 use greentic_dist_types::CacheEntryState;
 
+use crate::crash::crash_point;
 use crate::entry::Entry;
 use crate::error::Context;
 use crate::layout::{self, ARTIFACT_MODE, Layout, Sub};
 use crate::open::{Proof, is_current};
 use crate::os::{self, Dir, FileState};
-use crate::stage::{Staged, crash_point};
+use crate::stage::Staged;
 use crate::{Store, StoreError, StoreErrorKind};
 
 const OP: &str = "publish the entry";
@@ -159,7 +160,10 @@ impl Store {
         let away = self.dir_for_writing(Sub::Quarantine)?.join(name);
         match os::exchange(staged, target) {
             // The old one now has the staging name; nothing was missing at any time.
-            Ok(true) => std::fs::rename(staged, &away).map_err(at)?,
+            Ok(true) => {
+                crash_point("exchanged");
+                std::fs::rename(staged, &away).map_err(at)?;
+            }
             Ok(false) => {
                 std::fs::rename(target, &away).map_err(at)?;
                 std::fs::rename(staged, target).map_err(at)?;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use greentic_dist_types::limits::{MANIFEST_BYTES, RECORD_BYTES, SIDECAR_BYTES};
 use greentic_dist_types::{Digest, ManifestKind, Mismatch, parse_manifest};
 
+use crate::crash::crash_point;
 use crate::entry::Entry;
 use crate::error::Context;
 use crate::ingest::VerifiedBlob;
@@ -164,15 +165,3 @@ fn write_part(dir: &TempDir, name: &str, bytes: &[u8], limit: u64) -> Result<Pat
     file.write_all(bytes).at(OP, &path)?;
     Ok(path)
 }
-
-/// Where tests kill the process, to see that a death at any step leaves nothing wrong behind.
-#[cfg(test)]
-pub(crate) fn crash_point(name: &str) {
-    if std::env::var("STORE_TEST_CRASH_AT").is_ok_and(|wanted| wanted == name) {
-        std::process::abort();
-    }
-}
-
-/// Nothing outside tests.
-#[cfg(not(test))]
-pub(crate) const fn crash_point(_name: &str) {}

@@ -13,7 +13,7 @@ const ROOT: &str = "STORE_TEST_ROOT";
 
 /// The artifact that child processes work on.
 pub(crate) fn big() -> Artifact {
-    artifact(&(0..400_000_u32).flat_map(u32::to_le_bytes).collect::<Vec<u8>>())
+    artifact(&(0..100_000_u32).flat_map(u32::to_le_bytes).collect::<Vec<u8>>())
 }
 
 /// A running copy of this program.
@@ -82,7 +82,7 @@ fn the_part_of_a_child_process() {
             }
             let mut ingest = store.ingest(&lock, artifact.expected()).unwrap();
             let offset = usize::try_from(ingest.offset()).unwrap();
-            for chunk in artifact.bytes[offset..].chunks(400_000) {
+            for chunk in artifact.bytes[offset..].chunks(100_000) {
                 ingest.write(chunk).unwrap();
             }
             store.publish(ingest.finish().unwrap().stage(artifact.draft()).unwrap()).unwrap();
@@ -96,7 +96,7 @@ fn the_part_of_a_child_process() {
         "half" => {
             let lock = store.lock(&artifact.content, &mut |_| ()).unwrap();
             let mut ingest = store.ingest(&lock, artifact.expected()).unwrap();
-            ingest.write(&artifact.bytes[..1_000_000]).unwrap();
+            ingest.write(&artifact.bytes[..250_000]).unwrap();
             println!("half way");
             std::io::stdin().read_line(&mut String::new()).unwrap();
         }
