@@ -1,1 +1,14 @@
-//! x
+//! The built `greentic-dist`, as people and scripts meet it: exit codes, the two streams, JSON, the cache directory.
+#![cfg(all(feature = "dist-cli", unix))]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+mod cache;
+mod demo;
+mod directory;
+mod environment;
+mod json;
+mod offline;
+mod peers;
+mod text;

@@ -1,0 +1,82 @@
+//! Where the cache is, and which switches count.
+
+use std::path::Path;
+
+use greentic_dist_testkit::process::{Outcome, Run};
+
+use crate::support::{BIN, Bench, error_of, registry, sample};
+
+/// Takes a file in with these variables and expects it below `expected`.
+#[track_caller]
+fn lands(bench: &Bench, variables: &[(&str, &str)], expected: &Path) {
+    let run = Run::new(BIN).dir(bench.path()).arg("pull").arg(bench.sentinel());
+    let outcome = variables.iter().fold(run, |run, (name, value)| run.env(name, value)).output();
+    outcome.expect_code(0);
+    assert!(Path::new(outcome.line()).starts_with(expected), "{} is not below {}", outcome.line(), expected.display());
+}
+
+#[test]
+fn the_cache_root_comes_from_the_first_variable_that_is_set() {
+    let bench = Bench::new();
+    let dir = |name: &str| bench.path().join(name);
+    let text = |name: &str| dir(name).display().to_string();
+    let (one, two, three, four, five) = (text("1"), text("2"), text("3"), text("4"), text("5"));
+    let all = [
+        ("GREENTIC_CACHE_DIR", one.as_str()),
+        ("GREENTIC_DIST_CACHE_DIR", two.as_str()),
+        ("GREENTIC_HOME", three.as_str()),
+        ("XDG_CACHE_HOME", four.as_str()),
+        ("HOME", five.as_str()),
+    ];
+    lands(&bench, &all, &dir("1"));
+    lands(&bench, &all[1..], &dir("2"));
+    lands(&bench, &all[2..], &dir("3/cache/components"));
+    lands(&bench, &all[3..], &dir("4/greentic/components"));
+    lands(&bench, &all[4..], &dir("5/.cache/greentic/components"));
+    // Empty is unset, and a relative base directory is none.
+    lands(&bench, &[("GREENTIC_CACHE_DIR", ""), ("GREENTIC_DIST_CACHE_DIR", &two)], &dir("2"));
+    lands(&bench, &[("XDG_CACHE_HOME", "relative"), ("HOME", &five)], &dir("5/.cache"));
+    lands(&bench, &[("HOME", "")], Path::new(".greentic/cache/components"));
+}
+
+#[test]
+fn the_flag_wins_over_every_variable() {
+    let bench = Bench::new();
+    let run = bench.dist(["pull"]).arg(bench.sentinel()).env("GREENTIC_CACHE_DIR", bench.path().join("elsewhere"));
+    let outcome = run.output();
+    assert!(Path::new(outcome.line()).starts_with(bench.cache()));
+    assert!(!bench.path().join("elsewhere").exists());
+}
+
+fn offline_by(value: &str) -> Outcome {
+    let registry = registry();
+    Bench::new().dist(["--json", "pull", &registry.reference()]).env("GREENTIC_DIST_OFFLINE", value).output()
+}
+
+#[test]
+fn a_switch_is_on_only_when_it_is_exactly_1() {
+    error_of(&offline_by("1"), 4, "offline");
+    for off in ["0", "true", "yes", "", " 1", "11"] {
+        offline_by(off).expect_code(0);
+    }
+}
+
+#[test]
+fn plain_http_urls_of_this_machine_need_their_switch() {
+    let server = greentic_dist_testkit::LyingServer::start(|_, _| greentic_dist_testkit::Response::ok("\0asm"));
+    let url = format!("{}/a.wasm", server.url());
+    let bench = Bench::new();
+    let refused = bench.run(["--json", "pull", &url]);
+    let error = error_of(&refused, 2, "invalid_input");
+    assert!(error["hints"][0].as_str().unwrap().contains("GREENTIC_DIST_ALLOW_INSECURE_LOCAL_HTTP"), "{error}");
+    assert_eq!(server.connections(), 0);
+    bench.dist(["pull", &url]).env("GREENTIC_DIST_ALLOW_INSECURE_LOCAL_HTTP", "1").output().expect_code(0);
+}
+
+#[test]
+fn a_relative_cache_directory_is_relative_to_the_working_directory() {
+    let (bench, registry) = (Bench::new(), registry());
+    let run = Run::new(BIN).dir(bench.path()).args(["--cache-dir", "cache", "pull", &registry.reference()]);
+    run.output().expect_code(0);
+    assert!(bench.cache().join(sample().manifest_digest.to_hex()).join("component.wasm").is_file());
+}

@@ -1,0 +1,114 @@
+//! Offline is a promise about sockets.
+
+use std::fs;
+
+use greentic_dist_testkit::process::{Run, find};
+use greentic_dist_testkit::real::skip_line;
+
+use crate::support::{BIN, Bench, error_of, registry, sample, skip};
+
+#[test]
+fn nothing_cached_exits_with_4_and_asks_nobody() {
+    let (bench, registry) = (Bench::new(), registry());
+    for command in ["pull", "resolve", "inspect"] {
+        for reference in [registry.reference(), registry.pinned(), format!("oci://{}", registry.reference())] {
+            let outcome = bench.run(["--json", "--offline", command, &reference]);
+            let error = error_of(&outcome, 4, "offline");
+            assert_eq!(error["reference"], reference);
+            assert!(!error["hints"].as_array().unwrap().is_empty());
+        }
+    }
+    assert_eq!(registry.server().connections(), 0);
+    assert!(!bench.cache().exists());
+}
+
+#[test]
+fn what_was_pulled_once_opens_with_the_registry_gone() {
+    let (bench, registry) = (Bench::new(), registry());
+    let path = bench.pull(&registry.reference());
+    let references = [
+        registry.reference(),
+        registry.pinned(),
+        sample().manifest_digest.to_string(),
+        sample().layer_digest().to_string(),
+    ];
+    drop(registry);
+    for reference in references {
+        let outcome = bench.run(["--offline", "pull", &reference]);
+        outcome.expect_code(0);
+        assert_eq!(outcome.line(), path.display().to_string());
+    }
+}
+
+/// The calls for sockets a run of the program makes; `None` where they cannot be watched.
+fn sockets(test: &str, bench: &Bench, args: &[&str], exit: i32) -> Option<Vec<String>> {
+    if find("strace").is_none() {
+        skip_line(test, "strace");
+        return None;
+    }
+    let log = bench.path().join("strace.log");
+    let watch = |args: &[&str]| {
+        Run::new("strace").args(["-f", "-qq", "-e", "trace=socket,connect", "-o"]).arg(&log).args(args).output()
+    };
+    if watch(&["true"]).code != Some(0) {
+        skip(test, "strace may not watch processes here");
+        return None;
+    }
+    let cache = bench.cache().display().to_string();
+    let mut line = vec![BIN, "--cache-dir", cache.as_str()];
+    line.extend(args);
+    watch(&line).expect_code(exit);
+    let calls = fs::read_to_string(&log).unwrap();
+    fs::remove_file(&log).unwrap();
+    Some(
+        calls.lines().filter(|line| line.contains("socket(") || line.contains("connect(")).map(str::to_owned).collect(),
+    )
+}
+
+#[test]
+fn offline_opens_no_socket_whatever_is_asked() {
+    const TEST: &str = "offline_opens_no_socket_whatever_is_asked";
+    let (bench, registry) = (Bench::new(), registry());
+    for (reference, exit) in [
+        ("ghcr.io/acme/hello:1", 4),
+        (
+            "oci://registry.example/acme/hello@sha256:0000000000000000000000000000000000000000000000000000000000000000",
+            4,
+        ),
+        ("https://registry.example/x.wasm", 4),
+        (registry.reference().as_str(), 4),
+        ("./no-such-file", 3),
+    ] {
+        let Some(calls) = sockets(TEST, &bench, &["--offline", "pull", reference], exit) else { return };
+        assert!(calls.is_empty(), "{reference}: {calls:#?}");
+    }
+    bench.pull(&registry.reference());
+    let Some(calls) = sockets(TEST, &bench, &["--offline", "pull", &registry.reference()], 0) else { return };
+    assert!(calls.is_empty(), "{calls:#?}");
+}
+
+#[test]
+fn a_cached_pin_opens_no_socket_even_online() {
+    const TEST: &str = "a_cached_pin_opens_no_socket_even_online";
+    let (bench, registry) = (Bench::new(), registry());
+    bench.pull(&registry.pinned());
+    for reference in [registry.pinned(), sample().manifest_digest.to_string()] {
+        let Some(calls) = sockets(TEST, &bench, &["pull", &reference], 0) else { return };
+        assert!(calls.is_empty(), "{calls:#?}");
+    }
+    // The watch works: a tag is asked for.
+    let Some(calls) = sockets(TEST, &bench, &["pull", &registry.reference()], 0) else { return };
+    assert!(!calls.is_empty());
+}
+
+#[test]
+fn cache_commands_open_no_socket() {
+    const TEST: &str = "cache_commands_open_no_socket";
+    let (bench, registry) = (Bench::new(), registry());
+    bench.pull(&registry.pinned());
+    let pin = sample().manifest_digest.to_string();
+    for args in [vec!["cache", "ls"], vec!["cache", "gc"], vec!["cache", "rm", &pin]] {
+        let Some(calls) = sockets(TEST, &bench, &args, 0) else { return };
+        assert!(calls.is_empty(), "{args:?}: {calls:#?}");
+    }
+}

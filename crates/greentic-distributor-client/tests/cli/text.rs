@@ -1,0 +1,191 @@
+//! What people read: results on stdout and nothing else there, everything else on stderr.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+
+use greentic_dist_testkit::fixture::{self, WASM_TYPE};
+use greentic_dist_testkit::process::Run;
+use greentic_dist_testkit::scenario::Scenario;
+
+use crate::support::{BIN, Bench, OLD_BIN, registry, sample};
+
+#[test]
+fn resolve_prints_the_digest_alone() {
+    let (bench, registry) = (Bench::new(), registry());
+    let outcome = bench.run(["resolve", &registry.reference()]);
+    outcome.expect_code(0);
+    assert_eq!(outcome.line(), sample().manifest_digest.to_string());
+    assert_eq!(outcome.stderr, "");
+    assert_eq!(registry.journal().count_containing("/blobs/"), 0);
+}
+
+#[test]
+fn pull_prints_the_path_alone() {
+    let (bench, registry) = (Bench::new(), registry());
+    let path = bench.pull(&registry.reference());
+    assert!(std::fs::read(&path).unwrap() == sample().layer_bytes());
+    assert!(path.starts_with(bench.cache()));
+    let outcome = bench.run(["pull", &registry.reference(), &registry.pinned()]);
+    outcome.expect_code(0);
+    assert_eq!(outcome.stdout, format!("{0}\n{0}\n", path.display()));
+}
+
+#[test]
+fn a_long_download_is_told_on_stderr_unless_it_should_be_quiet() {
+    let artifact = fixture::artifact(WASM_TYPE, fixture::random_bytes(3, 2 << 20));
+    let registry = Scenario::new(artifact).start();
+    let outcome = Bench::new().run(["pull", &registry.reference()]);
+    outcome.expect_code(0);
+    assert!(outcome.stderr.contains("2.0 MiB"), "{}", outcome.stderr);
+    assert!(!outcome.stderr.contains('\u{1b}') && !outcome.stderr.contains('\r'), "{:?}", outcome.stderr);
+    assert_eq!(outcome.stdout.lines().count(), 1);
+    let quiet = Bench::new().run(["-q", "pull", &registry.reference()]);
+    assert_eq!((quiet.code, quiet.stderr.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn inspect_prints_documented_lines() {
+    let (bench, registry) = (Bench::new(), registry());
+    let outcome = bench.run(["inspect", &registry.reference(), "--show-media-type"]);
+    outcome.expect_code(0);
+    for line in [
+        format!("digest: {}", sample().manifest_digest),
+        format!("cache dir: {}", bench.cache().join(sample().manifest_digest.to_hex()).display()),
+        "artifact type: Component".to_owned(),
+        "component.wasm: true".to_owned(),
+        "component.manifest.json: false".to_owned(),
+        "selected media type: application/wasm".to_owned(),
+    ] {
+        assert!(outcome.stdout.lines().any(|printed| printed == line), "`{line}` is missing:\n{}", outcome.stdout);
+    }
+    let without = bench.run(["inspect", &registry.reference()]);
+    assert!(!without.stdout.contains("media type"));
+}
+
+#[test]
+fn cache_commands_print_data_on_stdout_and_words_on_stderr() {
+    let (bench, registry) = (Bench::new(), registry());
+    bench.pull(&registry.reference());
+    let pin = sample().manifest_digest.to_string();
+    assert_eq!(bench.run(["cache", "ls"]).line(), pin);
+    let removed = bench.run(["cache", "rm", &pin]);
+    assert_eq!((removed.code, removed.stdout.as_str()), (Some(0), ""));
+    assert!(removed.stderr.contains("removed 1"), "{}", removed.stderr);
+    let again = bench.run(["cache", "rm", &pin]);
+    assert_eq!((again.code, again.stdout.as_str(), again.stderr.as_str()), (Some(0), "", ""));
+    let collected = bench.run(["cache", "gc"]);
+    assert_eq!((collected.code, collected.stdout.as_str(), collected.stderr.as_str()), (Some(0), "", ""));
+}
+
+#[test]
+fn the_version_is_that_of_the_package() {
+    for flag in ["--version", "-V"] {
+        let outcome = Run::new(BIN).arg(flag).output();
+        outcome.expect_code(0);
+        assert_eq!(outcome.stdout, format!("greentic-dist {}\n", env!("CARGO_PKG_VERSION")));
+    }
+}
+
+#[test]
+fn help_names_every_command_and_the_exit_codes() {
+    let outcome = Run::new(BIN).arg("--help").output();
+    outcome.expect_code(0);
+    for word in [
+        "resolve",
+        "pull",
+        "inspect",
+        "cache",
+        "demo",
+        "--cache-dir",
+        "--offline",
+        "--json",
+        "--quiet",
+        "--version",
+        "Exit codes",
+    ] {
+        assert!(outcome.stdout.contains(word), "{word} is missing:\n{}", outcome.stdout);
+    }
+    assert!(outcome.stdout.contains("Usage: greentic-dist "));
+    for command in ["resolve", "pull", "inspect", "demo"] {
+        let help = Run::new(BIN).args([command, "--help"]).output();
+        help.expect_code(0);
+        assert!(help.stdout.contains(&format!("Usage: greentic-dist {command}")), "{}", help.stdout);
+    }
+    for command in ["ls", "rm", "gc"] {
+        Run::new(BIN).args(["cache", command, "--help"]).output().expect_code(0);
+    }
+}
+
+#[test]
+fn wrong_usage_exits_with_2_and_explains_itself_on_stderr() {
+    for args in [
+        vec!["no-such-command"],
+        vec!["pull"],
+        vec!["resolve"],
+        vec!["cache"],
+        vec!["pull", "--no-such-flag", "x"],
+        vec!["--cache-dir"],
+        vec![],
+    ] {
+        let outcome = Run::new(BIN).args(args.iter()).output();
+        outcome.expect_code(2);
+        assert_eq!(outcome.stdout, "", "{args:?}");
+        assert!(outcome.stderr.contains("--help"), "{args:?}: {}", outcome.stderr);
+    }
+    let outcome = Run::new(BIN).arg("pull").arg(OsStr::from_bytes(b"\xff\xfe")).output();
+    outcome.expect_code(2);
+}
+
+#[test]
+fn global_flags_stand_before_or_behind_the_command() {
+    let (bench, registry) = (Bench::new(), registry());
+    let cache = bench.cache().display().to_string();
+    bench.pull(&registry.reference());
+    let before = Run::new(BIN).args(["--cache-dir", &cache, "--offline", "--json", "cache", "ls"]).output();
+    let behind = Run::new(BIN).args(["cache", "ls", "--cache-dir", &cache, "--offline", "--json"]).output();
+    assert_eq!(before.stdout, behind.stdout);
+    assert!(before.stdout.contains(&sample().manifest_digest.to_string()));
+}
+
+#[test]
+fn the_old_name_warns_in_one_line_and_does_the_same() {
+    let (bench, registry) = (Bench::new(), registry());
+    bench.pull(&registry.reference());
+    let run = |silence: Option<&str>| {
+        let run = Run::new(OLD_BIN).arg("--cache-dir").arg(bench.cache()).args(["cache", "ls"]);
+        silence.map_or(run.clone(), |value| run.env("GREENTIC_SILENCE_DEPRECATION_WARNINGS", value)).output()
+    };
+    for loud in [None, Some("0"), Some("true"), Some("")] {
+        let outcome = run(loud);
+        outcome.expect_code(0);
+        assert_eq!(outcome.line(), sample().manifest_digest.to_string());
+        assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.stderr);
+        let warning = outcome.stderr.as_str();
+        assert!(warning.starts_with("warning: ") && warning.contains("greentic-distributor-client"), "{warning}");
+        assert!(warning.contains("`greentic-dist`"), "{warning}");
+    }
+    assert_eq!(run(Some("1")).stderr, "");
+    let help = Run::new(OLD_BIN).arg("--help").output();
+    assert!(help.stdout.contains("Usage: greentic-dist "));
+    Run::new(OLD_BIN).args(["pull", "nope"]).output().expect_code(2);
+}
+
+#[test]
+fn what_a_peer_says_reaches_the_terminal_without_escape_sequences() {
+    use greentic_dist_testkit::{LyingServer, Response};
+    let server =
+        LyingServer::start(|_, _| Response::oci_error(404, "X", "\u{1b}]0;owned\u{7}\u{1b}[2J\r\nerror: fine"));
+    for args in [vec!["pull"], vec!["--json", "pull"]] {
+        let outcome = Bench::new().dist([]).args(args).arg(format!("{}/acme/hello:1", server.host())).output();
+        outcome.expect_code(3);
+        assert!(!outcome.says("\u{1b}") && !outcome.says("\u{7}") && !outcome.says("\r"), "{outcome:?}");
+        assert!(!outcome.stderr.lines().any(|line| line == "error: fine"), "{}", outcome.stderr);
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_crash() {
+    let script = format!("{BIN} --help | head -c 1 > /dev/null; {BIN} cache ls --cache-dir /nonexistent/x >&-");
+    let outcome = Run::new("sh").args(["-c", &script]).output();
+    assert!(!outcome.stderr.contains("panicked"), "{}", outcome.stderr);
+}
