@@ -26,7 +26,7 @@ pub use digest::{Algorithm, Digest, ParseDigestError};
 pub use hasher::Hasher;
 pub use kind::{ArtifactSourceKind, ArtifactType, CacheEntryState};
 pub use manifest::{Descriptor, Index, Manifest, ManifestError, ManifestKind, Platform, parse_manifest};
-pub use redact::redact_url;
+pub use redact::{redact_reference, redact_url};
 pub use reference::{ParseReferenceError, Reference, ReferenceProblem, is_explicit_registry};
 pub use registry_map::{MapError, map_to_registry};
 pub use safe_text::SafeText;

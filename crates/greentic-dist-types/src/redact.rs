@@ -51,9 +51,31 @@ pub fn redact_url(url: &str) -> String {
     SafeText::new(&out).to_string()
 }
 
+/// A reference as typed, fit to be shown: as [`redact_url`], and what stands before an at sign is cut when a path or
+/// another at sign follows it (`user:password@host/name`).
+pub fn redact_reference(reference: &str) -> String {
+    let shown = redact_url(reference);
+    match shown.rsplit_once('@') {
+        Some((_, rest)) if !reference.contains("://") && (rest.contains('/') || shown.matches('@').count() > 1) => {
+            format!("…@{rest}")
+        }
+        _ => shown,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn passwords_in_references_without_a_scheme_are_not_shown_and_pins_stay() {
+        assert_eq!(redact_reference("user:canary@ghcr.io/a:1"), "…@ghcr.io/a:1");
+        assert_eq!(redact_reference("canary@b@c"), "…@c");
+        assert_eq!(redact_reference("ftp://user:canary@host/x"), "ftp://host/x");
+        assert_eq!(redact_reference("ghcr.io/a@sha256:ab"), "ghcr.io/a@sha256:ab");
+        assert_eq!(redact_reference("oci://ghcr.io/a@sha256:ab"), "oci://ghcr.io/a@sha256:ab");
+        assert_eq!(redact_reference("dir?/x"), "dir?…");
+    }
 
     #[test]
     fn signatures_user_info_and_fragments_are_not_shown() {

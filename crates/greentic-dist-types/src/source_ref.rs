@@ -4,7 +4,7 @@
 //! question open (is there such a file?), which the caller answers.
 
 use crate::limits::REFERENCE_BYTES;
-use crate::{Digest, ParseDigestError, ParseReferenceError, Reference, SafeText, is_explicit_registry};
+use crate::{Digest, ParseDigestError, ParseReferenceError, Reference, SafeText, is_explicit_registry, redact_url};
 
 /// A reference as typed, by kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,7 +96,7 @@ impl SourceRef {
     }
 
     fn with_scheme(text: &str, scheme: &str, rest: &str) -> Result<Self, ParseSourceError> {
-        let shown = || SafeText::excerpt(text, 96);
+        let shown = || SafeText::excerpt(&redact_url(text), 96);
         let scheme = scheme.to_ascii_lowercase();
         if rest.is_empty() {
             return Err(ParseSourceError::NoTarget(shown()));

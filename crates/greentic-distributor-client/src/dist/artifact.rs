@@ -78,6 +78,7 @@ pub struct ResolvedArtifact {
     pub cache_path: Option<PathBuf>,
     bytes: OnceLock<Vec<u8>>,
     content_digest: Option<Digest>,
+    rebuilt: bool,
 }
 
 /// What a lock file should remember of an artifact.
@@ -132,6 +133,7 @@ impl ResolvedArtifact {
             cache_path: Some(entry.path.clone()),
             bytes: OnceLock::new(),
             content_digest: Some(entry.content_digest),
+            rebuilt: entry.rebuilt,
             descriptor,
         }
     }
@@ -139,6 +141,11 @@ impl ResolvedArtifact {
     /// Digest of the artifact's bytes. Equal to the pin for everything but OCI sources.
     pub fn content_digest(&self) -> Option<String> {
         self.content_digest.map(|digest| digest.to_string())
+    }
+
+    /// Whether the record of its entry was missing or torn, so that nothing is known about where it came from.
+    pub(crate) const fn is_rebuilt(&self) -> bool {
+        self.rebuilt
     }
 
     /// Checks that the artifact has its bytes in exactly one place: in memory or at a path.

@@ -45,8 +45,9 @@ pub(super) fn stat(inner: &Inner, key: &str) -> Result<CacheEntry, DistError> {
     entry.map(CacheEntry::from_store).ok_or_else(|| DistError::NotFound { reference: key.to_owned() })
 }
 
-pub(super) fn list(inner: &Inner) -> Vec<String> {
-    inner.store.list().map(|pins| pins.iter().map(ToString::to_string).collect()).unwrap_or_default()
+pub(super) fn list(inner: &Inner) -> Result<Vec<String>, DistError> {
+    let pins = inner.store.list().map_err(|error| DistError::from_store("the cache", error))?;
+    Ok(pins.iter().map(ToString::to_string).collect())
 }
 
 pub(super) fn entries(inner: &Inner) -> Vec<CacheEntry> {

@@ -316,8 +316,16 @@ impl DistClient {
         crate::blocking::run(move || cache::open(&inner, &digest).map(|artifact| artifact.local_path)).await
     }
 
-    /// The digests in the cache, sorted. A cache that cannot be read is empty here; the other calls say why.
+    /// The digests in the cache, sorted. A cache that cannot be read is empty here; [`DistClient::try_list_cache`] says why.
     pub fn list_cache(&self) -> Vec<String> {
+        self.try_list_cache().unwrap_or_default()
+    }
+
+    /// The digests in the cache, sorted, by directory names alone: cheap for large caches.
+    ///
+    /// # Errors
+    /// [`DistError::CacheError`] for a cache that cannot be read or belongs to somebody else.
+    pub fn try_list_cache(&self) -> Result<Vec<String>, DistError> {
         cache::list(&self.inner)
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use greentic_dist_net::{FetchedManifest, Selector};
 use greentic_dist_store::{DigestLock, Entry, EntryDraft, EntryRecord, Expected, Ingest, Published, Sidecar};
-use greentic_dist_types::{Descriptor, Digest, ManifestKind, Reference, SafeText, SourceRef, limits};
+use greentic_dist_types::{Descriptor, Digest, ManifestKind, Reference, SafeText, SourceRef, limits, redact_url};
 use serde_json::{Map, Value};
 
 use super::client::Inner;
@@ -25,11 +25,25 @@ pub(super) async fn fetch(inner: &Arc<Inner>, descriptor: &ArtifactDescriptor) -
     let shown = descriptor.raw_ref.as_str();
     if !descriptor.digest.is_empty() {
         let pin = cache::parse_digest(&descriptor.digest)?;
-        if let Some(hit) = open_or_quarantine(inner, pin, shown, false).await? {
+        if let Some(mut hit) = open_or_quarantine(inner, pin, shown, false).await? {
+            hit.fetched = inner.memo.take_brought(&pin);
             remember(inner, &pin).await?;
-            return Ok(hit);
+            // A lost record is written again from the descriptor. The bytes are fine, so that a failure costs nothing; for
+            // a URL it would cost the bytes again.
+            let lost = hit.is_rebuilt() && !inner.is_offline(false);
+            return match descriptor.source_kind {
+                ArtifactSourceKind::Https | ArtifactSourceKind::CacheDigest => Ok(hit),
+                _ if lost => Ok(bring_anew(inner, descriptor).await.unwrap_or(hit)),
+                _ => Ok(hit),
+            };
         }
     }
+    bring_anew(inner, descriptor).await
+}
+
+/// Fetches as if nothing were in the cache; bytes that are there under the right digest are still not moved again.
+async fn bring_anew(inner: &Arc<Inner>, descriptor: &ArtifactDescriptor) -> Result<ResolvedArtifact, DistError> {
+    let shown = descriptor.raw_ref.as_str();
     match descriptor.source_kind {
         ArtifactSourceKind::CacheDigest => Err(DistError::NotFound { reference: descriptor.digest.clone() }),
         ArtifactSourceKind::Oci | ArtifactSourceKind::Repo | ArtifactSourceKind::Store => {
@@ -76,7 +90,7 @@ fn expect_pin(descriptor: &ArtifactDescriptor, entry: &Entry) -> Result<(), Dist
         return Ok(());
     }
     Err(DistError::CorruptArtifact {
-        reference: descriptor.raw_ref.clone(),
+        reference: redact_url(&descriptor.raw_ref),
         reason: format!("the source changed since it was resolved: expected {}, now {actual}", descriptor.digest),
     })
 }
@@ -126,7 +140,9 @@ async fn bring(inner: &Arc<Inner>, shown: &str, draft: &Draft) -> Result<Publish
         let (inner, shown, draft) = (Arc::clone(inner), shown.to_owned(), draft.clone());
         blocking::run(move || {
             let wrap = |error| DistError::from_store(&shown, error);
-            if let Ok(Some(open)) = inner.store.open(&draft.resolved.pin, inner.proof) {
+            if let Ok(Some(open)) = inner.store.open(&draft.resolved.pin, inner.proof)
+                && !open.entry.rebuilt
+            {
                 return Ok(Prepared::Here(Box::new(Published { entry: open.entry, fresh: false })));
             }
             if let Ok(Some(other)) = inner.store.find_content(&content)
@@ -170,6 +186,9 @@ impl Draft {
     fn entry(&self) -> EntryDraft {
         let descriptor = &self.descriptor;
         let mut record = record(descriptor);
+        if record.annotations.is_empty() {
+            record.annotations = resolve::oci::annotations(&self.resolved.manifest);
+        }
         record.content_digest = Some(self.layer.digest);
         record.manifest_digest = Some(self.resolved.pin);
         record.index_digest = self.resolved.index_digest;
@@ -272,10 +291,13 @@ fn abi_version(component_manifest: &[u8]) -> Option<String> {
 
 /// Writes down which tags led to an artifact, now that it is here.
 async fn remember(inner: &Arc<Inner>, pin: &Digest) -> Result<(), DistError> {
-    let Some(known) = inner.memo.get(pin).filter(|known| !known.refs.is_empty()) else { return Ok(()) };
+    let refs = inner.memo.take_refs(pin);
+    if refs.is_empty() {
+        return Ok(());
+    }
     let inner = Arc::clone(inner);
     blocking::run(move || {
-        for record in &known.refs {
+        for record in &refs {
             // A tag that cannot be written down costs a request later, not the artifact now.
             if let Err(error) = inner.store.remember(record) {
                 tracing::debug!(%error, "a tag was not remembered");

@@ -3,7 +3,7 @@
 //! In memory only and bounded. A tag is written to disk when the artifact it names is in the cache, never before, so that
 //! a failed pull leaves nothing behind.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -36,6 +36,7 @@ struct Inner {
     by_pin: HashMap<Digest, ResolvedManifest>,
     order: VecDeque<Digest>,
     bytes: usize,
+    brought: HashSet<Digest>,
 }
 
 impl Memo {
@@ -61,6 +62,25 @@ impl Memo {
                 inner.bytes = inner.bytes.saturating_sub(gone.raw.len());
             }
         }
+    }
+
+    /// The tags that led to a pin and are not written down yet.
+    pub(super) fn take_refs(&self, pin: &Digest) -> Vec<RefRecord> {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.by_pin.get_mut(pin).map(|known| std::mem::take(&mut known.refs)).unwrap_or_default()
+    }
+
+    /// Notes that resolving an artifact already brought its bytes.
+    pub(super) fn note_brought(&self, pin: Digest) {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if inner.brought.len() < ENTRIES {
+            inner.brought.insert(pin);
+        }
+    }
+
+    /// Whether the bytes came with the resolve before this fetch. True once.
+    pub(super) fn take_brought(&self, pin: &Digest) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).brought.remove(pin)
     }
 
     /// The manifest with this pin.

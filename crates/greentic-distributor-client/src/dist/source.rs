@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use greentic_dist_types::SourceRef;
+use greentic_dist_types::{SourceRef, redact_reference};
 use serde::{Deserialize, Serialize};
 
 use super::{ArtifactSourceKind, DistError, DistOptions};
@@ -35,7 +35,7 @@ pub struct ArtifactSource {
 /// What a reference turned out to be, with the one question of the text's own classification answered: whether a bare
 /// text is an existing file.
 pub(crate) fn classify(reference: &str) -> Result<SourceRef, DistError> {
-    let invalid = |source| DistError::InvalidRef { reference: reference.to_owned(), source: Box::new(source) };
+    let invalid = |source| DistError::InvalidRef { reference: redact_reference(reference), source: Box::new(source) };
     match SourceRef::parse(reference).map_err(|error| invalid(InvalidRefReason::Syntax(error)))? {
         SourceRef::Bare(text) if Path::new(&text).exists() => Ok(SourceRef::File(text)),
         SourceRef::Bare(_) => Err(invalid(InvalidRefReason::NoRegistryAndNoFile)),

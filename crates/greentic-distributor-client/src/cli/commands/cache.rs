@@ -7,7 +7,7 @@ use crate::dist_cli::{CacheCommand, CliError};
 pub(crate) fn run(client: &DistClient, output: &Output, command: CacheCommand) -> Result<(), CliError> {
     match command {
         CacheCommand::Ls => {
-            let digests = client.list_cache();
+            let digests = client.try_list_cache()?;
             if output.is_json() {
                 return output.document(&digests);
             }

@@ -20,13 +20,15 @@ use crate::progress::Event;
 /// Order of checks: offline, then the URL, then its security.
 pub(crate) async fn fetch_url(inner: &Arc<Inner>, url: &str, source_offline: bool) -> Result<(Entry, bool), DistError> {
     let offline = inner.is_offline(source_offline);
-    let (memory, known) = recall(inner, url).await?;
     if offline {
+        let (_, known) = recall(inner, url).await?;
         return known.map(|entry| (entry, false)).ok_or_else(|| DistError::Offline { reference: redact_url(url) });
     }
     let parsed = check_url(inner, url)?;
     let shown = redact_url(url);
     let lock = transfer::lock(inner, &shown, Digest::sha256(url.as_bytes())).await?;
+    // Under the lock: whoever had it before may have brought the bytes.
+    let (memory, known) = recall(inner, url).await?;
     let mut request = inner
         .net(&shown)?
         .get(url)

@@ -35,7 +35,10 @@ pub(super) async fn resolve(inner: &Arc<Inner>, source: &ArtifactSource) -> Resu
             oci::resolve(inner, &target, offline).await
         }
         SourceRef::Url(url) => {
-            let (entry, _) = https::fetch_url(inner, &url, offline).await?;
+            let (entry, moved) = https::fetch_url(inner, &url, offline).await?;
+            if moved {
+                inner.memo.note_brought(entry.pin);
+            }
             Ok(ArtifactDescriptor { raw_ref: raw_ref.to_owned(), ..descriptor_of(&entry) })
         }
         SourceRef::File(path) | SourceRef::Bare(path) => {

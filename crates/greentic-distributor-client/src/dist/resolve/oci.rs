@@ -140,8 +140,6 @@ fn describe(inner: &Inner, target: &Target, image: FetchedImage) -> Result<Artif
     };
     let layer = component_layer(inner, &target.raw_ref, &parsed)?;
     let index_digest = index.as_ref().map(|index| index.digest);
-    let annotations: Map<String, Value> =
-        parsed.annotations.iter().map(|(key, value)| (key.clone(), Value::String(value.clone()))).collect();
     let descriptor = ArtifactDescriptor {
         artifact_type: ArtifactType::Component,
         source_kind: target.kind,
@@ -151,7 +149,7 @@ fn describe(inner: &Inner, target: &Target, image: FetchedImage) -> Result<Artif
         media_type: layer.media_type.clone(),
         size_bytes: layer.size_bytes,
         created_at: None,
-        annotations,
+        annotations: annotations(&parsed),
         manifest_digest: Some(pin.to_string()),
         resolved_via: target.via,
         signature_refs: Vec::new(),
@@ -168,6 +166,11 @@ fn describe(inner: &Inner, target: &Target, image: FetchedImage) -> Result<Artif
     };
     inner.memo.insert(ResolvedManifest { pin, raw, manifest: *parsed, index_digest, refs });
     Ok(descriptor)
+}
+
+/// The publisher's annotations, as descriptors and records have them.
+pub(crate) fn annotations(manifest: &Manifest) -> Map<String, Value> {
+    manifest.annotations.iter().map(|(key, value)| (key.clone(), Value::String(value.clone()))).collect()
 }
 
 /// The layer that is the artifact, within the limit.
