@@ -121,18 +121,20 @@ fn require_regular(file: File) -> io::Result<File> {
 }
 
 /// Options that never follow a symbolic link at the end of the path and never wait for the other end of a pipe.
+#[cfg(unix)]
 fn careful(mode: u32) -> OpenOptions {
+    use rustix::fs::OFlags;
+    use std::os::unix::fs::OpenOptionsExt;
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     let mut options = OpenOptions::new();
-    #[cfg(unix)]
-    {
-        use rustix::fs::OFlags;
-        use std::os::unix::fs::OpenOptionsExt;
-        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-        options.mode(mode).custom_flags(flags.bits().cast_signed());
-    }
-    #[cfg(not(unix))]
-    let _: u32 = mode;
+    options.mode(mode).custom_flags(flags.bits().cast_signed());
     options
+}
+
+/// Where there are no such options.
+#[cfg(not(unix))]
+fn careful(_mode: u32) -> OpenOptions {
+    OpenOptions::new()
 }
 
 /// Mode 0600, whatever the umask.
@@ -168,15 +170,14 @@ pub(crate) fn open_dir(path: &Path) -> io::Result<File> {
 
 /// Creates one directory, mode 0700 whatever the umask.
 pub(crate) fn create_dir(path: &Path) -> io::Result<()> {
-    let mut builder = std::fs::DirBuilder::new();
     #[cfg(unix)]
     {
         use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-        builder.mode(0o700).create(path)?;
+        std::fs::DirBuilder::new().mode(0o700).create(path)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))
     }
     #[cfg(not(unix))]
-    builder.create(path)
+    std::fs::create_dir(path)
 }
 
 /// Sets the permission bits of an open file.

@@ -20,6 +20,7 @@ mod layouts;
 mod lock;
 mod place;
 mod references;
+mod spec;
 mod stamp;
 mod support;
 mod tamper;

@@ -1,0 +1,38 @@
+//! The specification in `docs/cache-layout.md` and the code say the same.
+
+use greentic_dist_store::EntryRecord;
+
+use crate::support::*;
+
+#[test]
+fn the_record_of_the_specification_is_read_and_written_as_it_stands_there() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/cache-layout.md");
+    let Ok(text) = std::fs::read_to_string(path) else {
+        println!("SKIPPED: the specification is not part of the package");
+        return;
+    };
+    let example = text.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
+    let record: EntryRecord = serde_json::from_str(example).unwrap();
+    assert!(record.extra.is_empty(), "the specification has fields that the code does not know: {:?}", record.extra);
+    assert_eq!(format!("{}\n", serde_json::to_string_pretty(&record).unwrap()), example);
+}
+
+#[test]
+fn the_tree_of_the_specification_is_the_tree_that_is_written() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/cache-layout.md");
+    let Ok(text) = std::fs::read_to_string(path) else {
+        println!("SKIPPED: the specification is not part of the package");
+        return;
+    };
+    let cache = cache();
+    let artifact = artifact(b"component");
+    artifact.publish_in(&cache);
+    cache.remember(&greentic_dist_store::RefRecord::new("tag", artifact.pin, 1)).unwrap();
+    cache.gc().unwrap();
+    for (path, _) in tree(cache.root()) {
+        let Some(name) = path.components().next() else { continue };
+        let name = name.as_os_str().to_str().unwrap();
+        let name = if name == artifact.pin.to_hex() { "<hex>/" } else { name };
+        assert!(text.contains(&format!("      {name}")), "{name} is not in the specification");
+    }
+}
