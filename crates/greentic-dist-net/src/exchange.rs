@@ -196,7 +196,13 @@ impl Transport {
         access.registry.set_tls(true);
         match Box::pin(self.attempt(ask, &mut Tried::default())).await {
             Ok(reply) => Ok(reply),
-            Err(error) if error.status().is_some() || error.kind() == NetErrorKind::Unauthorized => Err(error),
+            // Something was answered over TLS, and this is what came of it.
+            Err(error)
+                if error.status().is_some()
+                    || matches!(error.kind(), NetErrorKind::Unauthorized | NetErrorKind::Refused) =>
+            {
+                Err(error)
+            }
             // There is TLS, its certificate is only not trusted.
             Err(error) if is_distrust(&error) => Err(error),
             Err(_) => {

@@ -243,15 +243,17 @@ fn classify(error: reqwest::Error) -> NetError {
         () => NetErrorKind::Interrupted,
     };
     let net = NetError::new(kind, "").with_source(error.without_url());
-    if cause.certificate == Some(Distrust::Authority) {
-        net.with_hint(if cfg!(any(windows, target_vendor = "apple")) {
+    match cause.certificate {
+        Some(Distrust::Authority) => net.with_hint(if cfg!(any(windows, target_vendor = "apple")) {
             "if the server's certificate is from a private authority, add that authority to the system's"
         } else {
             "if the server's certificate is from a private authority, add that authority to the system's, or set \
              SSL_CERT_FILE to a PEM file with its certificate"
-        })
-    } else {
-        net
+        }),
+        Some(Distrust::Kind) => net.with_hint(
+            "the certificate is not one for a server; often it is an authority's own, made without `CA:FALSE`",
+        ),
+        Some(Distrust::Validity) | None => net,
     }
 }
 
@@ -263,8 +265,12 @@ pub(crate) fn is_distrust(error: &NetError) -> bool {
 /// Why a certificate is not trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Distrust {
+    /// Nobody trusted has signed it.
     Authority,
-    Other,
+    /// It is of a kind no server may show.
+    Kind,
+    /// It is not valid now, or not for this host.
+    Validity,
 }
 
 #[derive(Debug, Default)]
@@ -294,7 +300,10 @@ impl Cause {
             self.tls = true;
             self.certificate = match error {
                 rustls::Error::InvalidCertificate(E::UnknownIssuer | E::BadSignature) => Some(Distrust::Authority),
-                rustls::Error::InvalidCertificate(_) => Some(Distrust::Other),
+                rustls::Error::InvalidCertificate(
+                    E::Other(_) | E::InvalidPurpose | E::InvalidPurposeContext { .. },
+                ) => Some(Distrust::Kind),
+                rustls::Error::InvalidCertificate(_) => Some(Distrust::Validity),
                 _ => None,
             };
         }

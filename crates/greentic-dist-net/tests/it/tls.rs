@@ -28,6 +28,8 @@ enum Certificate {
     Expired,
     NotYetValid,
     OfAnotherHost,
+    /// Signed by the authority, and one itself: what `openssl req -x509` makes unless told otherwise.
+    OfAnAuthority,
 }
 
 /// A TLS server that answers every path with the manifest of a component, or its blob.
@@ -58,6 +60,9 @@ impl TlsServer {
         if certificate == Certificate::NotYetValid {
             params.not_before = date_time_ymd(2999, 1, 1);
             params.not_after = date_time_ymd(3000, 1, 1);
+        }
+        if certificate == Certificate::OfAnAuthority {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         }
         let key = KeyPair::generate().unwrap();
         let leaf = params.signed_by(&key, &authority).unwrap();
@@ -219,6 +224,16 @@ async fn an_unknown_authority_is_refused_with_a_hint() {
         assert!(error.hints()[0].contains("authority"), "{:?}", error.hints());
     }
     assert!(server.seen().is_empty());
+}
+
+#[tokio::test]
+async fn an_authority_in_place_of_a_server_is_refused_with_a_hint() {
+    let server = TlsServer::start(Certificate::OfAnAuthority, &["h2"]).await;
+    let net = server.trusting().build().unwrap();
+    let repository = repository(&net, &format!("localhost:{}/acme/hello", server.addr.port()));
+    let error = repository.manifest(Selector::Tag("1")).await.unwrap_err();
+    assert_eq!(error.kind(), NetErrorKind::Tls, "{error:?}");
+    assert!(error.hints()[0].contains("CA:FALSE"), "{:?}", error.hints());
 }
 
 #[tokio::test]
