@@ -99,13 +99,18 @@ copy="skopeo --policy $work/policy.json copy --quiet"
 
 # publish REPOSITORY BYTES COUNT: pushes random artifacts tagged 0, 1, 2…; their digests are then in $work/REPOSITORY
 publish() {
-    local repository=$1 bytes=$2 count=$3
+    local repository=$1 bytes=$2 count=$3 number
     [ ! -e "$work/$repository" ] || return 0
     note "publishing $count x $bytes bytes as $repository"
     helper layout "$work/layout" --bytes "$bytes" --count "$count" >"$work/$repository"
-    # shellcheck disable=SC2086 # $copy is a command with its arguments
-    cut -d' ' -f1 "$work/$repository" | xargs -P 4 -I{} $copy --dest-tls-verify=false \
-        "oci:$work/layout:{}" "docker://$registry/$repository:{}"
+    # The first one alone: docker-registry answers 500 when the config that all of them share is written and asked for
+    # at the same instant.
+    for number in first others; do
+        # shellcheck disable=SC2086 # $copy is a command with its arguments
+        if [ "$number" = first ]; then echo 0; else seq 1 $((count - 1)); fi |
+            xargs -r -P 4 -I{} $copy --retry-times 3 --dest-tls-verify=false \
+                "oci:$work/layout:{}" "docker://$registry/$repository:{}"
+    done
     rm -rf "$work/layout"
 }
 
