@@ -13,6 +13,7 @@ use crate::os::{self, Dir};
 use crate::refs::read_index;
 use crate::remove::{delete, size_of};
 use crate::scan::scan;
+use crate::temp::seize;
 use crate::{Store, StoreError, StoreErrorKind};
 
 const OP: &str = "collect garbage";
@@ -144,11 +145,10 @@ impl Store {
                 report.kept_busy += 1;
                 continue;
             };
-            let Ok(file) = os::open_read(&path) else { continue };
-            if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
+            let Some(_file) = seize(&path) else {
                 report.kept_busy += 1;
                 continue;
-            }
+            };
             report.bytes += size_of(&path);
             report.partials_removed += 1;
             delete(&path);
@@ -236,8 +236,7 @@ impl Store {
             let path = self.paths().sub(Sub::Locks).join(&name);
             if kind == os::Kind::File
                 && name.ends_with(LOCK_SUFFIX)
-                && let Ok(file) = os::open_read(&path)
-                && file.try_lock().is_ok()
+                && let Some(_file) = seize(&path)
             {
                 delete(&path);
             }

@@ -97,6 +97,7 @@ impl Store {
             file.seek(SeekFrom::Start(0)).map_err(io_error)?;
             if let Ok(digest) = &actual
                 && shows_changes
+                && self.stamped(&dir, &before, &[*digest]).is_none()
             {
                 self.stamp(&dir, &file, &before, digest);
             }

@@ -162,7 +162,10 @@ impl Store {
             // The old one now has the staging name; nothing was missing at any time.
             Ok(true) => {
                 crash_point("exchanged");
-                std::fs::rename(staged, &away).map_err(at)?;
+                // Collection may have taken it for a temporary of a dead process, which is as good.
+                if let Err(error) = std::fs::rename(staged, &away) {
+                    tracing::debug!(pin = %entry.pin, %error, "a corrupt entry was replaced and could not be kept");
+                }
             }
             Ok(false) => {
                 std::fs::rename(target, &away).map_err(at)?;

@@ -149,7 +149,8 @@ impl EntryRecord {
         self.digest = text;
         self.content_digest = Some(*content);
         self.size_bytes = size_bytes;
-        path.clone_into(&mut self.local_path);
+        // JSON is Unicode and paths need not be; nobody opens what is written here.
+        self.local_path = PathBuf::from(path.to_string_lossy().into_owned());
     }
 
     /// The file's text: pretty JSON with a line break at its end.

@@ -38,8 +38,8 @@ enum Claim {
     Lost,
 }
 
-/// Locks a new temporary for its creator. Collection may have seen it between its creation and its lock, so whether it
-/// is still there is looked up after the lock is held.
+/// Locks what is open as `file`. Between its opening and its lock somebody may have removed it, collection for example, so
+/// whether it is still there is looked up after the lock is held.
 fn claim(file: &File, path: &Path) -> std::io::Result<Claim> {
     match file.try_lock() {
         Ok(()) => {}
@@ -54,6 +54,13 @@ fn claim(file: &File, path: &Path) -> std::io::Result<Claim> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Claim::Lost),
         Err(error) => Err(error),
     }
+}
+
+/// Opens and locks the existing file at `path`; `None` when somebody holds it, or when another file took its place
+/// meanwhile. Whoever has it may remove it.
+pub(crate) fn seize(path: &Path) -> Option<File> {
+    let file = os::open_read(path).ok()?;
+    matches!(claim(&file, path), Ok(Claim::Held)).then_some(file)
 }
 
 fn lost(op: &'static str, path: &Path) -> StoreError {

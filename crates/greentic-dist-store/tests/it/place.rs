@@ -193,6 +193,20 @@ fn a_new_root_is_private_and_marked_as_a_cache() {
 }
 
 #[test]
+fn the_path_of_a_root_may_be_any_bytes() {
+    use std::os::unix::ffi::OsStrExt;
+    let cache = cache();
+    let store = Store::with_options(cache.dir.path().join(std::ffi::OsStr::from_bytes(b"\xff\x1b[31m")), unsynced());
+    let artifact = artifact(b"component");
+    let entry = artifact.publish_in(&store).entry;
+    assert_eq!(bytes_of(&store, &artifact.pin, Proof::Full), artifact.bytes);
+    assert_eq!(store.stat(&artifact.pin).unwrap().unwrap().path, entry.path);
+    fs::remove_file(&entry.path).unwrap();
+    let shown = store.open(&artifact.pin, Proof::Full).unwrap_err().to_string();
+    assert!(!shown.contains('\u{1b}'), "{shown:?}");
+}
+
+#[test]
 fn a_relative_root_works() {
     // The working directory belongs to the whole process, so this only reads.
     let store = Store::new("no such directory here");
