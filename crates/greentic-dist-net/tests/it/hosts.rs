@@ -1,12 +1,12 @@
 use std::process::Command;
 
-use greentic_dist_net::{HttpRule, NetErrorKind, Selector};
+use greentic_dist_net::{HttpRule, NetErrorKind, Selector, TargetPolicy};
 use greentic_dist_testkit::scenario::Scenario;
 use greentic_dist_testkit::serve::Registry;
 use greentic_dist_testkit::{LyingServer, Response, fixture};
 use greentic_dist_types::{PlatformChoice, Reference};
 
-use crate::support::{net, quick, repository};
+use crate::support::{net, quick, repository, with_login};
 
 #[tokio::test]
 async fn localhost_is_resolved_without_asking_anybody() {
@@ -59,8 +59,29 @@ async fn the_honest_registry_answers_conditional_requests() {
     running.stop();
 }
 
-/// The registry the child process of the next test asks; set only there.
+/// Set only in the child processes of the tests below: the registry on this machine.
 const CHILD: &str = "GREENTIC_TEST_LOOPBACK_REGISTRY";
+
+/// Runs a test of this file once more in a process whose environment names a proxy. The environment of a process can only
+/// be set from outside.
+fn again_behind(proxy: &LyingServer, local: &LyingServer, test: &str) {
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", &format!("hosts::{test}")])
+        .env(CHILD, local.host())
+        .env("http_proxy", proxy.url())
+        .env_remove("no_proxy")
+        .env_remove("NO_PROXY")
+        .output()
+        .unwrap();
+    assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
+    assert!(!proxy.journal().is_empty(), "the test did not run in the child");
+}
+
+fn manifest_server() -> LyingServer {
+    LyingServer::start(|_, _| {
+        Response::ok(fixture::component().manifest_bytes).header("Content-Type", fixture::MANIFEST_TYPE)
+    })
+}
 
 #[tokio::test]
 async fn the_proxy_of_the_environment_is_used_for_other_machines_and_never_for_this_one() {
@@ -71,20 +92,36 @@ async fn the_proxy_of_the_environment_is_used_for_other_machines_and_never_for_t
         repository(&net, &format!("{local}/acme/hello")).manifest(Selector::Tag("1")).await.unwrap();
         return;
     }
-    let manifest = || Response::ok(fixture::component().manifest_bytes).header("Content-Type", fixture::MANIFEST_TYPE);
-    let proxy = LyingServer::start(move |_, _| manifest());
-    let local = LyingServer::start(move |_, _| manifest());
-    let name = "hosts::the_proxy_of_the_environment_is_used_for_other_machines_and_never_for_this_one";
-    // The environment of a process is set from outside: this test runs itself once more.
-    let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", name])
-        .env(CHILD, local.host())
-        .env("http_proxy", proxy.url())
-        .env_remove("no_proxy")
-        .env_remove("NO_PROXY")
-        .output()
-        .unwrap();
-    assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
+    let (proxy, local) = (manifest_server(), manifest_server());
+    again_behind(&proxy, &local, "the_proxy_of_the_environment_is_used_for_other_machines_and_never_for_this_one");
     assert_eq!(proxy.journal().lines(), ["GET http://registry.example/v2/acme/hello/manifests/1"]);
     assert_eq!(local.journal().lines(), ["GET /v2/acme/hello/manifests/1"]);
+}
+
+#[tokio::test]
+async fn a_password_is_not_sent_over_plain_http_to_another_machine_unless_allowed() {
+    const HOST: &str = "registry.example";
+    if std::env::var(CHILD).is_ok() {
+        let builder = || with_login(HOST, "ann", "canary-3c").http_rule(HttpRule::Also(vec![HOST.into()]));
+        let ask = async |net| repository(&net, "registry.example/acme/hello").manifest(Selector::Tag("1")).await;
+        let error = ask(builder().build().unwrap()).await.unwrap_err();
+        assert_eq!(error.kind(), NetErrorKind::Refused, "{error}");
+        assert!(error.to_string().contains(HOST), "{error}");
+        let allowed = builder().target_policy(TargetPolicy::new().allow_passwords_over_http(true)).build().unwrap();
+        ask(allowed).await.unwrap();
+        return;
+    }
+    // Stands in for the other machine: what is sent to it arrives at the proxy.
+    let proxy = LyingServer::start(|request, _| match request.header("authorization") {
+        Some(_) => Response::ok(fixture::component().manifest_bytes).header("Content-Type", fixture::MANIFEST_TYPE),
+        None => Response::basic_challenge("x"),
+    });
+    again_behind(
+        &proxy,
+        &manifest_server(),
+        "a_password_is_not_sent_over_plain_http_to_another_machine_unless_allowed",
+    );
+    let journal = proxy.journal();
+    let sent: Vec<bool> = (0..journal.len()).map(|index| journal.authorization_of(index).is_some()).collect();
+    assert_eq!(sent, [false, false, true], "refused first, sent only by the client that allows it");
 }

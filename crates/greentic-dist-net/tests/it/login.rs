@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use greentic_dist_net::{
-    BoxFuture, Credential, CredentialSource, CredentialTarget, HttpRule, Net, NetError, NetErrorKind, Selector,
+    BoxFuture, Credential, CredentialSource, CredentialTarget, Net, NetError, NetErrorKind, Selector,
     StaticCredentials, TargetPolicy,
 };
 use greentic_dist_testkit::scenario::{Auth, Lie, LyingRegistry, Part, Scenario, bystander};
@@ -467,13 +467,4 @@ async fn no_secret_stands_in_errors_or_debug() {
     ] {
         assert!(!shown.contains(CANARY) && !shown.contains("token-1"), "{shown}");
     }
-}
-
-#[tokio::test]
-async fn a_password_is_not_sent_over_plain_http_to_another_machine() {
-    // A name that stands for another machine: nothing answers there, and nothing must be sent before that is known.
-    let rule = HttpRule::Also(vec!["registry.invalid".into()]);
-    let net = with_login("registry.invalid", "ann", CANARY).http_rule(rule).build().unwrap();
-    let error = repository(&net, "registry.invalid/acme/hello").manifest(Selector::Tag("1")).await.unwrap_err();
-    assert_eq!(error.kind(), NetErrorKind::Dns);
 }
