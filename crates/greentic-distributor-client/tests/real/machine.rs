@@ -54,6 +54,12 @@ impl Machine {
         self.cache().join(artifact.manifest_digest.to_hex()).join("component.wasm")
     }
 
+    /// What the files of the artifact's entry hold: the record, the manifest and the artifact.
+    pub(crate) fn entry_of(&self, artifact: &Artifact) -> [Vec<u8>; 3] {
+        let entry = self.cache().join(artifact.manifest_digest.to_hex());
+        ["entry.json", "manifest.json", "component.wasm"].map(|name| fs::read(entry.join(name)).unwrap())
+    }
+
     /// The file in which the artifact's bytes are while they come.
     pub(crate) fn partial_of(&self, artifact: &Artifact) -> PathBuf {
         self.cache().join("partial").join(format!("sha256-{}.part", artifact.layer_digest().to_hex()))

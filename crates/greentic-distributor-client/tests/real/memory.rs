@@ -1,5 +1,7 @@
 //! Memory does not grow with the artifact.
 
+use std::fs;
+
 use greentic_dist_testkit::fixture::{self, WASM_TYPE};
 use greentic_dist_testkit::real::ready;
 
@@ -22,7 +24,8 @@ fn a_pull_of_256_mib_stays_under_32_mib_of_memory() {
     if let Some(peak) = outcome.peak_rss_bytes {
         assert!(peak < CEILING, "{peak} bytes");
     }
-    // Hashing it again takes no more.
+    // Hashing it again, which it does when nothing says that it was hashed, takes no more.
+    drop(fs::remove_file(machine.path_of(&artifact).with_file_name("verified")));
     let outcome = machine.dist(["--offline", "pull", &artifact.layer_digest().to_string()]);
     outcome.expect_code(0);
     if let Some(peak) = outcome.peak_rss_bytes {
