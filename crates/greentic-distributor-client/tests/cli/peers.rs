@@ -136,7 +136,7 @@ fn a_right_login_of_the_environment_is_used() {
 #[test]
 fn a_wait_that_is_too_long_exits_with_7_at_once() {
     for value in
-        ["3600".to_owned(), greentic_dist_testkit::scenario::retry_after_date(std::time::Duration::from_secs(3600))]
+        ["3600".to_owned(), greentic_dist_testkit::scenario::retry_after_date(std::time::Duration::from_hours(1))]
     {
         let (registry, reference) =
             lying(Lie::Status { on: Part::Manifest, status: 429, times: Lie::ALWAYS, retry_after: Some(value) });

@@ -136,28 +136,17 @@ async fn a_bit_flipped_in_place_under_a_fresh_stamp_is_found_out() {
 #[tokio::test]
 async fn a_blob_replaced_by_a_symlink_is_refused_offline_and_healed_online() {
     let kept = Kept::new().await;
-    let right = kept.home.path().join("right.wasm");
+    let right = kept.home.cache().join("right.wasm");
     fs::write(&right, kept.artifact().layer_bytes()).unwrap();
-    for target in [right.clone(), kept.home.sentinel(), PathBuf::from("/etc/passwd"), PathBuf::from("component.wasm")] {
+    let own = PathBuf::from("component.wasm");
+    for target in [right, kept.home.sentinel(), PathBuf::from("/etc/passwd"), own] {
+        let before = fs::read(&target).ok();
         fs::remove_file(kept.blob()).unwrap();
         std::os::unix::fs::symlink(&target, kept.blob()).unwrap();
+        // Not even right bytes are taken from where the link leads, and nothing is written there.
         kept.is_refused_offline(Integrity, 8, &["corrupt artifact"]).await;
-        // What it leads to is neither read as the artifact nor written through.
-        let target_before = fs::read(&target).ok();
-        if target == right {
-            fs::remove_file(&right).unwrap();
-            kept.heals().await;
-            fs::write(&right, kept.artifact().layer_bytes()).unwrap();
-        } else {
-            fs::remove_file(&right).unwrap();
-            kept.heals().await;
-            fs::write(&right, kept.artifact().layer_bytes()).unwrap();
-            assert_eq!(fs::read(&target).ok().as_deref().unwrap_or_default(), if target.is_absolute() {
-                target_before.as_deref().unwrap_or_default()
-            } else {
-                &[]
-            });
-        }
+        kept.heals().await;
+        assert_eq!(fs::read(&target).ok(), before);
     }
 }
 
@@ -220,8 +209,34 @@ async fn a_record_cut_at_every_byte_is_rebuilt_from_manifest_and_blob() {
         assert_eq!((entry.digest, entry.size_bytes), (kept.pin(), 200_000), "cut at {length}");
     }
     assert_delivers(&offline.resolve_ref(&kept.reference()).await.unwrap(), kept.artifact());
-    assert_delivers(&kept.home.client().resolve_ref(&kept.registry.pinned()).await.unwrap(), kept.artifact());
-    // A torn record costs not a byte of transfer.
+}
+
+#[tokio::test]
+async fn a_torn_record_is_written_again_online_without_a_byte_of_transfer() {
+    let kept = Kept::new().await;
+    let path = kept.dir.join("entry.json");
+    let record = fs::read(&path).unwrap();
+    let fields = |bytes: &[u8]| {
+        let mut record: serde_json::Value = serde_json::from_slice(bytes).unwrap();
+        for time in ["fetched_at", "last_accessed_at"] {
+            record.as_object_mut().unwrap().remove(time);
+        }
+        record
+    };
+    for reference in [kept.reference(), format!("oci://{}", kept.registry.pinned())] {
+        for length in [0, record.len() / 2, record.len() - 2] {
+            kept.replace("entry.json", &record[..length]);
+            let healed = kept.home.client().resolve_ref(&reference).await.unwrap();
+            assert_delivers(&healed, kept.artifact());
+            let canonical = format!("oci://{}/acme/hello@{}", kept.registry.host(), kept.pin());
+            assert_eq!((healed.descriptor.canonical_ref, healed.descriptor.raw_ref), (canonical, reference.clone()));
+            let mut expected = fields(&record);
+            expected["raw_ref"] = reference.clone().into();
+            let now = fields(&fs::read(&path).unwrap());
+            assert_eq!(now["canonical_ref"], expected["canonical_ref"]);
+            assert_eq!((&now["raw_ref"], &now["content_digest"]), (&expected["raw_ref"], &expected["content_digest"]));
+        }
+    }
     assert_eq!(kept.registry.journal().count_containing("/blobs/"), 0);
 }
 

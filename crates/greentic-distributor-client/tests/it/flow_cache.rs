@@ -70,9 +70,24 @@ async fn an_entry_on_disk_has_the_documented_fields_and_modes() {
     let dir = pulled.local_path.parent().unwrap();
     let record: serde_json::Value = serde_json::from_slice(&fs::read(dir.join("entry.json")).unwrap()).unwrap();
     for field in [
-        "format_version", "cache_key", "digest", "media_type", "size_bytes", "artifact_type", "source_kind", "raw_ref",
-        "canonical_ref", "fetched_at", "last_accessed_at", "last_verified_at", "state", "advisory_epoch",
-        "signature_summary", "local_path", "source_snapshot", "content_digest",
+        "format_version",
+        "cache_key",
+        "digest",
+        "media_type",
+        "size_bytes",
+        "artifact_type",
+        "source_kind",
+        "raw_ref",
+        "canonical_ref",
+        "fetched_at",
+        "last_accessed_at",
+        "last_verified_at",
+        "state",
+        "advisory_epoch",
+        "signature_summary",
+        "local_path",
+        "source_snapshot",
+        "content_digest",
     ] {
         assert!(record.get(field).is_some(), "{field} is missing");
     }
@@ -110,7 +125,7 @@ async fn removing_reports_what_it_did() {
     let report = client.remove(&[one.clone(), unknown]).unwrap();
     assert_eq!((report.scanned_entries, report.evicted, report.kept, report.refusals.len()), (2, 1, 0, 0));
     assert!(report.bytes_reclaimed >= 200_000);
-    assert_eq!(client.list_cache(), [two.clone()]);
+    assert_eq!(client.list_cache(), std::slice::from_ref(&two));
     assert_fails(client.open_cached(&one), NotFound, 3);
     assert_eq!(client.remove(&[]).unwrap(), RetentionReport::default());
     client.remove_cached(&[two]).unwrap();

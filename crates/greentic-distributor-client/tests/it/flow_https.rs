@@ -55,8 +55,10 @@ async fn resolve_and_fetch_together_are_one_request() {
 async fn a_first_pull_of_a_url_says_that_it_fetched() {
     let (home, server) = (Home::new(), server());
     let url = format!("{}/a.wasm", server.url());
-    assert!(client(&home).resolve_ref(&url).await.unwrap().wasm_path.is_some());
+    let client = client(&home);
+    assert!(client.resolve_ref(&url).await.unwrap().fetched);
     assert_eq!(server.journal().len(), 1);
+    assert!(!client.resolve_ref(&url).await.unwrap().fetched);
 }
 
 #[tokio::test]

@@ -232,7 +232,8 @@ async fn only_the_component_among_many_layers_is_downloaded() {
     assert_eq!(pulled.content_type.as_deref(), Some("application/vnd.wasm.component.v1+wasm"));
     assert_eq!(registry.journal().len(), 2, "{:?}", registry.journal().lines());
     // What the publisher said survives the process.
-    let annotations: BTreeMap<_, _> = home.offline().open_cached(&pulled.digest).unwrap().descriptor.annotations.into_iter().collect();
+    let annotations: BTreeMap<_, _> =
+        home.offline().open_cached(&pulled.digest).unwrap().descriptor.annotations.into_iter().collect();
     assert_eq!(annotations["issuer"], "acme");
     assert_eq!(annotations["org.opencontainers.image.version"], "1.2.3");
 }
@@ -240,7 +241,10 @@ async fn only_the_component_among_many_layers_is_downloaded() {
 #[tokio::test]
 async fn a_component_manifest_travels_along_and_tells_the_abi_version() {
     let layers = vec![
-        Blob::new("application/vnd.greentic.component.manifest+json", r#"{"abi_version":"0.6.0","nested":{"component_id":"evil"}}"#),
+        Blob::new(
+            "application/vnd.greentic.component.manifest+json",
+            r#"{"abi_version":"0.6.0","nested":{"component_id":"evil"}}"#,
+        ),
         Blob::new(WASM_TYPE, fixture::component_bytes()),
     ];
     let artifact = artifact_of(layers, &[]);
@@ -252,6 +256,23 @@ async fn a_component_manifest_travels_along_and_tells_the_abi_version() {
     for artifact in [pulled, reopened] {
         assert_eq!(artifact.abi_version.as_deref(), Some("0.6.0"));
         assert_eq!(artifact.component_id, format!("{}/acme/hello", registry.host()));
+    }
+}
+
+#[tokio::test]
+async fn a_component_manifest_that_is_too_large_or_tells_nonsense_is_no_reason_to_fail() {
+    let large = format!("{{\"abi_version\":\"1.0.0\",\"x\":\"{}\"}}", "x".repeat(1 << 20));
+    for manifest in [large.as_str(), "", "not json", "[]", r#"{"abi_version":7}"#, r#"{"abi_version":"../../x"}"#] {
+        let layers = vec![
+            Blob::new("application/vnd.greentic.component.manifest+json", manifest),
+            Blob::new(WASM_TYPE, fixture::component_bytes()),
+        ];
+        let (home, registry) = (Home::new(), Scenario::new(artifact_of(layers, &[])).start());
+        let pulled = home.client().resolve_ref(&registry.reference()).await.unwrap();
+        assert_eq!(pulled.wasm_bytes().unwrap(), fixture::component_bytes());
+        assert_eq!(pulled.abi_version, None);
+        let kept = pulled.local_path.with_file_name("component.manifest.json").exists();
+        assert_eq!(kept, manifest.len() <= 1 << 20);
     }
 }
 

@@ -46,7 +46,7 @@ fn sync_methods_need_no_runtime() {
     assert_eq!(client.parse_source(&registry.reference()).unwrap().raw_ref, registry.reference());
     assert_delivers(&client.open_cached(&digest).unwrap(), registry.artifact());
     assert_eq!(client.stat_cache(&digest).unwrap().digest, digest);
-    assert_eq!(client.list_cache(), [digest.clone()]);
+    assert_eq!(client.list_cache(), std::slice::from_ref(&digest));
     assert!(client.gc().unwrap().is_empty());
     client.verify_cached(&digest).unwrap();
     client.remove_cached(&[digest]).unwrap();
@@ -75,6 +75,8 @@ async fn a_multi_thread_runtime_is_fine_too() {
 fn futures_are_send_and_the_client_is_send_and_sync() {
     fn send<T: Send>(_: T) {}
     fn shared<T: Send + Sync + Clone + 'static>(_: &T) {}
+    fn error<E: std::error::Error + Send + Sync + 'static>() {}
+    error::<DistError>();
     let client = Home::new().client();
     shared(&client);
     let source = client.parse_source("ghcr.io/a/b:1").unwrap();
@@ -91,8 +93,6 @@ fn futures_are_send_and_the_client_is_send_and_sync() {
     send(client.ensure_cached("x"));
     send(client.inspect("x"));
     send(client.pull_all(&[]));
-    fn error<E: std::error::Error + Send + Sync + 'static>() {}
-    error::<DistError>();
 }
 
 #[test]

@@ -99,8 +99,12 @@ async fn damage_in_one_of_two_that_share_a_file_is_healed_in_both() {
 async fn many_references_come_back_in_order_and_one_failure_stops_no_other() {
     let (home, registry) = (Home::new(), registry());
     registry.publish(&crate::support::other(7), "7");
-    let references =
-        [registry.reference(), registry.reference_to("nothing"), registry.reference_to("7"), "not a reference".to_owned()];
+    let references = [
+        registry.reference(),
+        registry.reference_to("nothing"),
+        registry.reference_to("7"),
+        "not a reference".to_owned(),
+    ];
     let results = home.client().pull_all(&references).await;
     assert_delivers(results[0].as_ref().unwrap(), registry.artifact());
     assert_eq!(results[1].as_ref().unwrap_err().exit_code(), 3);

@@ -14,7 +14,8 @@ async fn a_bearer_registry_open_to_everybody_costs_four_requests() {
     let home = Home::new();
     let pulled = home.client().resolve_ref(&format!("oci://{}", registry.reference())).await.unwrap();
     assert_delivers(&pulled, registry.artifact());
-    let lines: Vec<String> = registry.journal().entries().into_iter().map(|entry| format!("{} {}", entry.status, entry.path)).collect();
+    let lines: Vec<String> =
+        registry.journal().entries().into_iter().map(|entry| format!("{} {}", entry.status, entry.path)).collect();
     let layer = format!("200 /v2/acme/hello/blobs/{}", registry.artifact().layer_digest());
     assert_eq!(
         lines,

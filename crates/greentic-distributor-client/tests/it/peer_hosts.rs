@@ -147,7 +147,9 @@ async fn redirects_in_a_circle_end() {
 
 #[tokio::test]
 async fn redirects_to_where_nobody_may_be_sent_are_refused() {
-    for base in ["http://169.254.169.254", "http://10.255.255.1", "file:///etc", "ftp://127.0.0.1", "http://a:b@127.0.0.1:1"] {
+    for base in
+        ["http://169.254.169.254", "http://10.255.255.1", "file:///etc", "ftp://127.0.0.1", "http://a:b@127.0.0.1:1"]
+    {
         let doubt = Doubt::about([Lie::RedirectBlob { status: 307, base: base.to_owned() }]).await;
         let refusal = doubt.refused(&doubt.home.client(), &doubt.reference()).await;
         refusal.is(Policy, 6, &[]);
@@ -165,9 +167,10 @@ async fn a_link_header_is_followed_by_no_pull() {
         if request.header("authorization").is_none() {
             return Response::basic_challenge("registry").header("Link", link.clone());
         }
-        let body = match request.path.contains("/manifests/") {
-            true => Response::ok(copy.manifest_bytes.clone()).header("Content-Type", copy.media_type.clone()),
-            false => Response::ranged(request, "", copy.layer_bytes().to_vec()),
+        let body = if request.path.contains("/manifests/") {
+            Response::ok(copy.manifest_bytes.clone()).header("Content-Type", copy.media_type.clone())
+        } else {
+            Response::ranged(request, "", copy.layer_bytes().to_vec())
         };
         body.header("Link", link.clone())
     });

@@ -77,7 +77,8 @@ async fn a_layer_with_a_size_no_content_can_have_is_refused() {
 
 #[tokio::test]
 async fn a_layer_whose_digest_is_a_path_is_refused() {
-    for digest in ["sha256:../../x", "/abs", "../x", "sha256:", "", "sha512:aa", "md5:d41d8cd98f00b204e9800998ecf8427e"] {
+    for digest in ["sha256:../../x", "/abs", "../x", "sha256:", "", "sha512:aa", "md5:d41d8cd98f00b204e9800998ecf8427e"]
+    {
         refused(&hostile::wrong_layer_digest(&sample(), digest), Internal, 10, &["malformed"]).await;
     }
 }

@@ -62,7 +62,7 @@ async fn too_many_requests_is_asked_again_after_both_forms_of_retry_after() {
 #[tokio::test]
 async fn a_retry_after_beyond_the_cap_ends_the_pull_at_once_in_both_forms() {
     let retry = RetryPolicy { retry_after_cap: Duration::from_secs(5), ..quick_retries() };
-    for value in ["3600".to_owned(), retry_after_date(Duration::from_secs(3600))] {
+    for value in ["3600".to_owned(), retry_after_date(Duration::from_hours(1))] {
         let doubt = Doubt::about([not_now(Lie::ALWAYS, &value)]).await;
         let client = doubt.home.builder().retry(retry).build();
         let refusal = doubt.refused(&client, &doubt.reference()).await;
@@ -163,7 +163,8 @@ async fn a_registry_that_is_not_there_is_temporary() {
 #[tokio::test]
 async fn what_a_registry_says_is_shown_without_its_escape_sequences() {
     use greentic_dist_testkit::{LyingServer, Response};
-    let server = LyingServer::start(|_, _| Response::oci_error(404, "MANIFEST_UNKNOWN", "\u{1b}[2Jgone\r\nerror: ok\u{202e}"));
+    let server =
+        LyingServer::start(|_, _| Response::oci_error(404, "MANIFEST_UNKNOWN", "\u{1b}[2Jgone\r\nerror: ok\u{202e}"));
     let doubt = Doubt::about([]).await;
     let refusal = doubt.refused(&doubt.home.client(), &format!("oci://{}/acme/hello:1", server.host())).await;
     refusal.is(NotFound, 3, &["gone"]);

@@ -98,7 +98,9 @@ fn serve(
 
 fn ok(content_type: &str, body: &[u8]) -> Vec<u8> {
     let length = body.len();
-    let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+    );
     [head.as_bytes(), body].concat()
 }
 
@@ -145,8 +147,7 @@ async fn a_url_that_leads_from_https_down_to_http_is_refused() {
     let server = TlsServer::start(move |_| redirect(&target));
     let home = Home::new();
     for allow_insecure_local_http in [false, true] {
-        let options =
-            greentic_distributor_client::dist::DistOptions { allow_insecure_local_http, ..home.options() };
+        let options = greentic_distributor_client::dist::DistOptions { allow_insecure_local_http, ..home.options() };
         let client = home.builder().options(options).root_certificates_pem(server.ca_pem.clone()).build();
         let error = client.resolve_ref(&server.url("/a.wasm")).await.unwrap_err();
         let text = chain(&error);
@@ -162,9 +163,11 @@ async fn a_registry_behind_tls_cannot_send_a_blob_request_down_to_http() {
     let artifact = sample();
     let plain = bystander(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
     let (copy, target) = (artifact.clone(), plain.url());
-    let server = TlsServer::start(move |path| match path.contains("/manifests/") {
-        true => ok(&copy.media_type, &copy.manifest_bytes),
-        false => redirect(&format!("{target}{path}")),
+    let server = TlsServer::start(move |path| {
+        if path.contains("/manifests/") {
+            return ok(&copy.media_type, &copy.manifest_bytes);
+        }
+        redirect(&format!("{target}{path}"))
     });
     let home = Home::new();
     let client = home
@@ -172,8 +175,7 @@ async fn a_registry_behind_tls_cannot_send_a_blob_request_down_to_http() {
         .credentials(crate::support::login(&format!("localhost:{}", server.addr.port()), CANARY))
         .root_certificates_pem(server.ca_pem.clone())
         .build();
-    let error =
-        client.resolve_ref(&format!("oci://localhost:{}/acme/hello:1", server.addr.port())).await.unwrap_err();
+    let error = client.resolve_ref(&format!("oci://localhost:{}/acme/hello:1", server.addr.port())).await.unwrap_err();
     let text = chain(&error);
     assert_eq!((error.kind(), error.exit_code()), (Policy, 6), "{text}");
     assert!(text.contains("would leave HTTPS"), "{text}");
@@ -185,9 +187,11 @@ async fn a_registry_behind_tls_cannot_send_a_blob_request_down_to_http() {
 async fn a_registry_on_loopback_that_speaks_tls_is_pulled_from_over_tls() {
     let artifact = sample();
     let copy = artifact.clone();
-    let server = TlsServer::start(move |path| match path.contains("/manifests/") {
-        true => ok(&copy.media_type, &copy.manifest_bytes),
-        false => ok("application/octet-stream", copy.layer_bytes()),
+    let server = TlsServer::start(move |path| {
+        if path.contains("/manifests/") {
+            return ok(&copy.media_type, &copy.manifest_bytes);
+        }
+        ok("application/octet-stream", copy.layer_bytes())
     });
     let home = Home::new();
     let client = home.builder().root_certificates_pem(server.ca_pem.clone()).build();
