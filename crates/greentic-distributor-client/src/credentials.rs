@@ -37,8 +37,9 @@ mod tests {
     fn variables_are_found_by_host_and_port_and_for_no_other_host() {
         let read = |name: &str| match name {
             "GREENTIC_DIST_AUTH_127_0_0_1_5000_USERNAME" => Some("ann".to_owned()),
-            "GREENTIC_DIST_AUTH_127_0_0_1_5000_PASSWORD" => Some("canary".to_owned()),
-            "GREENTIC_DIST_AUTH_GHCR_IO_TOKEN" => Some("canary".to_owned()),
+            "GREENTIC_DIST_AUTH_127_0_0_1_5000_PASSWORD" | "GREENTIC_DIST_AUTH_GHCR_IO_TOKEN" => {
+                Some("canary".to_owned())
+            }
             _ => None,
         };
         assert!(
