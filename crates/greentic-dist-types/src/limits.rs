@@ -18,6 +18,9 @@ pub const LAYERS: usize = 1_000;
 pub const INDEX_ENTRIES: usize = 1_000;
 /// How many indexes may stand in each other (index, then index, then manifest).
 pub const INDEX_DEPTH: usize = 2;
+/// Most bytes of annotations, keys and values together, of one manifest: the record of an entry holds them all, however
+/// they are escaped.
+pub const ANNOTATION_BYTES: usize = 32 << 10;
 /// Largest error body that is read; more is thrown away with the connection.
 pub const ERROR_BODY_BYTES: u64 = 64 << 10;
 /// Most characters of a peer's text shown to a person.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::limits::{INDEX_ENTRIES, LAYERS, MANIFEST_BYTES};
+use crate::limits::{ANNOTATION_BYTES, INDEX_ENTRIES, LAYERS, MANIFEST_BYTES};
 use crate::media_type::{self, ManifestType};
 use crate::{Digest, SafeText};
 
@@ -94,10 +94,10 @@ pub enum ManifestError {
     /// The manifest could be read as two different things.
     #[error("the manifest is ambiguous: {0}")]
     Ambiguous(SafeText),
-    /// Too many layers or index entries.
-    #[error("the manifest lists more than {limit} {what}")]
+    /// Too many layers, index entries or bytes of annotations.
+    #[error("the manifest has more than {limit} {what}")]
     TooMany {
-        /// `layers` or `manifests`.
+        /// `layers`, `manifests` or `bytes of annotations`.
         what: &'static str,
         /// The limit.
         limit: usize,
@@ -212,6 +212,9 @@ fn kind_of(raw: &RawManifest, declared: &str) -> Result<ManifestType, ManifestEr
 
 fn build(raw: RawManifest, kind: ManifestType) -> Result<ManifestKind, ManifestError> {
     let annotations = raw.annotations.unwrap_or_default();
+    if annotations.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() > ANNOTATION_BYTES {
+        return Err(ManifestError::TooMany { what: "bytes of annotations", limit: ANNOTATION_BYTES });
+    }
     if kind == ManifestType::Index {
         let manifests = raw.manifests.unwrap_or_default();
         if manifests.len() > INDEX_ENTRIES {
@@ -325,6 +328,13 @@ mod tests {
         let many =
             format!(r#"{{"schemaVersion":2,"config":{one},"layers":[{}]}}"#, vec![one.as_str(); LAYERS + 1].join(","));
         assert!(matches!(parse(&many, None), Err(ManifestError::TooMany { what: "layers", .. })));
+    }
+
+    #[test]
+    fn annotations_that_no_record_could_hold_are_refused() {
+        let annotated = |bytes: usize| image(&format!(r#","annotations":{{"a":"{}"}}"#, "x".repeat(bytes)), "3");
+        assert!(parse(&annotated(ANNOTATION_BYTES - 1), None).is_ok());
+        assert!(matches!(parse(&annotated(ANNOTATION_BYTES), None), Err(ManifestError::TooMany { .. })));
     }
 
     proptest::proptest! {

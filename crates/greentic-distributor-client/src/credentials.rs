@@ -1,8 +1,9 @@
 //! Where logins for registries come from: the environment, by host.
 //!
 //! `GREENTIC_DIST_AUTH_<HOST>_USERNAME` with `…_PASSWORD`, or `…_TOKEN`, where `<HOST>` is the registry as references write
-//! it, in upper case, with every other character as `_`: `127.0.0.1:5000` is `127_0_0_1_5000`. The environment is read when
-//! a registry demands a login, and a login goes to its registry alone.
+//! it, in upper case, with `_` for a dot or colon, `__` for a hyphen and `___` for an underscore: `127.0.0.1:5000` is
+//! `127_0_0_1_5000`, `my-registry.io` is `MY__REGISTRY_IO`. Two registries never share a name, so that a login cannot reach
+//! the owner of a similar one. The environment is read when a registry demands a login.
 
 use greentic_dist_net::{BoxFuture, Credential, CredentialSource, CredentialTarget, NetError};
 use greentic_dist_types::Secret;
@@ -20,8 +21,15 @@ impl CredentialSource for EnvCredentials {
 }
 
 fn lookup(host: &str, read: impl Fn(&str) -> Option<String>) -> Option<Credential> {
-    let name: String =
-        host.chars().map(|ch| if ch.is_ascii_alphanumeric() { ch.to_ascii_uppercase() } else { '_' }).collect();
+    let mut name = String::with_capacity(host.len());
+    for ch in host.chars() {
+        match ch {
+            '-' => name.push_str("__"),
+            '_' => name.push_str("___"),
+            _ if ch.is_ascii_alphanumeric() => name.push(ch.to_ascii_uppercase()),
+            _ => name.push('_'),
+        }
+    }
     let read = |suffix: &str| read(&format!("{}{name}_{suffix}", env::AUTH_PREFIX));
     if let (Some(username), Some(password)) = (read("USERNAME"), read("PASSWORD")) {
         return Some(Credential::Basic { username, password: Secret::new(password) });
@@ -32,6 +40,15 @@ fn lookup(host: &str, read: impl Fn(&str) -> Option<String>) -> Option<Credentia
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn similar_registries_do_not_share_a_login() {
+        let read = |name: &str| (name == "GREENTIC_DIST_AUTH_REGISTRY_ACME_IO_TOKEN").then(|| "canary".to_owned());
+        assert!(lookup("registry.acme.io", read).is_some());
+        for other in ["registry-acme.io", "registry_acme.io", "registry.acme-io"] {
+            assert_eq!(lookup(other, read), None, "{other}");
+        }
+    }
 
     #[test]
     fn variables_are_found_by_host_and_port_and_for_no_other_host() {

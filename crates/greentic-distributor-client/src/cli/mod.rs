@@ -25,7 +25,10 @@ use reporter::TerminalReporter;
 ///
 /// Usage errors exit with 2 and `--help` with 0, as clap does. Builds a single-threaded runtime.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
     let output = Output::new(cli.json);
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -38,6 +41,18 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => output.failure(&error),
     }
+}
+
+/// Help and version go to stdout with exit code 0; a usage error to stderr with 2, and as a document where JSON was asked for.
+fn usage(error: &clap::Error) -> ExitCode {
+    let wants_json = std::env::args_os().any(|argument| argument == "--json");
+    if error.use_stderr() && wants_json {
+        let shown = error.render().to_string();
+        let message = shown.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        Output::new(true).failure_document(&CliError::invalid(message));
+    }
+    drop(error.print());
+    u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
 /// Runs the deprecated name of the command line: one warning line, then exactly [`main`].

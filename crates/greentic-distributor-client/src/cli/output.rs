@@ -50,22 +50,27 @@ impl Output {
     /// Prints a failure: what failed, why, what to do; as JSON on stdout too when JSON was asked for.
     pub(crate) fn failure(&self, error: &CliError) -> ExitCode {
         if self.json {
-            let mut document = json!({ "error": {
-                "code": error.kind,
-                "exit": error.code,
-                "message": error.message,
-                "causes": error.causes,
-                "reference": error.reference,
-                "retryable": error.retryable,
-                "hints": error.hints,
-            }});
-            if let (Some(partial), Some(object)) = (&error.partial, document.as_object_mut()) {
-                object.insert("results".to_owned(), partial.clone());
-            }
-            drop(self.document(&document));
+            self.failure_document(error);
         }
         self.explain(error);
         u8::try_from(error.code).map_or(ExitCode::FAILURE, ExitCode::from)
+    }
+
+    /// The one JSON document of a command that failed.
+    pub(crate) fn failure_document(&self, error: &CliError) {
+        let mut document = json!({ "error": {
+            "code": error.kind,
+            "exit": error.code,
+            "message": error.message,
+            "causes": error.causes,
+            "reference": error.reference,
+            "retryable": error.retryable,
+            "hints": error.hints,
+        }});
+        if let (Some(partial), Some(object)) = (&error.partial, document.as_object_mut()) {
+            object.insert("results".to_owned(), partial.clone());
+        }
+        drop(self.document(&document));
     }
 
     /// Prints a failure for people without ending anything.

@@ -2,7 +2,7 @@
 
 use greentic_dist_net::{NetError, NetErrorKind};
 use greentic_dist_store::{StoreError, StoreErrorKind};
-use greentic_dist_types::{ManifestError, ParseReferenceError, SelectError};
+use greentic_dist_types::{ParseReferenceError, SelectError};
 
 use super::source::InvalidRefReason;
 
@@ -57,15 +57,6 @@ pub enum DistError {
         reference: String,
         /// What is wrong, expected and actual values included.
         reason: String,
-    },
-    /// The manifest is none this client accepts.
-    #[error("unusable manifest of `{reference}`")]
-    Manifest {
-        /// The reference as typed.
-        reference: String,
-        /// What is wrong with it.
-        #[source]
-        source: ManifestError,
     },
     /// The manifest is fine and holds nothing this client can use as the artifact.
     #[error("nothing usable in `{reference}`")]
@@ -211,9 +202,7 @@ impl DistError {
                 _ => DistErrorKind::Internal,
             },
             Self::Cancelled => DistErrorKind::Temporary,
-            Self::Manifest { .. } | Self::Selection { .. } | Self::UnsupportedAbi { .. } | Self::TooLarge { .. } => {
-                DistErrorKind::Internal
-            }
+            Self::Selection { .. } | Self::UnsupportedAbi { .. } | Self::TooLarge { .. } => DistErrorKind::Internal,
         }
     }
 
@@ -236,15 +225,13 @@ impl DistError {
             | Self::ResolutionUnavailable { reference }
             | Self::Network { reference, .. }
             | Self::CorruptArtifact { reference, .. }
-            | Self::Manifest { reference, .. }
             | Self::Selection { reference, .. }
             | Self::TooLarge { reference, .. }
             | Self::TagNotAllowed { reference }
             | Self::Offline { reference } => Some(reference),
             Self::Unauthorized { target } => Some(target),
             Self::InsecureUrl { url } => Some(url),
-            Self::CacheError { path, .. } => Some(path),
-            Self::UnsupportedAbi { .. } | Self::InvalidInput(_) | Self::Cancelled => None,
+            Self::CacheError { .. } | Self::UnsupportedAbi { .. } | Self::InvalidInput(_) | Self::Cancelled => None,
         }
     }
 
