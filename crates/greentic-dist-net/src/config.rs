@@ -153,7 +153,7 @@ impl HttpRule {
 }
 
 /// Whether the URL's host is this machine by name or literal: 127.0.0.0/8, `::1`, `localhost`.
-pub(crate) fn is_loopback(url: &Url) -> bool {
+pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(ip)) => ip.is_loopback(),
         Some(Host::Ipv6(ip)) => ip.is_loopback(),

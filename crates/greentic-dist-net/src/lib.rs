@@ -27,7 +27,7 @@ mod tls;
 mod transport;
 
 pub use crate::client::{Net, NetBuilder};
-pub use crate::config::{HttpRule, Limits, RetryPolicy, SlowestBody, Timeouts};
+pub use crate::config::{HttpRule, Limits, RetryPolicy, SlowestBody, Timeouts, is_loopback};
 pub use crate::error::{NetError, NetErrorKind, RegistryError};
 pub use crate::http::{BodyStream, HttpAnswer, HttpGet};
 pub use crate::observer::{Event, Observer};

@@ -10,7 +10,7 @@ use greentic_dist_types::Digest;
 
 use crate::layout::{self, LOCK_SUFFIX, Layout, LockName, Sub};
 use crate::os::{self, Dir};
-use crate::refs::read_index;
+use crate::refs::{read_index, read_reference};
 use crate::remove::{delete, size_of};
 use crate::scan::scan;
 use crate::temp::seize;
@@ -244,13 +244,23 @@ impl Store {
         Ok(())
     }
 
-    /// Index files none of whose pins is there any more.
+    /// Index files none of whose pins is there any more, and references to what is not there: neither answers anything.
     fn collect_index(&self) -> Result<(), StoreError> {
-        let names = self.names_in(Sub::ByContent)?;
-        if names.is_empty() {
+        let (names, references) = (self.names_in(Sub::ByContent)?, self.names_in(Sub::Refs)?);
+        if names.is_empty() && references.is_empty() {
             return Ok(());
         }
         let pins: HashSet<Digest> = self.list()?.into_iter().collect();
+        let forgotten = scan(&references, |(name, kind)| {
+            let path = self.paths().sub(Sub::Refs).join(name);
+            let is_dangling = *kind == os::Kind::File
+                && read_reference(&path).is_some_and(|record| !pins.contains(&record.pin))
+                && self.age_of(&path) > GRACE;
+            is_dangling.then_some(path)
+        });
+        for path in forgotten {
+            delete(&path);
+        }
         let dangling = scan(&names, |(name, _)| {
             let path = self.paths().sub(Sub::ByContent).join(name);
             let is_dangling = layout::parse_by_content(name).is_some()

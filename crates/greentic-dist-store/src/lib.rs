@@ -17,6 +17,7 @@
 
 mod adopt;
 mod atomic;
+mod batch;
 mod clock;
 mod crash;
 mod entry;

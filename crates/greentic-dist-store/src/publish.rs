@@ -51,11 +51,12 @@ impl Store {
     /// When the name is taken by an entry that proves itself, that one is kept. When it is taken by anything else, the two
     /// change places, and what was there goes to quarantine.
     ///
+    /// Publications that meet, from several threads, share one wait for the disk.
+    ///
     /// # Errors
     /// `NewerFormat` when a newer version's entry has the name; otherwise as any write. The staged entry is gone then.
     pub fn publish(&self, staged: Staged) -> Result<Published, StoreError> {
-        self.sync(std::slice::from_ref(&staged)).pop().unwrap_or(Ok(()))?;
-        self.put_in_place(staged)
+        self.0.batch.publish(self, staged)
     }
 
     /// As [`Store::publish`] for many entries: all are synced, up to sixteen files at a time, before the first gets its

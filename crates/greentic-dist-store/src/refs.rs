@@ -172,6 +172,12 @@ pub(crate) fn read_index(path: &Path) -> Result<Vec<Digest>, StoreError> {
     Ok(String::from_utf8_lossy(&bytes).lines().filter_map(|line| line.parse().ok()).collect())
 }
 
+/// The record of a reference in this version's format; `None` for anything else.
+pub(crate) fn read_reference(path: &Path) -> Option<RefRecord> {
+    let bytes = read_record("look a reference up", path).ok().flatten()?;
+    serde_json::from_slice::<RefRecord>(&bytes).ok().filter(|record| record.format_version <= FORMAT_VERSION)
+}
+
 /// A record, or nothing when there is none or it is no regular file of a sane size.
 fn read_record(op: &'static str, path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
     match os::open_read(path).and_then(|file| os::read_at_most(file, RECORD_BYTES)) {

@@ -40,6 +40,16 @@ impl Store {
         let Some(_lock) = self.try_lock(digest)? else {
             return Err(self.in_use("remove the entry", LockName::Digest(*digest)).with_digest(digest));
         };
+        // Whoever fetches or links the same bytes holds the lock of the bytes.
+        let content =
+            self.stat(digest).ok().flatten().map(|entry| entry.content_digest).filter(|content| content != digest);
+        let _content_lock = match content {
+            None => None,
+            Some(content) => match self.try_lock(&content)? {
+                Some(lock) => Some(lock),
+                None => return Err(self.in_use("remove the entry", LockName::Digest(content)).with_digest(digest)),
+            },
+        };
         let mut removed = Removed::default();
         for (layout, path) in self.places(digest) {
             if layout == Layout::Sharded && !self.is_below_real_directories(&path) {

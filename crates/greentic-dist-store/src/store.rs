@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::Clock;
+use crate::batch::Batch;
 use crate::layout::{ArtifactFile, Paths};
 use crate::lock::HeldKeys;
 use crate::stamp::ProcessStamps;
@@ -63,6 +64,7 @@ pub(crate) struct Inner {
     pub(crate) held: HeldKeys,
     pub(crate) tagged: AtomicBool,
     pub(crate) stamps: ProcessStamps,
+    pub(crate) batch: Batch,
 }
 
 impl Store {
@@ -80,6 +82,7 @@ impl Store {
             held: HeldKeys::default(),
             tagged: AtomicBool::new(false),
             stamps: ProcessStamps::default(),
+            batch: Batch::default(),
         }))
     }
 

@@ -40,6 +40,11 @@ pub enum Event<'a> {
         /// Size of the artifact in bytes.
         bytes: u64,
     },
+    /// A transfer that had begun failed; it may begin again.
+    Failed {
+        /// The reference of the transfer.
+        reference: &'a str,
+    },
     /// Another process is fetching the same bytes; this one waits for it.
     Waiting {
         /// The reference of the transfer.

@@ -3,9 +3,10 @@
 use bytes::Bytes;
 use greentic_dist_types::redact_url;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use url::{Host, Url};
+use url::Url;
 
 use crate::body::{Start, Transfer};
+use crate::config::is_loopback;
 use crate::exchange::{Ask, Shared, Target, header_value, parse_url};
 use crate::limit::Lane;
 use crate::{NetError, NetErrorKind};
@@ -57,7 +58,7 @@ impl HttpGet {
         self
     }
 
-    /// Whether `http://localhost` and `http://127.0.0.1` are allowed. Default no; other hosts never are.
+    /// Whether `http://` of this machine (127.0.0.0/8, `::1`, `localhost`) is allowed. Default no; other hosts never are.
     pub fn allow_loopback_http(mut self, allow: bool) -> Self {
         self.allow_loopback_http = allow;
         self
@@ -103,11 +104,7 @@ impl HttpGet {
     }
 
     fn check(&self, url: &Url) -> Result<(), NetError> {
-        let local = match url.host() {
-            Some(Host::Domain(name)) => name == "localhost",
-            Some(Host::Ipv4(ip)) => ip == std::net::Ipv4Addr::LOCALHOST,
-            _ => false,
-        };
+        let local = is_loopback(url);
         let problem = match url.scheme() {
             "https" => None,
             "http" if self.allow_loopback_http && local => None,

@@ -62,10 +62,15 @@ async fn only_https_and_on_request_loopback_http_is_asked() {
         assert_eq!(error.kind(), kind, "{url}");
         assert!(!error.to_string().contains("canary"));
     }
-    for url in ["http://[::1]:1/x", "http://127.0.0.2:1/x", "http://10.0.0.1/x"] {
+    for url in ["http://10.0.0.1/x", "http://127.0.0.1.example.invalid/x", "http://localhost.example.invalid/x"] {
         let error = net.get(url).allow_loopback_http(true).open().await.unwrap_err();
         assert_eq!(error.kind(), NetErrorKind::Refused, "{url}");
         assert!(error.to_string().contains("insecure url"));
+    }
+    // Asked, and nobody listens there.
+    for url in ["http://[::1]:1/x", "http://127.0.0.2:1/x"] {
+        let error = net.get(url).allow_loopback_http(true).open().await.unwrap_err();
+        assert_eq!(error.kind(), NetErrorKind::Connect, "{url}");
     }
     assert!(server.journal().is_empty());
 }

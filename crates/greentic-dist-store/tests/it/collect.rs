@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use greentic_dist_store::{Clock, Proof, Store, StoreErrorKind, StoreOptions};
+use greentic_dist_store::{Clock, Proof, RefRecord, Store, StoreErrorKind, StoreOptions};
 use greentic_dist_types::Digest;
 
 use crate::support::*;
@@ -198,4 +198,20 @@ fn the_sharded_layout_loses_only_what_has_no_artifact() {
     assert!(cache.gc().unwrap().removed.is_empty());
     assert_eq!(later(&cache, HOUR).gc().unwrap().removed, [Digest::sha256(b"empty")]);
     assert!(good.exists() && !empty.parent().unwrap().exists());
+}
+
+#[test]
+fn references_to_what_is_gone_are_forgotten_and_others_stay() {
+    let cache = cache();
+    let kept = artifact(b"kept");
+    kept.publish_in(&cache);
+    let gone = artifact(b"gone");
+    for (reference, pin) in [("oci://host/kept:1", kept.pin), ("oci://host/gone:1", gone.pin)] {
+        cache.remember(&RefRecord::new(reference, pin, 1)).unwrap();
+    }
+    cache.gc().unwrap();
+    assert!(cache.recall("oci://host/gone:1").unwrap().is_some(), "a fetch may be about to bring it");
+    later(&cache, DAY).gc().unwrap();
+    assert!(cache.recall("oci://host/gone:1").unwrap().is_none());
+    assert_eq!(cache.recall("oci://host/kept:1").unwrap().unwrap().pin, kept.pin);
 }

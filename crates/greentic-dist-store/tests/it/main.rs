@@ -10,6 +10,7 @@
     missing_docs
 )]
 
+mod batch;
 mod child;
 mod collect;
 mod crash;

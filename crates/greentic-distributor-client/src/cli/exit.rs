@@ -48,6 +48,10 @@ impl CliError {
         Self::plain(2, "invalid_input", message)
     }
 
+    pub(crate) fn offline(message: &str) -> Self {
+        Self::plain(4, "offline", message)
+    }
+
     fn plain(code: i32, kind: &'static str, message: &str) -> Self {
         Self {
             code,

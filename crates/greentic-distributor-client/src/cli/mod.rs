@@ -100,7 +100,7 @@ async fn run_with(cli: Cli, output: &Output) -> Result<(), CliError> {
         Commands::Cache { command } => commands::cache::run(&client, output, command),
         Commands::Demo { keep } => {
             reporter.finish();
-            commands::demo::run(output, keep).await
+            commands::demo::run(output, keep, client.options().offline).await
         }
     };
     reporter.finish();

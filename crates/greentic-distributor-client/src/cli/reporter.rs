@@ -115,12 +115,22 @@ impl TerminalReporter {
     }
 }
 
+impl TerminalReporter {
+    fn failed(&self, reference: &str) {
+        let transfer = self.transfers.lock().unwrap_or_else(PoisonError::into_inner).remove(reference);
+        if let Some(bar) = transfer.and_then(|transfer| transfer.bar) {
+            bar.finish_and_clear();
+        }
+    }
+}
+
 impl Reporter for TerminalReporter {
     fn event(&self, event: &Event<'_>) {
         match *event {
             Event::Started { reference, total_bytes, resumed_at } => self.started(reference, total_bytes, resumed_at),
             Event::Progress { reference, bytes } => self.progressed(reference, bytes),
             Event::Finished { reference, bytes } => self.finished(reference, bytes),
+            Event::Failed { reference } => self.failed(reference),
             Event::Waiting { reference, holder, .. } => {
                 let who = holder.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
                 self.say(&format!("waiting for {who}, which is fetching {}", SafeText::excerpt(reference, NAME_CHARS)));

@@ -70,14 +70,15 @@ pub struct ResolvedArtifact {
     pub content_type: Option<String>,
     /// Whether this call fetched it; `false` for a cache hit.
     pub fetched: bool,
-    /// The source it was asked for by.
+    /// The source it was first fetched from.
     pub source: ArtifactSource,
     /// The pin; equal to `descriptor.digest`.
     pub digest: String,
     /// Where the bytes are; equal to `local_path` for artifacts of the client.
     pub cache_path: Option<PathBuf>,
     bytes: OnceLock<Vec<u8>>,
-    content_digest: Option<Digest>,
+    content_digest: Digest,
+    content_bytes: u64,
     rebuilt: bool,
 }
 
@@ -132,15 +133,16 @@ impl ResolvedArtifact {
             digest: pin,
             cache_path: Some(entry.path.clone()),
             bytes: OnceLock::new(),
-            content_digest: Some(entry.content_digest),
+            content_digest: entry.content_digest,
+            content_bytes: record.size_bytes,
             rebuilt: entry.rebuilt,
             descriptor,
         }
     }
 
     /// Digest of the artifact's bytes. Equal to the pin for everything but OCI sources.
-    pub fn content_digest(&self) -> Option<String> {
-        self.content_digest.map(|digest| digest.to_string())
+    pub fn content_digest(&self) -> String {
+        self.content_digest.to_string()
     }
 
     /// Whether the record of its entry was missing or torn, so that nothing is known about where it came from.
@@ -183,13 +185,9 @@ impl ResolvedArtifact {
         let path = self.wasm_path.as_ref().unwrap_or(&self.local_path);
         let file = std::fs::File::open(path).map_err(|error| DistError::io(path, error))?;
         let mut bytes = Vec::new();
-        let outcome = match (self.content_digest, self.content_length) {
-            (Some(digest), Some(size)) => {
-                VerifyReader::new(file, Verifier::for_content(digest, size)).read_to_end(&mut bytes)
-            }
-            _ => (&file).read_to_end(&mut bytes),
-        };
-        match outcome {
+        match VerifyReader::new(file, Verifier::for_content(self.content_digest, self.content_bytes))
+            .read_to_end(&mut bytes)
+        {
             Ok(_) => Ok(bytes),
             Err(error) if error.kind() == std::io::ErrorKind::InvalidData => Err(self.corrupt(&error.to_string())),
             Err(error) => Err(DistError::io(path, error)),

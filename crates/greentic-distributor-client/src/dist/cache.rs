@@ -4,7 +4,7 @@ use greentic_dist_store::{Proof, StoreErrorKind};
 use greentic_dist_types::Digest;
 
 use super::client::Inner;
-use super::{CacheEntry, DistError, InvalidRefReason, ResolvedArtifact, RetentionReport, TransportHints};
+use super::{CacheEntry, DistClient, DistError, InvalidRefReason, ResolvedArtifact, RetentionReport, TransportHints};
 
 /// Parses a digest argument; `sha256:` may be left out.
 pub(super) fn parse_digest(text: &str) -> Result<Digest, DistError> {
@@ -87,4 +87,32 @@ pub(super) fn gc(inner: &Inner) -> Result<Vec<String>, DistError> {
 pub(super) fn verify_full(inner: &Inner, key: &Digest) -> Result<Option<()>, DistError> {
     let opened = inner.store.open(key, Proof::Full).map_err(|error| DistError::from_store(&key.to_string(), error))?;
     Ok(opened.map(|_| ()))
+}
+
+impl DistClient {
+    /// Removes entries by digest and reports what that did. Entries in use by a pull are refused and listed.
+    ///
+    /// # Errors
+    /// [`DistError::InvalidRef`] for a text that is no digest, before anything is touched; [`DistError::CacheError`].
+    pub fn remove(&self, digests: &[String]) -> Result<RetentionReport, DistError> {
+        remove(&self.inner, digests)
+    }
+
+    /// Removes dead temporary files, old partial downloads and entries that can never be opened again; returns the digests
+    /// of the latter, sorted. What another process is working on stays.
+    ///
+    /// # Errors
+    /// [`DistError::CacheError`].
+    pub fn gc(&self) -> Result<Vec<String>, DistError> {
+        gc(&self.inner)
+    }
+
+    /// Hashes a cached artifact from its first to its last byte again, whatever was proven before.
+    ///
+    /// # Errors
+    /// [`DistError::NotFound`]; [`DistError::CorruptArtifact`]; [`DistError::InvalidRef`].
+    pub fn verify_cached(&self, digest: &str) -> Result<(), DistError> {
+        let parsed = parse_digest(digest)?;
+        verify_full(&self.inner, &parsed)?.ok_or_else(|| DistError::NotFound { reference: parsed.to_string() })
+    }
 }

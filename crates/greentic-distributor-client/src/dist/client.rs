@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use greentic_dist_net::{
-    CredentialSource, Event as NetEvent, Net, NetError, NetStats, Observer, RetryPolicy, Timeouts,
+    CredentialSource, Event as NetEvent, HttpRule, Net, NetError, NetStats, Observer, RetryPolicy, TargetPolicy,
+    Timeouts,
 };
 use greentic_dist_store::{Proof, Store};
 use greentic_dist_types::{PlatformChoice, limits};
@@ -42,13 +43,15 @@ pub(super) struct Inner {
     retry: RetryPolicy,
     root_certificates_pem: Option<Vec<u8>>,
     requests_per_host: usize,
+    http_rule: HttpRule,
+    target_policy: TargetPolicy,
     net: OnceLock<Net>,
 }
 
 /// Builds a [`DistClient`] with more than [`DistOptions`] can say.
 #[must_use]
 pub struct DistClientBuilder {
-    options: DistOptions,
+    options: Option<DistOptions>,
     platform: PlatformChoice,
     max_artifact_bytes: u64,
     proof: Proof,
@@ -58,6 +61,8 @@ pub struct DistClientBuilder {
     retry: RetryPolicy,
     root_certificates_pem: Option<Vec<u8>>,
     requests_per_host: usize,
+    http_rule: HttpRule,
+    target_policy: TargetPolicy,
 }
 
 /// Requests at once to one host. Enough to keep a pull of many small artifacts busy over a slow link; a host that answers
@@ -67,7 +72,7 @@ const REQUESTS_PER_HOST: usize = 32;
 impl DistClientBuilder {
     /// The options shared with 0.4. Default: [`DistOptions::default`], which reads the environment.
     pub fn options(mut self, options: DistOptions) -> Self {
-        self.options = options;
+        self.options = Some(options);
         self
     }
 
@@ -129,13 +134,27 @@ impl DistClientBuilder {
         self
     }
 
+    /// Which registries may be asked over plain HTTP. Default: those of this machine.
+    pub fn http_rule(mut self, rule: HttpRule) -> Self {
+        self.http_rule = rule;
+        self
+    }
+
+    /// Where a registry may send this client: token servers on other hosts that get a login, redirects into private networks.
+    /// Default: nowhere of both.
+    pub fn target_policy(mut self, policy: TargetPolicy) -> Self {
+        self.target_policy = policy;
+        self
+    }
+
     /// The client. No I/O.
     pub fn build(self) -> DistClient {
-        let store = Store::new(self.options.cache_dir.clone());
+        let options = self.options.unwrap_or_default();
+        let store = Store::new(options.cache_dir.clone());
         DistClient {
             inner: Arc::new(Inner {
                 store,
-                options: self.options,
+                options,
                 platform: self.platform,
                 max_artifact_bytes: self.max_artifact_bytes,
                 proof: self.proof,
@@ -146,6 +165,8 @@ impl DistClientBuilder {
                 retry: self.retry,
                 root_certificates_pem: self.root_certificates_pem,
                 requests_per_host: self.requests_per_host.max(1),
+                http_rule: self.http_rule,
+                target_policy: self.target_policy,
                 net: OnceLock::new(),
             }),
         }
@@ -189,6 +210,8 @@ impl Inner {
         let mut builder = Net::builder()
             .offline(self.options.offline)
             .requests_per_host(self.requests_per_host)
+            .http_rule(self.http_rule.clone())
+            .target_policy(self.target_policy.clone())
             .timeouts(self.timeouts)
             .retry(self.retry)
             .credentials(Arc::clone(&self.credentials))
@@ -224,7 +247,7 @@ impl DistClient {
     /// A builder, for everything that [`DistOptions`] cannot say.
     pub fn builder() -> DistClientBuilder {
         DistClientBuilder {
-            options: DistOptions::default(),
+            options: None,
             platform: PlatformChoice::default(),
             max_artifact_bytes: limits::ARTIFACT_BYTES,
             proof: Proof::Stamped,
@@ -234,6 +257,8 @@ impl DistClient {
             retry: RetryPolicy::default(),
             root_certificates_pem: None,
             requests_per_host: REQUESTS_PER_HOST,
+            http_rule: HttpRule::default(),
+            target_policy: TargetPolicy::default(),
         }
     }
 
@@ -337,6 +362,13 @@ impl DistClient {
     /// Counters of the network, all zero before the first request.
     pub fn net_stats(&self) -> NetStats {
         self.inner.net.get().map(Net::stats).unwrap_or_default()
+    }
+}
+
+impl Default for DistClient {
+    /// A client with [`DistOptions::default`], which reads the environment.
+    fn default() -> Self {
+        Self::builder().build()
     }
 }
 

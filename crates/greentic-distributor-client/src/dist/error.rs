@@ -2,7 +2,7 @@
 
 use greentic_dist_net::{NetError, NetErrorKind};
 use greentic_dist_store::{StoreError, StoreErrorKind};
-use greentic_dist_types::{ParseReferenceError, SelectError};
+use greentic_dist_types::{ParseReferenceError, SafeText, SelectError};
 
 use super::source::InvalidRefReason;
 
@@ -238,11 +238,9 @@ impl DistError {
     /// What a person may do about it: short imperative sentences, most useful first. Empty when there is nothing to say.
     pub fn hints(&self) -> Vec<String> {
         match self {
-            Self::InvalidRef { reference, .. } if !reference.trim().is_empty() => {
-                vec![format!(
-                    "name the registry (`ghcr.io/{}`) or write `./` in front of a file",
-                    last_segment(reference)
-                )]
+            Self::InvalidRef { reference, source } if matches!(**source, InvalidRefReason::NoRegistryAndNoFile) => {
+                let name = SafeText::excerpt(reference, 64);
+                vec![format!("name the registry (`ghcr.io/{name}`), or write `./{name}` for a file")]
             }
             Self::NotFound { reference } if reference.starts_with("sha256:") => {
                 vec!["a bare digest is only looked up in the cache; pull it as `host/name@sha256:…`".into()]
@@ -270,7 +268,9 @@ impl DistError {
                 "pull it once while online, then it opens offline; offline mode comes from --offline or {}=1",
                 crate::env::OFFLINE
             )],
-            Self::TooLarge { .. } => vec!["raise the limit with `DistClient::builder().max_artifact_bytes(…)`".into()],
+            Self::TooLarge { .. } => vec![
+                "the limit is set by whoever embeds this client (`DistClient::builder().max_artifact_bytes(…)`)".into(),
+            ],
             _ => Vec::new(),
         }
     }
@@ -290,7 +290,7 @@ impl DistError {
         }
     }
 
-    /// Wraps a network failure: what offline mode and manifest parsing say keeps its own variant.
+    /// Wraps a network failure; what offline mode says keeps its own variant.
     pub(crate) fn from_net(reference: &str, error: NetError) -> Self {
         match error.kind() {
             NetErrorKind::Offline => Self::Offline { reference: reference.to_owned() },
@@ -315,7 +315,7 @@ fn kind_of_net(error: &NetError) -> DistErrorKind {
         NetErrorKind::Offline => DistErrorKind::Offline,
         NetErrorKind::InvalidInput => DistErrorKind::InvalidInput,
         NetErrorKind::Refused => DistErrorKind::Policy,
-        kind if kind.is_transient() => DistErrorKind::Temporary,
+        _ if error.is_transient() => DistErrorKind::Temporary,
         _ => DistErrorKind::Internal,
     }
 }
@@ -330,11 +330,6 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-fn last_segment(reference: &str) -> String {
-    let name = reference.rsplit("://").next().unwrap_or(reference);
-    greentic_dist_types::SafeText::excerpt(name, 64).to_string()
 }
 
 /// Earlier name of [`DistError`], kept for 0.4 users.

@@ -14,8 +14,8 @@ pub struct ArtifactInspection {
     /// The pin.
     pub digest: String,
     /// Digest of the artifact's bytes.
-    pub content_digest: Option<String>,
-    /// The reference with its digest.
+    pub content_digest: String,
+    /// The reference it was asked for by, with its digest.
     pub canonical_ref: String,
     /// What the artifact is for.
     pub artifact_type: ArtifactType,
@@ -51,7 +51,7 @@ impl DistClient {
         Ok(ArtifactInspection {
             reference: reference.to_owned(),
             content_digest: artifact.content_digest(),
-            canonical_ref: artifact.descriptor.canonical_ref.clone(),
+            canonical_ref: descriptor.canonical_ref,
             artifact_type: artifact.descriptor.artifact_type,
             media_type: artifact.descriptor.media_type.clone(),
             size_bytes: artifact.descriptor.size_bytes,

@@ -37,6 +37,7 @@ struct Inner {
     order: VecDeque<Digest>,
     bytes: usize,
     brought: HashSet<Digest>,
+    offline: HashSet<Digest>,
 }
 
 impl Memo {
@@ -73,9 +74,25 @@ impl Memo {
     /// Notes that resolving an artifact already brought its bytes.
     pub(super) fn note_brought(&self, pin: Digest) {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if inner.brought.len() < ENTRIES {
-            inner.brought.insert(pin);
+        if inner.brought.len() >= ENTRIES {
+            inner.brought.clear();
         }
+        inner.brought.insert(pin);
+    }
+
+    /// Notes whether the source of a pin forbade the network, for the fetch behind it.
+    pub(super) fn note_offline(&self, pin: Digest, offline: bool) {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !offline {
+            inner.offline.remove(&pin);
+        } else if inner.offline.len() < ENTRIES || inner.offline.contains(&pin) {
+            inner.offline.insert(pin);
+        }
+    }
+
+    /// Whether the source this pin was last resolved from forbade the network.
+    pub(super) fn is_offline(&self, pin: &Digest) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).offline.contains(pin)
     }
 
     /// Whether the bytes came with the resolve before this fetch. True once.

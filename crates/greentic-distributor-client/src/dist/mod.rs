@@ -8,7 +8,7 @@
 //!    │ resolve: the manifest only     resolve/{oci,https,file,fixture,mapping}.rs
 //!    ▼
 //! ArtifactDescriptor (pin, size, …)   descriptor.rs
-//!    │ fetch: stream, verify, ingest  fetch.rs, transfer.rs
+//!    │ fetch: stream, verify, ingest  fetch.rs, fetch_oci.rs, transfer.rs
 //!    ▼
 //! CacheEntry                          entry.rs
 //!    │ open: prove, hand out          cache.rs
@@ -22,10 +22,12 @@ mod artifact;
 mod cache;
 mod client;
 mod compat;
+mod component_manifest;
 mod descriptor;
 mod entry;
 mod error;
 mod fetch;
+mod fetch_oci;
 mod identity;
 mod inspect;
 mod many;
@@ -37,8 +39,8 @@ mod source;
 mod transfer;
 
 pub use greentic_dist_net::{
-    Credential, CredentialSource, CredentialTarget, NetError, NetErrorKind, NetStats, RetryPolicy, StaticCredentials,
-    Timeouts,
+    Credential, CredentialSource, CredentialTarget, HttpRule, NetError, NetErrorKind, NetStats, RetryPolicy,
+    StaticCredentials, Timeouts,
 };
 pub use greentic_dist_store::{Proof, SourceSnapshot, StoreError, StoreErrorKind};
 pub use greentic_dist_types::{ArtifactSourceKind, ArtifactType, CacheEntryState, PlatformChoice, Secret};

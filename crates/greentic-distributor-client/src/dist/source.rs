@@ -10,9 +10,10 @@ use super::{ArtifactSourceKind, DistError, DistOptions};
 /// How the bytes of a source may be moved.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TransportHints {
-    /// No socket may be opened for this source.
+    /// No socket may be opened for this source, whatever the client's options say.
     pub offline: bool,
-    /// `http://` of this machine is allowed for this source.
+    /// What the client's options said about `http://` of this machine when the source was parsed. For information: only the
+    /// options of the client that resolves the source decide.
     pub allow_insecure_local_http: bool,
 }
 
@@ -26,7 +27,7 @@ pub struct ArtifactSource {
     pub raw_ref: String,
     /// Its kind.
     pub kind: ArtifactSourceKind,
-    /// How its bytes may be moved. A source is never less restricted than the client's options.
+    /// How its bytes may be moved. A source can only be more restricted than the client's options.
     pub transport_hints: TransportHints,
     /// Whether it is a source for development: a file or a fixture.
     pub dev_mode: bool,

@@ -76,7 +76,7 @@ where
                     match message {
                         Message::Data(chunk) => ingest.write(&chunk)?,
                         Message::Discard => {
-                            ingest.restart()?;
+                            ingest.discard();
                             return Ok(None);
                         }
                         Message::End => return publish(&store, ingest, draft).map(Some),

@@ -56,12 +56,22 @@ fn it_needs_no_configuration_and_is_bothered_by_none() {
     let bench = Bench::new();
     let run = demo(&bench)
         .env("GREENTIC_CACHE_DIR", bench.path().join("elsewhere"))
-        .env("GREENTIC_DIST_OFFLINE", "1")
         .env("HTTP_PROXY", "http://127.0.0.1:1")
         .env("HTTPS_PROXY", "http://127.0.0.1:1")
         .env("ALL_PROXY", "http://127.0.0.1:1");
     run.output().expect_code(0);
     assert!(!bench.path().join("elsewhere").exists());
+}
+
+#[test]
+fn offline_it_is_refused_because_its_registry_is_behind_a_socket() {
+    let bench = Bench::new();
+    for run in [demo(&bench).env("GREENTIC_DIST_OFFLINE", "1"), demo(&bench).arg("--offline")] {
+        let outcome = run.output();
+        outcome.expect_code(4);
+        assert_eq!(outcome.stdout, "");
+        assert!(outcome.stderr.contains("socket"), "{}", outcome.stderr);
+    }
 }
 
 #[test]

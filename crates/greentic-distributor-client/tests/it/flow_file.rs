@@ -37,7 +37,7 @@ async fn a_file_is_hashed_to_resolve_it_and_copied_to_fetch_it() {
     assert!(artifact.wasm_bytes.is_none() && artifact.wasm_path.is_some());
     assert_eq!(artifact.content_length, Some(11));
     assert_eq!(artifact.content_type.as_deref(), Some("application/wasm"));
-    assert_eq!(artifact.content_digest(), Some(digest.clone()));
+    assert_eq!(artifact.content_digest(), digest.clone());
     assert_eq!(fs::read(artifact.cache_path.as_ref().unwrap()).unwrap(), BYTES);
     assert_eq!(artifact.local_path, home.entry(&digest).join("component.wasm"));
     assert_eq!(client.stat_cache(&digest).unwrap().canonical_ref, descriptor.canonical_ref);

@@ -228,7 +228,7 @@ async fn only_the_component_among_many_layers_is_downloaded() {
     let (home, registry) = (Home::new(), Scenario::new(artifact.clone()).start());
     let pulled = home.client().resolve_ref(&registry.reference()).await.unwrap();
     assert_eq!(pulled.wasm_bytes().unwrap(), fixture::component_bytes());
-    assert_eq!(pulled.content_digest(), Some(component.digest.to_string()));
+    assert_eq!(pulled.content_digest(), component.digest.to_string());
     assert_eq!(pulled.content_type.as_deref(), Some("application/vnd.wasm.component.v1+wasm"));
     assert_eq!(registry.journal().len(), 2, "{:?}", registry.journal().lines());
     // What the publisher said survives the process.
@@ -290,7 +290,7 @@ async fn an_inspection_reports_what_is_there() {
     let found = home.client().inspect(&registry.reference()).await.unwrap();
     let pin = registry.artifact().manifest_digest.to_string();
     assert_eq!((found.digest.as_str(), found.size_bytes, found.fetched), (pin.as_str(), 200_000, true));
-    assert_eq!(found.content_digest, Some(registry.artifact().layer_digest().to_string()));
+    assert_eq!(found.content_digest, registry.artifact().layer_digest().to_string());
     assert_eq!(found.cache_dir, home.entry(&pin));
     assert!(found.artifact_path.is_file() && found.manifest_path.unwrap().is_file());
     assert_eq!(found.component_manifest_path, None);

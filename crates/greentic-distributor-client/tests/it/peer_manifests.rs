@@ -46,7 +46,8 @@ async fn a_manifest_whose_annotations_fit_into_no_record_is_refused() {
     let reference = format!("oci://{}", doubt.registry.reference_to("x"));
     let error = doubt.refused(&doubt.home.client(), &reference).await.error;
     assert_eq!((error.kind(), error.exit_code()), (Internal, 10), "{error}");
-    assert!(crate::support::chain(&error).contains("262144"));
+    assert!(crate::support::chain(&error).contains("32768 bytes of annotations"));
+    assert_eq!(doubt.registry.journal().count_containing("/blobs/"), 0, "no blob is asked for");
 }
 
 #[tokio::test]

@@ -50,7 +50,12 @@ impl Reporter for Received {
     }
 }
 
-pub(crate) async fn run(output: &Output, keep: Option<PathBuf>) -> Result<(), CliError> {
+pub(crate) async fn run(output: &Output, keep: Option<PathBuf>, offline: bool) -> Result<(), CliError> {
+    if offline {
+        return Err(CliError::offline(
+            "the demo reaches its registry through a socket, and offline mode forbids every socket",
+        ));
+    }
     // Removed with everything in it when this function ends, however it ends.
     let temporary = match keep {
         None => Some(
@@ -198,7 +203,7 @@ impl<'a> Demo<'a> {
             "verify",
             format!(
                 "hashed again on disk: content {} at {}",
-                short(artifact.content_digest()),
+                short(&artifact.content_digest()),
                 artifact.local_path.display()
             ),
             json!({ "content_digest": artifact.content_digest(), "path": artifact.local_path }),
@@ -294,13 +299,20 @@ fn elapsed(since: Instant) -> String {
     format!("{}.{} ms", micros / 1000, micros % 1000 / 100)
 }
 
-fn short(digest: Option<String>) -> String {
-    digest.and_then(|digest| digest.parse::<Digest>().ok()).map(|digest| digest.short()).unwrap_or_default()
+fn short(digest: &str) -> String {
+    digest.parse::<Digest>().map(|digest| digest.short()).unwrap_or_default()
+}
+
+/// A directory that only its owner may use, as the store demands of a cache.
+fn private_dir(path: &Path) -> std::io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
 }
 
 fn copy_tree(from: &Path, to: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    fs::DirBuilder::new().mode(0o700).create(to)?;
+    private_dir(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         let target = to.join(entry.file_name());

@@ -16,9 +16,7 @@ pub(crate) async fn run(
     }
     output.line(&format!("reference: {}", found.canonical_ref));
     output.line(&format!("digest: {}", found.digest));
-    if let Some(content) = &found.content_digest {
-        output.line(&format!("content digest: {content}"));
-    }
+    output.line(&format!("content digest: {}", found.content_digest));
     output.line(&format!("size: {} bytes", found.size_bytes));
     output.line(&format!("cache dir: {}", found.cache_dir.display()));
     output.line(&format!("artifact type: {:?}", found.artifact_type));

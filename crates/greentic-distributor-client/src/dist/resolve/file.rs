@@ -33,8 +33,9 @@ pub(crate) async fn resolve(
     .await
 }
 
-/// Copies the file of a descriptor into the cache, proving while it copies that it is still the one that was resolved.
-pub(crate) async fn ingest(inner: &Arc<Inner>, descriptor: &ArtifactDescriptor) -> Result<Entry, DistError> {
+/// Copies the file of a descriptor into the cache, proving while it copies that it is still the one that was resolved. The
+/// flag says whether the copy is new there.
+pub(crate) async fn ingest(inner: &Arc<Inner>, descriptor: &ArtifactDescriptor) -> Result<(Entry, bool), DistError> {
     let path = path_of(inner, descriptor)?;
     let (inner, descriptor) = (Arc::clone(inner), descriptor.clone());
     blocking::run(move || {
@@ -61,7 +62,8 @@ pub(crate) async fn ingest(inner: &Arc<Inner>, descriptor: &ArtifactDescriptor) 
         record.describe_artifact_ref = describe_sibling(&path);
         let staged =
             blob.stage(EntryDraft { pin: None, manifest: None, record, sidecars: Vec::new() }).map_err(wrap)?;
-        Ok(inner.store.publish(staged).map_err(wrap)?.entry)
+        let published = inner.store.publish(staged).map_err(wrap)?;
+        Ok((published.entry, published.fresh))
     })
     .await
 }
@@ -96,7 +98,10 @@ fn copy(path: &Path, limit: u64, mut take: impl FnMut(&[u8]) -> Result<(), DistE
 }
 
 fn open_regular(path: &Path) -> Result<File, DistError> {
-    let failed = |error| DistError::io(path, error);
+    let failed = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::NotFound => DistError::NotFound { reference: path.display().to_string() },
+        _ => DistError::io(path, error),
+    };
     // Looked at before it is opened: opening a pipe would wait for a writer.
     if !std::fs::metadata(path).map_err(failed)?.is_file() {
         return Err(DistError::InvalidInput(format!(

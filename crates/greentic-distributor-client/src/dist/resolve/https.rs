@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use greentic_dist_net::HttpAnswer;
+use greentic_dist_net::{HttpAnswer, is_loopback};
 use greentic_dist_store::{Entry, EntryDraft, RefRecord};
 use greentic_dist_types::{Digest, Verified, media_type, redact_url};
 
@@ -21,14 +21,14 @@ use crate::progress::Event;
 pub(crate) async fn fetch_url(inner: &Arc<Inner>, url: &str, source_offline: bool) -> Result<(Entry, bool), DistError> {
     let offline = inner.is_offline(source_offline);
     if offline {
-        let (_, known) = recall(inner, url).await?;
+        let (_, known) = recall(inner, url, true).await?;
         return known.map(|entry| (entry, false)).ok_or_else(|| DistError::Offline { reference: redact_url(url) });
     }
     let parsed = check_url(inner, url)?;
     let shown = redact_url(url);
     let lock = transfer::lock(inner, &shown, Digest::sha256(url.as_bytes())).await?;
     // Under the lock: whoever had it before may have brought the bytes.
-    let (memory, known) = recall(inner, url).await?;
+    let (memory, known) = recall(inner, url, false).await?;
     let mut request = inner
         .net(&shown)?
         .get(url)
@@ -62,7 +62,13 @@ pub(crate) async fn fetch_url(inner: &Arc<Inner>, url: &str, source_offline: boo
         let url = url.to_owned();
         move |verified: Verified| draft(&url, &parsed, &content_type, verified)
     };
-    let published = transfer::stream_into_store(inner, &shown, body, ingest, lock, draft).await?;
+    let published = match transfer::stream_into_store(inner, &shown, body, ingest, lock, draft).await {
+        Ok(published) => published,
+        Err(error) => {
+            inner.reporter.event(&Event::Failed { reference: &shown });
+            return Err(error);
+        }
+    };
     remember(inner, url, etag, &published.entry).await?;
     inner.reporter.event(&Event::Finished { reference: &shown, bytes: published.entry.record.size_bytes });
     Ok((published.entry, true))
@@ -84,15 +90,6 @@ fn check_url(inner: &Inner, url: &str) -> Result<url::Url, DistError> {
         "https" => Ok(parsed),
         "http" if inner.options.allow_insecure_local_http && is_loopback(&parsed) => Ok(parsed),
         _ => Err(insecure()),
-    }
-}
-
-fn is_loopback(url: &url::Url) -> bool {
-    match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost",
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
     }
 }
 
@@ -119,13 +116,17 @@ fn draft(url: &str, parsed: &url::Url, content_type: &str, verified: Verified) -
     EntryDraft { pin: None, manifest: None, record, sidecars: Vec::new() }
 }
 
-async fn recall(inner: &Arc<Inner>, url: &str) -> Result<(Option<RefRecord>, Option<Entry>), DistError> {
+async fn recall(inner: &Arc<Inner>, url: &str, offline: bool) -> Result<(Option<RefRecord>, Option<Entry>), DistError> {
     let (inner, url) = (Arc::clone(inner), url.to_owned());
     blocking::run(move || {
         let wrap = |error| DistError::from_store(&redact_url(&url), error);
         let Some(memory) = inner.store.recall(&memory_key(&url)).map_err(wrap)? else { return Ok((None, None)) };
         // Only a copy that proves itself may be answered by "not modified".
-        let entry = inner.store.open(&memory.pin, inner.proof).ok().flatten().map(|open| open.entry);
+        let entry = match inner.store.open(&memory.pin, inner.proof) {
+            Ok(open) => open.map(|open| open.entry),
+            Err(error) if offline => return Err(wrap(error)),
+            Err(_) => None,
+        };
         Ok((Some(memory), entry))
     })
     .await

@@ -17,6 +17,14 @@ use super::{ArtifactDescriptor, ArtifactSource, ArtifactSourceKind, DistError, R
 use crate::blocking;
 
 pub(super) async fn resolve(inner: &Arc<Inner>, source: &ArtifactSource) -> Result<ArtifactDescriptor, DistError> {
+    let descriptor = by_kind(inner, source).await?;
+    if let Ok(pin) = descriptor.digest.parse() {
+        inner.memo.note_offline(pin, source.transport_hints.offline);
+    }
+    Ok(descriptor)
+}
+
+async fn by_kind(inner: &Arc<Inner>, source: &ArtifactSource) -> Result<ArtifactDescriptor, DistError> {
     let raw_ref = source.raw_ref.as_str();
     let offline = inner.is_offline(source.transport_hints.offline);
     match source::classify(raw_ref)? {

@@ -55,7 +55,7 @@ pub(crate) async fn resolve(
     if target.reference.digest().is_none() && !inner.options.allow_tags {
         return Err(DistError::TagNotAllowed { reference: target.raw_ref.clone() });
     }
-    let known = recall(inner, target).await?;
+    let known = recall(inner, target, offline).await?;
     let is_pin = target.reference.digest().is_some();
     if let Some(descriptor) = known.descriptor.as_ref()
         && (is_pin || offline)
@@ -86,7 +86,7 @@ pub(crate) async fn resolve(
 }
 
 /// Looks into the cache: the entry of a pin, or of what a tag meant when it was last asked.
-async fn recall(inner: &Arc<Inner>, target: &Target) -> Result<Known, DistError> {
+async fn recall(inner: &Arc<Inner>, target: &Target, offline: bool) -> Result<Known, DistError> {
     let (inner, target) = (Arc::clone(inner), target.clone());
     blocking::run(move || {
         let wrap = |error| DistError::from_store(&target.raw_ref, error);
@@ -98,7 +98,7 @@ async fn recall(inner: &Arc<Inner>, target: &Target) -> Result<Known, DistError>
             descriptor
         };
         if let Some(pin) = target.reference.digest()
-            && let Some(entry) = stat_tolerant(&inner, &pin).map_err(wrap)?
+            && let Some(entry) = stat_tolerant(&inner, &pin, offline).map_err(wrap)?
             && entry.pin == pin
         {
             return Ok(Known { memory: None, descriptor: Some(as_asked(descriptor_of(&entry), &pin)) });
@@ -106,7 +106,7 @@ async fn recall(inner: &Arc<Inner>, target: &Target) -> Result<Known, DistError>
         let Some(memory) = inner.store.recall(&target.memory_key()).map_err(wrap)? else {
             return Ok(Known { memory: None, descriptor: None });
         };
-        let descriptor = stat_tolerant(&inner, &memory.pin)
+        let descriptor = stat_tolerant(&inner, &memory.pin, offline)
             .map_err(wrap)?
             .filter(|entry| entry.pin == memory.pin)
             .map(|entry| as_asked(descriptor_of(&entry), &memory.pin));
@@ -119,14 +119,11 @@ async fn recall(inner: &Arc<Inner>, target: &Target) -> Result<Known, DistError>
 fn stat_tolerant(
     inner: &Inner,
     pin: &Digest,
+    offline: bool,
 ) -> Result<Option<greentic_dist_store::Entry>, greentic_dist_store::StoreError> {
     use greentic_dist_store::StoreErrorKind;
     match inner.store.stat(pin) {
-        Err(error)
-            if matches!(error.kind(), StoreErrorKind::Corrupt | StoreErrorKind::Missing) && !inner.options.offline =>
-        {
-            Ok(None)
-        }
+        Err(error) if matches!(error.kind(), StoreErrorKind::Corrupt | StoreErrorKind::Missing) && !offline => Ok(None),
         other => other,
     }
 }

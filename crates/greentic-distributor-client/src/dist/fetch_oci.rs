@@ -1,0 +1,205 @@
+//! OCI artifacts on their way into the cache: a link to bytes that are here under another name, or a verified transfer.
+
+use std::sync::Arc;
+
+use greentic_dist_net::{FetchedManifest, Selector};
+use greentic_dist_store::{DigestLock, Entry, EntryDraft, Expected, Ingest, Published, Sidecar};
+use greentic_dist_types::{Descriptor, Digest, ManifestKind, Reference, SafeText, SourceRef, limits};
+
+use super::client::Inner;
+use super::component_manifest::Facts;
+use super::memo::ResolvedManifest;
+use super::{ArtifactDescriptor, DistError, DistErrorKind, cache, fetch, resolve, source, transfer};
+use crate::blocking;
+use crate::progress::Event;
+
+/// Times the same bytes are asked for from the start when what came was wrong: once more, in case a cache between was
+/// stale, and then it is the registry's answer.
+const TRIES: u32 = 2;
+
+/// Brings the artifact of a pinned descriptor into the cache. The flag says whether this call did.
+pub(super) async fn fetch(inner: &Arc<Inner>, descriptor: &ArtifactDescriptor) -> Result<(Entry, bool), DistError> {
+    let shown = descriptor.raw_ref.as_str();
+    let reference = pinned_reference(descriptor)?;
+    let pin = cache::parse_digest(&descriptor.digest)?;
+    let resolved = manifest_for(inner, shown, &reference, pin).await?;
+    let layer = resolve::oci::component_layer(inner, shown, &resolved.manifest)?;
+    let wanted = Arc::new(Wanted { descriptor: descriptor.clone(), reference, resolved, layer });
+    let mut tries = 0;
+    let published = loop {
+        tries += 1;
+        match bring(inner, shown, &wanted).await {
+            Err(error) if tries < TRIES && error.kind() == DistErrorKind::Integrity => {
+                inner.warn(&format!("{}; asking once more", SafeText::new(&super::error::chain(&error))));
+            }
+            other => break other?,
+        }
+    };
+    fetch::remember(inner, &pin).await?;
+    Ok((published.entry, published.fresh))
+}
+
+/// What is to be brought, and everything an entry will say about where it came from.
+struct Wanted {
+    descriptor: ArtifactDescriptor,
+    reference: Reference,
+    resolved: ResolvedManifest,
+    layer: Descriptor,
+}
+
+/// The component manifest that travels as a layer beside the component.
+type Sidecars = Vec<(Sidecar, Vec<u8>)>;
+
+/// One attempt under the lock of the bytes: whoever held it before may have brought them.
+async fn bring(inner: &Arc<Inner>, shown: &str, wanted: &Arc<Wanted>) -> Result<Published, DistError> {
+    let lock = transfer::lock(inner, shown, wanted.layer.digest).await?;
+    if let Some(published) = already_here(inner, wanted).await? {
+        return Ok(published);
+    }
+    let sidecars = sidecars(inner, shown, wanted).await?;
+    let (ingest, lock) = match prepare(inner, shown, wanted, sidecars.clone(), lock).await? {
+        Prepared::Linked(published) => return Ok(*published),
+        Prepared::Missing(missing) => *missing,
+    };
+    inner.reporter.event(&Event::Started {
+        reference: shown,
+        total_bytes: Some(wanted.layer.size_bytes),
+        resumed_at: ingest.offset(),
+    });
+    let result = transfer(inner, shown, wanted, sidecars, ingest, lock).await;
+    inner.reporter.event(&match &result {
+        Ok(_) => Event::Finished { reference: shown, bytes: wanted.layer.size_bytes },
+        Err(_) => Event::Failed { reference: shown },
+    });
+    result
+}
+
+/// The entry, when it is whole. One whose record was lost is written anew.
+async fn already_here(inner: &Arc<Inner>, wanted: &Arc<Wanted>) -> Result<Option<Published>, DistError> {
+    let (inner, pin) = (Arc::clone(inner), wanted.resolved.pin);
+    blocking::run(move || {
+        let whole = inner.store.open(&pin, inner.proof).ok().flatten().filter(|open| !open.entry.rebuilt);
+        Ok(whole.map(|open| Published { entry: open.entry, fresh: false }))
+    })
+    .await
+}
+
+enum Prepared {
+    /// The bytes were here under another pin.
+    Linked(Box<Published>),
+    Missing(Box<(Ingest, DigestLock)>),
+}
+
+async fn prepare(
+    inner: &Arc<Inner>,
+    shown: &str,
+    wanted: &Arc<Wanted>,
+    sidecars: Sidecars,
+    lock: DigestLock,
+) -> Result<Prepared, DistError> {
+    let (inner, shown, wanted) = (Arc::clone(inner), shown.to_owned(), Arc::clone(wanted));
+    blocking::run(move || {
+        let expected = Expected { digest: wanted.layer.digest, size_bytes: wanted.layer.size_bytes };
+        // A copy that cannot be linked is no reason to fail: the registry has the bytes.
+        if let Ok(Some(other)) = inner.store.find_content(&expected.digest)
+            && let Ok(entry) = inner.store.adopt(&lock, &other, wanted.entry(sidecars))
+        {
+            return Ok(Prepared::Linked(Box::new(Published { entry, fresh: true })));
+        }
+        let ingest = inner.store.ingest(&lock, expected).map_err(|error| DistError::from_store(&shown, error))?;
+        Ok(Prepared::Missing(Box::new((ingest, lock))))
+    })
+    .await
+}
+
+async fn transfer(
+    inner: &Arc<Inner>,
+    shown: &str,
+    wanted: &Arc<Wanted>,
+    sidecars: Sidecars,
+    ingest: Ingest,
+    lock: DigestLock,
+) -> Result<Published, DistError> {
+    let stream = inner
+        .net(shown)?
+        .repository(&wanted.reference)
+        .blob(&wanted.layer)
+        .from_offset(ingest.offset())
+        .open_unverified()
+        .await
+        .map_err(|error| DistError::from_net(shown, error))?;
+    let wanted = Arc::clone(wanted);
+    transfer::stream_into_store(inner, shown, stream, ingest, lock, move |_| wanted.entry(sidecars)).await
+}
+
+impl Wanted {
+    fn entry(&self, sidecars: Sidecars) -> EntryDraft {
+        let facts = sidecars.first().map(|(_, bytes)| Facts::read(bytes)).unwrap_or_default();
+        let mut record = fetch::record(&self.descriptor);
+        record.content_digest = Some(self.layer.digest);
+        record.manifest_digest = Some(self.resolved.pin);
+        record.index_digest = self.resolved.index_digest;
+        record.component_id = Some(facts.component_id.unwrap_or_else(|| self.reference.name()));
+        record.abi_version = facts.abi_version;
+        record.describe_artifact_ref = facts.describe_artifact_ref;
+        EntryDraft { pin: Some(self.resolved.pin), manifest: Some(self.resolved.raw.to_vec()), record, sidecars }
+    }
+}
+
+/// Where the bytes are asked for: the canonical reference, which is pinned, so that a tag that moved since changes nothing.
+fn pinned_reference(descriptor: &ArtifactDescriptor) -> Result<Reference, DistError> {
+    match source::classify(&descriptor.canonical_ref)? {
+        SourceRef::Oci(reference) if reference.digest().is_some() => Ok(reference),
+        _ => Err(DistError::InvalidInput(format!(
+            "the descriptor of `{}` has no pinned canonical reference (`{}`)",
+            SafeText::new(&descriptor.raw_ref),
+            SafeText::new(&descriptor.canonical_ref)
+        ))),
+    }
+}
+
+/// The manifest of a pin: remembered from the resolve, else fetched.
+async fn manifest_for(
+    inner: &Arc<Inner>,
+    shown: &str,
+    reference: &Reference,
+    pin: Digest,
+) -> Result<ResolvedManifest, DistError> {
+    if let Some(known) = inner.memo.get(&pin) {
+        return Ok(known);
+    }
+    let FetchedManifest { raw, kind, .. } = inner
+        .net(shown)?
+        .repository(reference)
+        .manifest(Selector::Digest(pin))
+        .await
+        .map_err(|error| DistError::from_net(shown, error))?;
+    match kind {
+        ManifestKind::Image(manifest) => {
+            let resolved = ResolvedManifest { pin, raw, manifest: *manifest, index_digest: None, refs: Vec::new() };
+            inner.memo.insert(resolved.clone());
+            Ok(resolved)
+        }
+        ManifestKind::Index(_) => Err(DistError::InvalidInput(format!(
+            "`{}` is an image index; resolve it first, so that one of its manifests is chosen",
+            SafeText::new(shown)
+        ))),
+    }
+}
+
+/// Fetches the component manifest, when there is one of a sane size.
+async fn sidecars(inner: &Arc<Inner>, shown: &str, wanted: &Wanted) -> Result<Sidecars, DistError> {
+    let Some(layer) = wanted.resolved.manifest.component_manifest_layer() else { return Ok(Vec::new()) };
+    if layer.size_bytes > limits::SIDECAR_BYTES {
+        inner.warn(&format!("the component manifest of `{}` is too large and was left out", SafeText::new(shown)));
+        return Ok(Vec::new());
+    }
+    let wrap = |error| DistError::from_net(shown, error);
+    let repository = inner.net(shown)?.repository(&wanted.reference);
+    let mut stream = repository.blob(layer).open().await.map_err(wrap)?;
+    let mut bytes = Vec::new();
+    while let Some(chunk) = stream.next().await {
+        bytes.extend_from_slice(&chunk.map_err(wrap)?);
+    }
+    Ok(vec![(Sidecar::ComponentManifest, bytes)])
+}
