@@ -12,6 +12,7 @@ use crate::layout::{ARTIFACT_MODE, Sub};
 use crate::lock::DigestLock;
 use crate::open::hash;
 use crate::os::{self, FileState};
+use crate::prover::Prover;
 use crate::temp::{TempFile, discard};
 use crate::{Store, StoreError, StoreErrorKind};
 
@@ -49,7 +50,7 @@ pub struct Ingest {
     store: Store,
     target: Option<Target>,
     fresh: Verifier,
-    verifier: Verifier,
+    prover: Prover,
     resumed: bool,
     /// Up to where the kernel was asked to write to the disk.
     handed_over: u64,
@@ -111,7 +112,7 @@ impl Store {
             store: self.clone(),
             target: Some(target),
             fresh: fresh.clone(),
-            verifier: fresh,
+            prover: Prover::new(fresh),
             resumed: false,
             handed_over: 0,
         };
@@ -139,7 +140,7 @@ impl Store {
             store: self.clone(),
             target: Some(target),
             fresh: fresh.clone(),
-            verifier: fresh,
+            prover: Prover::new(fresh),
             resumed: false,
             handed_over: 0,
         })
@@ -185,7 +186,7 @@ fn open_part(path: &Path) -> Result<Option<File>, StoreError> {
 impl Ingest {
     /// How many bytes are there already; the next [`Ingest::write`] continues from here.
     pub const fn offset(&self) -> u64 {
-        self.verifier.seen()
+        self.prover.seen()
     }
 
     /// Whether bytes of an earlier attempt are part of it. When such an ingest turns out wrong, one more attempt from the
@@ -244,7 +245,7 @@ impl Ingest {
             if read.is_ok() && !wrong {
                 file.seek(SeekFrom::Start(verifier.seen())).at(OP, &path)?;
                 self.handed_over = verifier.seen();
-                self.verifier = verifier;
+                self.prover = Prover::new(verifier);
                 self.resumed = true;
                 return Ok(());
             }
@@ -258,7 +259,25 @@ impl Ingest {
     /// `Integrity` with the first byte beyond the expected size or the limit; `NoSpace`, `Permission`, `Io` when they
     /// cannot be written. The ingest is over after any error, and nothing of it is kept.
     pub fn write(&mut self, data: &[u8]) -> Result<(), StoreError> {
-        if let Err(mismatch) = self.verifier.update(data) {
+        let proven = self.prover.update(data);
+        self.write_proven(proven, data)
+    }
+
+    /// As [`Ingest::write`], for bytes that are cheap to share between threads: large content is hashed on a thread of its
+    /// own while this one writes.
+    ///
+    /// # Errors
+    /// As [`Ingest::write`].
+    pub fn write_shared<B>(&mut self, data: &B) -> Result<(), StoreError>
+    where
+        B: AsRef<[u8]> + Clone + Send + 'static,
+    {
+        let proven = self.prover.update_shared(data);
+        self.write_proven(proven, data.as_ref())
+    }
+
+    fn write_proven(&mut self, proven: Result<(), Mismatch>, data: &[u8]) -> Result<(), StoreError> {
+        if let Err(mismatch) = proven {
             let path = self.target()?.path().to_owned();
             return Err(self.refuse(&path, mismatch));
         }
@@ -269,10 +288,10 @@ impl Ingest {
             let path = path.to_owned();
             return Err(self.fail(&path, error));
         }
-        let waiting = self.verifier.seen() - self.handed_over;
+        let waiting = self.prover.seen() - self.handed_over;
         if waiting >= WRITEBACK_BYTES && self.store.syncs() {
             os::begin_writeback(file, self.handed_over, waiting);
-            self.handed_over = self.verifier.seen();
+            self.handed_over = self.prover.seen();
         }
         Ok(())
     }
@@ -285,7 +304,7 @@ impl Ingest {
         let target = self.target()?;
         let mut file = target.file()?;
         file.set_len(0).and_then(|()| file.rewind()).at(OP, target.path())?;
-        self.verifier = self.fresh.clone();
+        self.prover = Prover::new(self.fresh.clone());
         self.resumed = false;
         self.handed_over = 0;
         Ok(())
@@ -304,7 +323,8 @@ impl Ingest {
     /// `Integrity` when they are not; nothing of them is kept then.
     pub fn finish(mut self) -> Result<VerifiedBlob, StoreError> {
         let path = self.target()?.path().to_owned();
-        let verified = match self.verifier.clone().finish() {
+        let prover = std::mem::replace(&mut self.prover, Prover::new(self.fresh.clone()));
+        let verified = match prover.finish() {
             Ok(verified) => verified,
             Err(mismatch) => return Err(self.refuse(&path, mismatch)),
         };
@@ -324,7 +344,7 @@ impl Ingest {
 impl Drop for Ingest {
     fn drop(&mut self) {
         // An empty partial file is of no use to anybody.
-        if self.verifier.seen() == 0 {
+        if self.target.is_some() && self.prover.seen() == 0 {
             self.abandon();
         }
     }

@@ -28,6 +28,7 @@ mod layout;
 mod lock;
 mod open;
 mod os;
+mod prover;
 mod publish;
 mod record;
 mod refs;

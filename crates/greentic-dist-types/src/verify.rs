@@ -103,6 +103,11 @@ impl Verifier {
         self.seen
     }
 
+    /// Bytes that may still come before [`Verifier::update`] refuses.
+    pub fn remaining(&self) -> u64 {
+        self.expected_size.unwrap_or(u64::MAX).min(self.limit).saturating_sub(self.seen)
+    }
+
     /// Takes the next bytes.
     ///
     /// # Errors

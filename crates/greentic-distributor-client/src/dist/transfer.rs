@@ -74,7 +74,7 @@ where
             let work = || -> Result<Option<Published>, StoreError> {
                 while let Some(message) = receiver.blocking_recv() {
                     match message {
-                        Message::Data(chunk) => ingest.write(&chunk)?,
+                        Message::Data(chunk) => ingest.write_shared(&chunk)?,
                         Message::Discard => {
                             ingest.discard();
                             return Ok(None);
