@@ -34,6 +34,9 @@ pub struct RefRecord {
     /// Digest of the image index that was named, where the reference names one and `pin` is the manifest chosen from it.
     #[serde(default)]
     pub index_digest: Option<Digest>,
+    /// That image index itself, so that the choice can be proven again, or made anew for another platform.
+    #[serde(default)]
+    pub index: Option<String>,
     /// Media type of what it resolved to.
     #[serde(default)]
     pub media_type: Option<String>,
@@ -58,6 +61,7 @@ impl RefRecord {
             reference: reference.into(),
             pin,
             index_digest: None,
+            index: None,
             media_type: None,
             size_bytes: None,
             etag: None,
@@ -148,9 +152,12 @@ impl Store {
             if size > 0 && read_index(&path)?.contains(pin) {
                 return Ok(());
             }
-            let at = |error| StoreError::io("index the content", &path, error);
             // One write of one line: concurrent writers do not mix, and a torn line is no digest.
-            os::open_append(&path).and_then(|mut file: File| file.write_all(line.as_bytes())).map_err(at)
+            match os::open_append(&path, self.owners()).and_then(|mut file: File| file.write_all(line.as_bytes())) {
+                // Not a file of ours: another one takes its name.
+                Err(error) if os::is_odd_file(&error) => self.write_atomic(&path, line.as_bytes(), false),
+                other => other.map_err(|error| StoreError::io("index the content", &path, error)),
+            }
         });
         if let Err(error) = noted {
             tracing::debug!(%content, %pin, %error, "the content could not be indexed");

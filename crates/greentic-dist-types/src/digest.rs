@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{Hasher, SafeText};
+use crate::{Hasher, SafeText, redact_reference};
 
 /// A hash algorithm this client verifies with. Anything else (md5, sha1, sha384) is refused when parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -172,7 +172,7 @@ impl Digest {
 
 impl ParseDigestError {
     fn new(input: &str, problem: &'static str) -> Self {
-        Self { input: SafeText::excerpt(input, 96), problem }
+        Self { input: SafeText::excerpt(&redact_reference(input), 96), problem }
     }
 }
 

@@ -104,5 +104,5 @@ async fn run_with(cli: Cli, output: &Output) -> Result<(), CliError> {
         }
     };
     reporter.finish();
-    result
+    result.and_then(|()| output.end())
 }

@@ -2,8 +2,9 @@
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use greentic_dist_types::SafeText;
+use greentic_dist_types::{SafeText, redact_url};
 use serde::Serialize;
 use serde_json::json;
 
@@ -16,21 +17,37 @@ const LINE_CHARS: usize = 1_000;
 #[derive(Debug)]
 pub(crate) struct Output {
     json: bool,
+    lost: AtomicBool,
 }
 
 impl Output {
     pub(crate) const fn new(json: bool) -> Self {
-        Self { json }
+        Self { json, lost: AtomicBool::new(false) }
     }
 
     pub(crate) const fn is_json(&self) -> bool {
         self.json
     }
 
-    /// A line of result. A reader that went away is no error of ours.
-    #[expect(clippy::unused_self, reason = "one handle on both streams")]
+    /// A line of result. A reader that went away is no error of ours; any other failure is remembered for [`Output::end`].
     pub(crate) fn line(&self, text: &str) {
-        drop(writeln!(io::stdout().lock(), "{text}"));
+        let written = writeln!(io::stdout().lock(), "{text}");
+        self.note_loss(written);
+    }
+
+    fn note_loss(&self, written: io::Result<()>) {
+        if written.is_err_and(|error| error.kind() != io::ErrorKind::BrokenPipe) {
+            self.lost.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Ends the output: a result that could not be written is a failure, whatever else went well.
+    pub(crate) fn end(&self) -> Result<(), CliError> {
+        self.note_loss(io::stdout().lock().flush());
+        if self.lost.load(Ordering::Relaxed) {
+            return Err(CliError::internal("the result could not be written to the standard output"));
+        }
+        Ok(())
     }
 
     /// The one JSON document of a command.
@@ -83,6 +100,14 @@ impl Output {
             self.note(&format!("   hint: {hint}"));
         }
     }
+}
+
+/// A reference as a result repeats it: as typed, and a URL without its secrets.
+pub(crate) fn echoed(reference: &str) -> String {
+    let is_url = reference
+        .split_once("://")
+        .is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("http"));
+    if is_url { redact_url(reference) } else { reference.to_owned() }
 }
 
 /// A size for people: `2.0 MiB`.

@@ -10,7 +10,7 @@ use super::{CacheEntry, DistClient, DistError, InvalidRefReason, ResolvedArtifac
 pub(super) fn parse_digest(text: &str) -> Result<Digest, DistError> {
     let parsed = if text.contains(':') { text.parse() } else { Digest::from_hex(text) };
     parsed.map_err(|error: greentic_dist_types::ParseDigestError| DistError::InvalidRef {
-        reference: greentic_dist_types::SafeText::excerpt(text, 120).to_string(),
+        reference: greentic_dist_types::redact_reference(text),
         source: Box::new(InvalidRefReason::Syntax(error.into())),
     })
 }

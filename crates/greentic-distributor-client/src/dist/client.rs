@@ -10,8 +10,10 @@ use greentic_dist_net::{
 };
 use greentic_dist_store::{Proof, Store};
 use greentic_dist_types::{PlatformChoice, limits};
+use tokio::sync::Semaphore;
 
 use super::memo::Memo;
+use super::turns::Turns;
 use super::{
     ArtifactDescriptor, ArtifactSource, CacheEntry, CachePolicy, DistError, DistOptions, ResolvePolicy,
     ResolvedArtifact, cache, fetch, resolve, source,
@@ -38,6 +40,8 @@ pub(super) struct Inner {
     pub(super) store: Store,
     pub(super) reporter: Arc<dyn Reporter>,
     pub(super) memo: Memo,
+    pub(super) turns: Turns,
+    pub(super) transfers: Semaphore,
     credentials: Arc<dyn CredentialSource>,
     timeouts: Timeouts,
     retry: RetryPolicy,
@@ -68,6 +72,9 @@ pub struct DistClientBuilder {
 /// Requests at once to one host. Enough to keep a pull of many small artifacts busy over a slow link; a host that answers
 /// 429 is asked more slowly.
 const REQUESTS_PER_HOST: usize = 32;
+
+/// Transfers at once. Each holds a blocking thread of the runtime, and others must be left for the work that ends them.
+const TRANSFERS: usize = 64;
 
 impl DistClientBuilder {
     /// The options shared with 0.4. Default: [`DistOptions::default`], which reads the environment.
@@ -160,6 +167,8 @@ impl DistClientBuilder {
                 proof: self.proof,
                 reporter: self.reporter,
                 memo: Memo::default(),
+                turns: Turns::default(),
+                transfers: Semaphore::new(TRANSFERS),
                 credentials: self.credentials,
                 timeouts: self.timeouts,
                 retry: self.retry,

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use greentic_dist_net::{FetchedManifest, Selector};
-use greentic_dist_store::{DigestLock, Entry, EntryDraft, Expected, Ingest, Published, Sidecar};
+use greentic_dist_store::{Entry, EntryDraft, Expected, Ingest, Published, Sidecar};
 use greentic_dist_types::{Descriptor, Digest, ManifestKind, Reference, SafeText, SourceRef, limits};
 
 use super::client::Inner;
 use super::component_manifest::Facts;
 use super::memo::ResolvedManifest;
+use super::transfer::Held;
 use super::{ArtifactDescriptor, DistError, DistErrorKind, cache, fetch, resolve, source, transfer};
 use crate::blocking;
 use crate::progress::Event;
@@ -87,7 +88,7 @@ async fn already_here(inner: &Arc<Inner>, wanted: &Arc<Wanted>) -> Result<Option
 enum Prepared {
     /// The bytes were here under another pin.
     Linked(Box<Published>),
-    Missing(Box<(Ingest, DigestLock)>),
+    Missing(Box<(Ingest, Held)>),
 }
 
 async fn prepare(
@@ -95,18 +96,18 @@ async fn prepare(
     shown: &str,
     wanted: &Arc<Wanted>,
     sidecars: Sidecars,
-    lock: DigestLock,
+    lock: Held,
 ) -> Result<Prepared, DistError> {
     let (inner, shown, wanted) = (Arc::clone(inner), shown.to_owned(), Arc::clone(wanted));
     blocking::run(move || {
         let expected = Expected { digest: wanted.layer.digest, size_bytes: wanted.layer.size_bytes };
         // A copy that cannot be linked is no reason to fail: the registry has the bytes.
         if let Ok(Some(other)) = inner.store.find_content(&expected.digest)
-            && let Ok(entry) = inner.store.adopt(&lock, &other, wanted.entry(sidecars))
+            && let Ok(entry) = inner.store.adopt(lock.lock(), &other, wanted.entry(sidecars))
         {
             return Ok(Prepared::Linked(Box::new(Published { entry, fresh: true })));
         }
-        let ingest = inner.store.ingest(&lock, expected).map_err(|error| DistError::from_store(&shown, error))?;
+        let ingest = inner.store.ingest(lock.lock(), expected).map_err(|error| DistError::from_store(&shown, error))?;
         Ok(Prepared::Missing(Box::new((ingest, lock))))
     })
     .await
@@ -118,7 +119,7 @@ async fn transfer(
     wanted: &Arc<Wanted>,
     sidecars: Sidecars,
     ingest: Ingest,
-    lock: DigestLock,
+    lock: Held,
 ) -> Result<Published, DistError> {
     let stream = inner
         .net(shown)?

@@ -37,6 +37,7 @@ mod resolve;
 mod retention;
 mod source;
 mod transfer;
+mod turns;
 
 pub use greentic_dist_net::{
     Credential, CredentialSource, CredentialTarget, HttpRule, NetError, NetErrorKind, NetStats, RetryPolicy,

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 
 use bytes::Bytes;
 use greentic_dist_net::{NetError, NetErrorKind};
@@ -15,19 +16,40 @@ use tokio::sync::mpsc;
 
 use super::DistError;
 use super::client::Inner;
+use super::turns::Turn;
 use crate::blocking;
 use crate::progress::Event;
 
-/// Chunks on their way from the network to the disk. Chunks of a loopback or fast link are 100 to 400 KiB, so this is
-/// a few MiB at most.
-const CHANNEL_DEPTH: usize = 8;
+/// Parcels on their way from the network to the disk, a few MiB in all.
+const CHANNEL_DEPTH: usize = 4;
+/// Bytes that make a parcel. Chunks of the network are smaller; every parcel wakes a thread.
+const PARCEL_BYTES: usize = 1 << 20;
 
 enum Message {
-    Data(Bytes),
+    Data(Vec<Bytes>),
     /// All bytes came; only this publishes.
     End,
     /// The bytes are wrong for certain; do not keep them for a resume.
     Discard,
+}
+
+/// Chunks until they make a parcel.
+#[derive(Default)]
+struct Parcel {
+    chunks: Vec<Bytes>,
+    bytes: usize,
+}
+
+impl Parcel {
+    fn add(&mut self, chunk: Bytes) {
+        self.bytes += chunk.len();
+        self.chunks.push(chunk);
+    }
+
+    fn take(&mut self) -> Message {
+        self.bytes = 0;
+        Message::Data(std::mem::take(&mut self.chunks))
+    }
 }
 
 /// Where chunks come from: the body of a blob or of a URL.
@@ -58,13 +80,14 @@ pub(super) async fn stream_into_store<S, D>(
     shown: &str,
     mut source: S,
     mut ingest: Ingest,
-    lock: DigestLock,
+    lock: Held,
     draft: D,
 ) -> Result<Published, DistError>
 where
     S: ChunkSource,
     D: FnOnce(Verified) -> EntryDraft + Send + 'static,
 {
+    let Ok(_permit) = inner.transfers.acquire().await else { return Err(DistError::Cancelled) };
     let (sender, mut receiver) = mpsc::channel::<Message>(CHANNEL_DEPTH);
     let store = inner.store.clone();
     let mut bytes = ingest.offset();
@@ -74,7 +97,11 @@ where
             let work = || -> Result<Option<Published>, StoreError> {
                 while let Some(message) = receiver.blocking_recv() {
                     match message {
-                        Message::Data(chunk) => ingest.write_shared(&chunk)?,
+                        Message::Data(parcel) => {
+                            for chunk in &parcel {
+                                ingest.write_shared(chunk)?;
+                            }
+                        }
                         Message::Discard => {
                             ingest.discard();
                             return Ok(None);
@@ -90,15 +117,36 @@ where
         }
     });
     let pumped = async {
-        while let Some(chunk) = source.next().await {
-            let chunk = chunk?;
-            bytes += chunk.len() as u64;
-            if sender.send(Message::Data(chunk)).await.is_err() {
-                break;
+        let mut parcel = Parcel::default();
+        let outcome = loop {
+            let mut next = std::pin::pin!(source.next());
+            let ready = std::future::poll_fn(|context| Poll::Ready(next.as_mut().poll(context))).await;
+            let came = match ready {
+                Poll::Ready(came) => came,
+                // Nothing more right now: what is there goes on its way, so that a stall or a kill loses none of it.
+                Poll::Pending => {
+                    if parcel.bytes > 0 && sender.send(parcel.take()).await.is_err() {
+                        return Ok(());
+                    }
+                    next.await
+                }
+            };
+            match came {
+                Some(Ok(chunk)) => {
+                    bytes += chunk.len() as u64;
+                    parcel.add(chunk);
+                }
+                Some(Err(error)) => break Err(error),
+                None => break Ok(()),
+            }
+            if parcel.bytes >= PARCEL_BYTES && sender.send(parcel.take()).await.is_err() {
+                return Ok(());
             }
             inner.reporter.event(&Event::Progress { reference: shown, bytes });
-        }
-        Ok::<(), NetError>(())
+        };
+        // What came before a cut is worth keeping, too.
+        drop(sender.send(parcel.take()).await);
+        outcome
     }
     .await;
     // A closed channel means that the worker failed; its own error says why.
@@ -131,7 +179,8 @@ where
 ///
 /// # Errors
 /// The store's, of kind locked when the wait exceeds the store's lock timeout.
-pub(super) async fn lock(inner: &Arc<Inner>, shown: &str, digest: Digest) -> Result<DigestLock, DistError> {
+pub(super) async fn lock(inner: &Arc<Inner>, shown: &str, digest: Digest) -> Result<Held, DistError> {
+    let turn = inner.turns.take(digest).await;
     let gone = Gone(Arc::new(AtomicBool::new(false)));
     let (inner, shown, stop) = (Arc::clone(inner), shown.to_owned(), Arc::clone(&gone.0));
     let lock = blocking::run(move || {
@@ -154,7 +203,20 @@ pub(super) async fn lock(inner: &Arc<Inner>, shown: &str, digest: Digest) -> Res
     })
     .await;
     drop(gone);
-    lock
+    Ok(Held { lock: lock?, _turn: turn })
+}
+
+/// A lock among processes, and the turn among the tasks of this client that led to it.
+pub(super) struct Held {
+    lock: DigestLock,
+    // After the lock: the next task finds it free.
+    _turn: Turn,
+}
+
+impl Held {
+    pub(super) const fn lock(&self) -> &DigestLock {
+        &self.lock
+    }
 }
 
 /// Tells a blocking wait that nobody waits for its outcome any more.

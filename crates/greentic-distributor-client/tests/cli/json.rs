@@ -1,5 +1,6 @@
 //! One JSON document on stdout, on success and on failure, for every command.
 
+use greentic_dist_testkit::{LyingServer, Response};
 use greentic_dist_types::Digest;
 use serde_json::{Value, json};
 
@@ -161,4 +162,20 @@ fn a_failure_without_json_leaves_stdout_empty() {
         assert!(outcome.stderr.starts_with("error: invalid reference `nope`\n  cause: "), "{}", outcome.stderr);
         assert!(outcome.stderr.contains("\n   hint: "), "{}", outcome.stderr);
     }
+}
+
+#[test]
+fn the_signature_of_a_url_is_repeated_nowhere() {
+    let bench = Bench::new();
+    let server = LyingServer::start(|_, _| Response::ok("\0asm"));
+    let url = format!("http://{}/a.wasm?X-Amz-Signature=canary-sig", server.host());
+    for command in ["resolve", "pull", "inspect"] {
+        let outcome =
+            bench.dist(["--json", command, &url]).env("GREENTIC_DIST_ALLOW_INSECURE_LOCAL_HTTP", "1").output();
+        outcome.expect_code(0);
+        assert!(!format!("{}{}", outcome.stdout, outcome.stderr).contains("canary-sig"), "{}", outcome.stdout);
+    }
+    let outcome = bench.run(["cache", "rm", "https://u:canary-sig@h/x"]);
+    outcome.expect_code(2);
+    assert!(!outcome.stderr.contains("canary-sig"), "{}", outcome.stderr);
 }

@@ -189,3 +189,44 @@ fn a_reader_that_goes_away_is_no_crash() {
     let outcome = Run::new("sh").args(["-c", &script]).output();
     assert!(!outcome.stderr.contains("panicked"), "{}", outcome.stderr);
 }
+
+#[test]
+fn what_an_edited_entry_says_cannot_drive_the_terminal() {
+    let (bench, registry) = (Bench::new(), registry());
+    let path = bench.pull(&registry.reference());
+    let record = path.with_file_name("entry.json");
+    let mut entry: serde_json::Value = serde_json::from_slice(&std::fs::read(&record).unwrap()).unwrap();
+    entry["canonical_ref"] = "\u{1b}]0;pwn\u{7}\u{202e}".into();
+    entry["media_type"] = "\u{1b}[31m".into();
+    std::fs::write(&record, entry.to_string()).unwrap();
+    let digest = sample().manifest_digest.to_string();
+    let outcome = bench.run(["--offline", "inspect", "--show-media-type", &digest]);
+    outcome.expect_code(0);
+    for shown in [&outcome.stdout, &outcome.stderr] {
+        assert!(!shown.contains(['\u{1b}', '\u{7}', '\u{202e}']), "{shown:?}");
+    }
+}
+
+#[test]
+fn a_result_that_could_not_be_written_is_no_success() {
+    let (bench, registry) = (Bench::new(), registry());
+    bench.pull(&registry.reference());
+    for args in ["cache ls", "--json cache ls", "pull REF", "--json resolve REF"] {
+        let status = std::process::Command::new("sh")
+            .arg("-c")
+            .arg(format!("exec {BIN} --cache-dir \"$0\" {} >/dev/full", args.replace("REF", &registry.reference())))
+            .arg(bench.cache())
+            .stderr(std::process::Stdio::null())
+            .status()
+            .unwrap();
+        assert_eq!(status.code(), Some(10), "{args}");
+    }
+    // A reader that has seen enough is no failure.
+    let status = std::process::Command::new("bash")
+        .arg("-c")
+        .arg(format!("set -o pipefail; {BIN} --cache-dir \"$0\" cache ls | true"))
+        .arg(bench.cache())
+        .status()
+        .unwrap();
+    assert!(status.success());
+}

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use greentic_dist_testkit::fixture::{self, Blob, WASM_TYPE, artifact_of, index};
 use greentic_dist_testkit::scenario::{Lie, Scenario};
 use greentic_distributor_client::dist::{
-    ArtifactSourceKind, ArtifactType, CachePolicy, IntegrityState, PlatformChoice, ResolvePolicy, ResolvedVia,
+    ArtifactSourceKind, ArtifactType, CachePolicy, DistOptions, IntegrityState, PlatformChoice, ResolvePolicy,
+    ResolvedVia,
 };
 
 use crate::support::{Home, assert_delivers, other, registry, sample};
@@ -295,4 +296,58 @@ async fn an_inspection_reports_what_is_there() {
     assert!(found.artifact_path.is_file() && found.manifest_path.unwrap().is_file());
     assert_eq!(found.component_manifest_path, None);
     assert!(!home.offline().inspect(&registry.reference()).await.unwrap().fetched);
+}
+
+fn platform(os: &str, architecture: &str) -> PlatformChoice {
+    PlatformChoice { os: vec![os.into()], architecture: vec![architecture.into()] }
+}
+
+#[tokio::test]
+async fn what_a_tag_meant_for_one_platform_is_no_answer_for_another() {
+    let (home, registry) = (Home::new(), registry());
+    let (amd, arm) = (other(1), other(2));
+    registry.publish(&amd, "amd");
+    registry.publish(&arm, "arm");
+    let document = index(&[(amd.descriptor(), Some(("linux", "amd64"))), (arm.descriptor(), Some(("linux", "arm64")))]);
+    registry.publish_document(&document, Some("index"));
+    for reference in [registry.reference_to("index"), registry.pinned_to(document.digest)] {
+        for _ in 0..2 {
+            for (architecture, expected) in [("amd64", &amd), ("arm64", &arm)] {
+                let client = home.builder().platform(platform("linux", architecture)).build();
+                assert_delivers(&client.resolve_ref(&reference).await.unwrap(), expected);
+            }
+        }
+    }
+    let offline = DistOptions { offline: true, ..home.options() };
+    for (architecture, expected) in [("amd64", &amd), ("arm64", &arm)] {
+        let client = home.builder().options(offline.clone()).platform(platform("linux", architecture)).build();
+        assert_delivers(&client.resolve_ref(&registry.reference_to("index")).await.unwrap(), expected);
+        assert_delivers(&client.resolve_ref(&registry.pinned_to(document.digest)).await.unwrap(), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_pinned_index_is_answered_by_what_proves_it_and_not_by_a_note() {
+    let (home, registry) = (Home::new(), registry());
+    let document = index(&[(sample().descriptor(), Some(("wasip2", "wasm")))]);
+    registry.publish_document(&document, None);
+    registry.publish(&other(7), "other");
+    home.client().resolve_ref(&registry.pinned_to(document.digest)).await.unwrap();
+    home.client().resolve_ref(&registry.reference_to("other")).await.unwrap();
+    let (mut edited, wrong) = (0, other(7).manifest_digest.to_string());
+    for entry in std::fs::read_dir(home.cache().join("refs")).unwrap() {
+        let path = entry.unwrap().path();
+        let Ok(text) = std::fs::read_to_string(&path) else { continue };
+        let mut record: serde_json::Value = serde_json::from_str(&text).unwrap();
+        if record["index_digest"] == document.digest.to_string() {
+            record["pin"] = wrong.clone().into();
+            std::fs::write(&path, record.to_string()).unwrap();
+            edited += 1;
+        }
+    }
+    assert_eq!(edited, 1);
+    let reference = registry.pinned_to(document.digest);
+    for client in [home.client(), home.offline()] {
+        assert_delivers(&client.resolve_ref(&reference).await.unwrap(), &sample());
+    }
 }

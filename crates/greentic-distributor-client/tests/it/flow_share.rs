@@ -111,3 +111,27 @@ async fn many_references_come_back_in_order_and_one_failure_stops_no_other() {
     assert_delivers(results[2].as_ref().unwrap(), &crate::support::other(7));
     assert_eq!(results[3].as_ref().unwrap_err().exit_code(), 2);
 }
+
+#[test]
+fn many_more_tasks_than_threads_all_get_the_bytes_of_one_transfer() {
+    let (home, registry) = (Home::new(), registry());
+    let client = home.client();
+    for threads in [1, 2] {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().max_blocking_threads(threads).enable_all().build().unwrap();
+        drop(std::fs::remove_dir_all(home.cache()));
+        registry.journal().clear();
+        runtime.block_on(async {
+            let tasks: Vec<_> = (0..64)
+                .map(|_| {
+                    let (client, reference) = (client.clone(), registry.pinned());
+                    tokio::spawn(async move { client.resolve_ref(&reference).await })
+                })
+                .collect();
+            for task in tasks {
+                assert_delivers(&task.await.unwrap().unwrap(), registry.artifact());
+            }
+        });
+        assert_eq!(registry.journal().count_containing("/blobs/"), 1, "{:?}", registry.journal().lines());
+    }
+}

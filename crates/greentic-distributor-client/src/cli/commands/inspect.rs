@@ -1,8 +1,10 @@
 //! `greentic-dist inspect REF`: what is known about an artifact.
 
+use greentic_dist_types::SafeText;
+
 use crate::dist::{ArtifactType, DistClient};
 use crate::dist_cli::CliError;
-use crate::dist_cli::output::Output;
+use crate::dist_cli::output::{Output, echoed};
 
 pub(crate) async fn run(
     client: &DistClient,
@@ -10,11 +12,12 @@ pub(crate) async fn run(
     reference: &str,
     show_media_type: bool,
 ) -> Result<(), CliError> {
-    let found = client.inspect(reference).await?;
+    let mut found = client.inspect(reference).await?;
+    found.reference = echoed(&found.reference);
     if output.is_json() {
         return output.document(&found);
     }
-    output.line(&format!("reference: {}", found.canonical_ref));
+    output.line(&format!("reference: {}", SafeText::excerpt(&found.canonical_ref, 1_024)));
     output.line(&format!("digest: {}", found.digest));
     output.line(&format!("content digest: {}", found.content_digest));
     output.line(&format!("size: {} bytes", found.size_bytes));
@@ -28,7 +31,7 @@ pub(crate) async fn run(
         output.line(&format!("artifact exists: {}", found.artifact_path.is_file()));
     }
     if show_media_type {
-        output.line(&format!("selected media type: {}", greentic_dist_types::SafeText::new(&found.media_type)));
+        output.line(&format!("selected media type: {}", SafeText::new(&found.media_type)));
     }
     Ok(())
 }

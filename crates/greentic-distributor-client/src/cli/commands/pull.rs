@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::dist::{DistClient, DistError, ResolvedArtifact};
 use crate::dist_cli::CliError;
-use crate::dist_cli::output::Output;
+use crate::dist_cli::output::{Output, echoed};
 
 pub(crate) async fn run(client: &DistClient, output: &Output, references: &[String]) -> Result<(), CliError> {
     if let [reference] = references {
@@ -40,7 +40,7 @@ pub(crate) async fn run(client: &DistClient, output: &Output, references: &[Stri
 
 fn describe(reference: &str, artifact: &ResolvedArtifact) -> Value {
     json!({
-        "reference": reference,
+        "reference": echoed(reference),
         "digest": artifact.digest,
         "content_digest": artifact.content_digest(),
         "cache_path": artifact.cache_path,

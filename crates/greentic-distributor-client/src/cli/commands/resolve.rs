@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::dist::{DistClient, ResolvePolicy};
 use crate::dist_cli::CliError;
-use crate::dist_cli::output::Output;
+use crate::dist_cli::output::{Output, echoed};
 
 pub(crate) async fn run(client: &DistClient, output: &Output, references: &[String]) -> Result<(), CliError> {
     let mut documents: Vec<Value> = Vec::with_capacity(references.len());
@@ -13,7 +13,7 @@ pub(crate) async fn run(client: &DistClient, output: &Output, references: &[Stri
         let descriptor = client.resolve(source, ResolvePolicy).await?;
         if output.is_json() {
             documents.push(json!({
-                "reference": reference,
+                "reference": echoed(reference),
                 "digest": descriptor.digest,
                 "canonical_ref": descriptor.canonical_ref,
                 "media_type": descriptor.media_type,

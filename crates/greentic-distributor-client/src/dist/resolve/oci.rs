@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use greentic_dist_net::{FetchedImage, FetchedManifest, Selector};
 use greentic_dist_store::RefRecord;
-use greentic_dist_types::{Descriptor, Digest, Manifest, ManifestKind, Reference};
+use greentic_dist_types::{Descriptor, Digest, Manifest, ManifestKind, Reference, parse_manifest, select_platform};
 use serde_json::{Map, Value};
 
 use crate::blocking;
@@ -13,6 +13,9 @@ use crate::dist::entry::descriptor_of;
 use crate::dist::identity::canonical_oci;
 use crate::dist::memo::ResolvedManifest;
 use crate::dist::{ArtifactDescriptor, ArtifactSourceKind, ArtifactType, DistError, ResolvedVia};
+
+/// Largest image index that is remembered with a tag, in bytes: a record holds it as a JSON text.
+const REMEMBERED_INDEX_BYTES: usize = 96 << 10;
 
 /// A reference with its registry, and how it came to be.
 #[derive(Clone, Debug)]
@@ -103,16 +106,37 @@ async fn recall(inner: &Arc<Inner>, target: &Target, offline: bool) -> Result<Kn
         {
             return Ok(Known { memory: None, descriptor: Some(as_asked(descriptor_of(&entry), &pin)) });
         }
-        let Some(memory) = inner.store.recall(&target.memory_key()).map_err(wrap)? else {
+        let memory = inner.store.recall(&target.memory_key()).map_err(wrap)?;
+        let proven = memory.and_then(|memory| proven_pin(&inner, &target, &memory).map(|pin| (memory, pin)));
+        let Some((memory, pin)) = proven else {
             return Ok(Known { memory: None, descriptor: None });
         };
-        let descriptor = stat_tolerant(&inner, &memory.pin, offline)
+        let descriptor = stat_tolerant(&inner, &pin, offline)
             .map_err(wrap)?
-            .filter(|entry| entry.pin == memory.pin)
-            .map(|entry| as_asked(descriptor_of(&entry), &memory.pin));
+            .filter(|entry| entry.pin == pin)
+            .map(|entry| as_asked(descriptor_of(&entry), &pin));
         Ok(Known { memory: Some(memory), descriptor })
     })
     .await
+}
+
+/// What a remembered reference leads to for this client's platform. A pin that names an index is believed only with the
+/// index that proves it: a digest that a person wrote is never answered by a note alone.
+fn proven_pin(inner: &Inner, target: &Target, memory: &RefRecord) -> Option<Digest> {
+    let Some(named) = memory.index_digest else {
+        return target.reference.digest().is_none().then_some(memory.pin);
+    };
+    if target.reference.digest().is_some_and(|asked| asked != named) {
+        return None;
+    }
+    let raw = memory.index.as_ref()?.as_bytes();
+    if Digest::of(named.algorithm(), raw) != named {
+        return None;
+    }
+    match parse_manifest(raw, None).ok()? {
+        ManifestKind::Index(index) => select_platform(&index, &inner.platform).ok().map(|entry| entry.digest),
+        ManifestKind::Image(_) => None,
+    }
 }
 
 /// A damaged entry is no entry here: online it is fetched again, offline `fetch` says exactly what is wrong with it.
@@ -158,6 +182,11 @@ fn describe(inner: &Inner, target: &Target, image: FetchedImage) -> Result<Artif
     } else {
         let mut record = RefRecord::new(target.memory_key(), pin, inner.now_secs());
         record.index_digest = index_digest;
+        // One that is too large to be kept is asked for again next time.
+        record.index = index
+            .as_ref()
+            .filter(|index| index.raw.len() <= REMEMBERED_INDEX_BYTES)
+            .and_then(|index| String::from_utf8(index.raw.to_vec()).ok());
         record.etag = index.map_or(etag, |index| index.etag);
         vec![record]
     };
