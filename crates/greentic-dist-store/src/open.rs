@@ -196,7 +196,8 @@ pub(crate) fn hash(file: &mut File, verifier: &mut Verifier) -> io::Result<Resul
     }
 }
 
-/// Whether an entry in the current layout is there that will never be written by this version, or proves itself.
+/// Whether an entry lies in the current layout with a record that was read and not rebuilt, so that it need not be written
+/// again.
 pub(crate) fn is_current(entry: &Entry) -> bool {
     entry.layout == Layout::Current && !entry.rebuilt
 }

@@ -1,4 +1,7 @@
-//! What is printed: data on stdout, words on stderr, everything sanitised.
+//! What is printed: data on stdout, words on stderr.
+//!
+//! Words are sanitised and cut. Data is not: references are the caller's own (URLs without their secrets), paths are those of
+//! the cache, and what a publisher wrote is escaped by JSON or sanitised by the command that prints it.
 
 use std::io::{self, Write};
 use std::process::ExitCode;

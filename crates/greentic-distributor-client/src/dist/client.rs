@@ -115,8 +115,8 @@ impl DistClientBuilder {
         self
     }
 
-    /// How long each phase of a request may take. Default: connect 10 s, headers 30 s, silence in a body 30 s, and no limit on
-    /// a whole body.
+    /// How long each phase of a request may take. Default: connect 10 s, headers 30 s (15 s from a token server), silence in a
+    /// body 30 s, and no limit on a whole body that is not slower than 1 KiB/s over 60 s.
     pub const fn timeouts(mut self, timeouts: Timeouts) -> Self {
         self.timeouts = timeouts;
         self
@@ -148,7 +148,8 @@ impl DistClientBuilder {
     }
 
     /// Where a registry may send this client: token servers on other hosts that get a login, redirects into private networks.
-    /// Default: nowhere of both.
+    /// Default: no other token server but the known ones of Docker Hub and GitLab, and no redirect from a public registry into
+    /// a private network.
     pub fn target_policy(mut self, policy: TargetPolicy) -> Self {
         self.target_policy = policy;
         self

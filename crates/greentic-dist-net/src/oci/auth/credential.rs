@@ -68,7 +68,11 @@ pub(crate) fn sensitive(text: &str) -> Result<HeaderValue, NetError> {
     Ok(value)
 }
 
-/// Where logins come from. Asked at most once per registry and repository, after a registry demanded a login.
+/// Where logins come from. Asked after a registry demanded a login, for a registry and a repository.
+///
+/// What it says is kept in memory and not asked for again, with three exceptions: a registry rejected a password (the source
+/// may know a newer one by now), requests that need it first at the same time may each ask, and beyond 1,024 repositories of a
+/// registry the memory starts anew.
 pub trait CredentialSource: Send + Sync + Debug {
     /// The login for a target; `None` when there is none, which means anonymous access.
     ///
