@@ -269,6 +269,50 @@ def delay(args):
     asyncio.run(main())
 
 
+def cut(args):
+    """A TCP relay on loopback that ends every connection after 20 to 80 MiB of answers; prints its port, and writes the
+    bytes that went through and the number of cuts to a file, as they are at every end of a connection."""
+    totals = {"bytes": 0, "cuts": 0}
+
+    def report():
+        with open(args.report, "w", encoding="utf-8") as out:
+            print(totals["bytes"], totals["cuts"], file=out)
+
+    async def serve(reader, writer):
+        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", args.port)
+        left = random.randint(20 << 20, 80 << 20)
+
+        async def questions():
+            while data := await reader.read(1 << 16):
+                there_writer.write(data)
+                await there_writer.drain()
+
+        asking = asyncio.create_task(questions())
+        try:
+            while left > 0 and (data := await there_reader.read(min(left, 1 << 16))):
+                left -= len(data)
+                totals["bytes"] += len(data)
+                writer.write(data)
+                await writer.drain()
+            totals["cuts"] += left == 0
+        except (ConnectionError, OSError):
+            pass
+        finally:
+            asking.cancel()
+            there_writer.close()
+            writer.close()
+            report()
+
+    async def main():
+        report()
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        print(server.sockets[0].getsockname()[1], flush=True)
+        async with server:
+            await server.serve_forever()
+
+    asyncio.run(main())
+
+
 def port(_args):
     """A port that is free on loopback now."""
     import socket
@@ -309,6 +353,11 @@ def main():
     command.add_argument("--first", type=int, default=0)
     command.add_argument("--directory", action="store_true", help="{out} is an empty directory, not an absent path")
     command.add_argument("programs", nargs="+", help="name=command")
+
+    command = commands.add_parser("cut")
+    command.set_defaults(run=cut)
+    command.add_argument("--port", type=int, required=True)
+    command.add_argument("--report", required=True)
 
     command = commands.add_parser("delay")
     command.set_defaults(run=delay)

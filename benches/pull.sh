@@ -8,7 +8,7 @@
 #     FLOOR=path           a bare program to compare with: FLOOR art HOST:PORT REPO TAG OUT and
 #                          FLOOR set HOST:PORT LIST OUTDIR CONNECTIONS
 #     RUNS=9 LARGE_RUNS=5  timed runs of each program, and of the 1 GiB row; medians are printed
-#     ROWS="…"             some of: small medium large set slowset cached resolve tls crowded (all of them)
+#     ROWS="…"             some of: small medium large set slowset cached resolve tls crowded interrupted (all of them)
 #     TMPDIR=path          needs about 6 GiB for the 1 GiB row
 #
 # The programs of a row run in turn (A B A B); the ratio is the median of the ratios within each turn. greentic-dist
@@ -24,7 +24,7 @@ export PATH="$PATH:/usr/sbin:/sbin"
 
 runs=${RUNS:-9}
 large_runs=${LARGE_RUNS:-5}
-rows=${ROWS:-small medium large set slowset cached resolve tls crowded}
+rows=${ROWS:-small medium large set slowset cached resolve tls crowded interrupted}
 ours=${GREENTIC_DIST:-${CARGO_TARGET_DIR:-$top/target}/release/greentic-dist}
 floor=${FLOOR:-}
 mib=$((1024 * 1024))
@@ -300,6 +300,31 @@ delayed() {
     set_of "200 x 64 KiB, 20 ms round trip" "127.0.0.1:$(cat "$work/delay.port")"
 }
 
+# A connection that ends every 20 to 80 MiB: what had to be sent for the 1 GiB to arrive, whole.
+interrupted() {
+    [ -n "$ours" ] || { note "skipped: no row of an interrupted pull without greentic-dist"; return 0; }
+    local large=$((1024 * mib))
+    publish large "$large" 1
+    helper cut --port "${registry##*:}" --report "$work/cuts" >"$work/cut.port" &
+    started+=($!)
+    local tries path began took sent cuts
+    for tries in $(seq 100); do
+        [ ! -s "$work/cut.port" ] || break
+        sleep 0.1
+    done
+    [ -s "$work/cut.port" ] || { note "pull.sh: the cutting relay did not start in $tries tries"; exit 1; }
+    note "measuring: 1 GiB, cut every 20 to 80 MiB"
+    began=$(date +%s%N)
+    path=$("$ours" pull -q --cache-dir "$work/cut" "oci://127.0.0.1:$(cat "$work/cut.port")/large:0")
+    took=$((($(date +%s%N) - began) / 100000))
+    [ "sha256:$(sha256sum <"$path" | cut -d' ' -f1)" = "$(layer_of large)" ] || { note "pull.sh: wrong bytes"; exit 1; }
+    sleep 0.5 # the relay writes its report when the last connection has ended
+    read -r sent cuts <"$work/cuts"
+    printf '| 1 GiB, cut every 20 to 80 MiB | greentic-dist | %s.%s | | %s.%03d × size sent, %s cuts | | %s |\n' \
+        $((took / 10)) $((took % 10)) $((sent * 1000 / large / 1000)) $((sent * 1000 / large % 1000)) "$cuts" $((cuts + 2))
+    rm -rf "$work/cut"
+}
+
 # ---- The table
 
 version() {
@@ -324,3 +349,4 @@ HEAD
 ! wanted resolve || resolve
 ! wanted tls || tls
 ! wanted crowded || crowded
+! wanted interrupted || interrupted
