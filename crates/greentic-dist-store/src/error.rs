@@ -43,12 +43,22 @@ struct Inner {
     path: PathBuf,
     digest: Option<Digest>,
     detail: Option<SafeText>,
+    /// Whether it is one file that is not ours, and not the directory.
+    is_odd_file: bool,
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
 impl StoreError {
     pub(crate) fn new(kind: StoreErrorKind, op: &'static str, path: &Path) -> Self {
-        Self(Box::new(Inner { kind, op, path: path.to_owned(), digest: None, detail: None, source: None }))
+        let path = path.to_owned();
+        Self(Box::new(Inner { kind, op, path, digest: None, detail: None, is_odd_file: false, source: None }))
+    }
+
+    /// Something at a name of ours that this program did not put there and could not take away.
+    pub(crate) fn odd_file(op: &'static str, path: &Path, detail: &str) -> Self {
+        let mut error = Self::new(StoreErrorKind::NotOurs, op, path).with_detail(detail);
+        error.0.is_odd_file = true;
+        error
     }
 
     /// A failed system call; the kind follows from the error.
@@ -142,6 +152,9 @@ impl StoreError {
             }
             StoreErrorKind::Permission => {
                 format!("check that you may write to `{path}`, or choose another `--cache-dir`")
+            }
+            StoreErrorKind::NotOurs if self.0.is_odd_file => {
+                format!("remove `{path}`, which this program did not make, or choose another `--cache-dir`")
             }
             StoreErrorKind::NotOurs => format!(
                 "make `{path}` a directory of your own that nobody else can write to (`chmod go-w`), or choose another \

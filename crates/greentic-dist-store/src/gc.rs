@@ -138,7 +138,12 @@ impl Store {
         for (name, kind) in self.names_in(Sub::Partial)? {
             let path = self.paths().sub(Sub::Partial).join(&name);
             let Some(content) = layout::parse_partial(&name) else { continue };
-            if kind != os::Kind::File || self.age_of(&path) <= PARTIAL_AGE {
+            if kind != os::Kind::File {
+                report.bytes += size_of(&path);
+                report.partials_removed += usize::from(self.clear_odd(&path)?);
+                continue;
+            }
+            if self.age_of(&path) <= PARTIAL_AGE {
                 continue;
             }
             let Some(_lock) = self.try_lock(&content)? else {
@@ -234,10 +239,12 @@ impl Store {
     fn collect_lock_files(&self) -> Result<(), StoreError> {
         for (name, kind) in self.names_in(Sub::Locks)? {
             let path = self.paths().sub(Sub::Locks).join(&name);
-            if kind == os::Kind::File
-                && name.ends_with(LOCK_SUFFIX)
-                && let Some(_file) = seize(&path)
-            {
+            if !name.ends_with(LOCK_SUFFIX) {
+                continue;
+            }
+            if kind != os::Kind::File {
+                self.clear_odd(&path)?;
+            } else if let Some(_file) = seize(&path) {
                 delete(&path);
             }
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use greentic_dist_types::{Algorithm, Digest, Mismatch, SafeText, Verified, Verifier};
 
 use crate::error::Context;
+use crate::intruder::Intruders;
 use crate::layout::{ARTIFACT_MODE, Sub};
 use crate::lock::DigestLock;
 use crate::open::hash;
@@ -52,6 +53,8 @@ pub struct Ingest {
     fresh: Verifier,
     prover: Prover,
     resumed: bool,
+    /// How many bytes there will be, where that is known.
+    size_bytes: Option<u64>,
     /// Up to where the kernel was asked to write to the disk.
     handed_over: u64,
 }
@@ -104,7 +107,7 @@ impl Store {
         let dir = self.dir_for_writing(Sub::Partial)?;
         let fresh = Verifier::for_content(expected.digest, expected.size_bytes);
         let path = self.paths().partial(&expected.digest);
-        let target = match open_part(&path)? {
+        let target = match self.open_part(&path)? {
             Some(file) => Target::Part { file, path },
             None => Target::Temp(TempFile::create(self)?),
         };
@@ -114,6 +117,7 @@ impl Store {
             fresh: fresh.clone(),
             prover: Prover::new(fresh),
             resumed: false,
+            size_bytes: Some(expected.size_bytes),
             handed_over: 0,
         };
         ingest.resume(expected)?;
@@ -142,43 +146,54 @@ impl Store {
             fresh: fresh.clone(),
             prover: Prover::new(fresh),
             resumed: false,
+            size_bytes: None,
             handed_over: 0,
         })
     }
 }
 
-/// Opens and locks a partial file; `None` when somebody else keeps it.
-fn open_part(path: &Path) -> Result<Option<File>, StoreError> {
-    let mut pauses = PART_RETRIES.iter();
-    loop {
-        let file = match os::open_or_create(path) {
-            Ok(file) => file,
-            Err(error) if os::is_odd_file(&error) => {
-                return Err(StoreError::new(StoreErrorKind::NotOurs, OP, path)
-                    .with_detail("it is not a regular file")
-                    .with_source(error));
+impl Store {
+    /// Opens and locks a partial file; `None` when somebody else keeps it, or when what is there cannot be taken away.
+    fn open_part(&self, path: &Path) -> Result<Option<File>, StoreError> {
+        let mut odd = Intruders::new(self, OP, path);
+        let mut pauses = PART_RETRIES.iter();
+        loop {
+            let file = match os::open_or_create(path) {
+                Ok(file) => file,
+                Err(error) if odd.is_one(&error) => match odd.clear(error) {
+                    Ok(()) => continue,
+                    Err(error) => {
+                        tracing::warn!(%error, "the bytes go to a temporary file");
+                        return Ok(None);
+                    }
+                },
+                Err(error) => return Err(StoreError::io(OP, path, error)),
+            };
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    let Some(pause) = pauses.next() else { return Ok(None) };
+                    std::thread::sleep(*pause);
+                    continue;
+                }
+                Err(TryLockError::Error(error)) if os::lacks_locks(&error) => {}
+                Err(TryLockError::Error(error)) => return Err(StoreError::io(OP, path, error)),
             }
-            Err(error) => return Err(StoreError::io(OP, path, error)),
-        };
-        let held = match file.try_lock() {
-            Ok(()) => true,
-            Err(TryLockError::WouldBlock) => false,
-            Err(TryLockError::Error(error)) if os::lacks_locks(&error) => return Ok(Some(file)),
-            Err(TryLockError::Error(error)) => return Err(StoreError::io(OP, path, error)),
-        };
-        if held {
-            let ours = FileState::of(&file.metadata().at(OP, path)?);
+            let meta = file.metadata().at(OP, path)?;
             match std::fs::symlink_metadata(path) {
-                Ok(meta) if FileState::of(&meta).same_file(&ours) => return Ok(Some(file)),
+                Ok(now) if FileState::of(&now).same_file(&FileState::of(&meta)) => {}
                 // Its last owner finished or removed it between our open and our lock.
                 Ok(_) => continue,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(StoreError::io(OP, path, error)),
             }
-        }
-        match pauses.next() {
-            Some(pause) => std::thread::sleep(*pause),
-            None => return Ok(None),
+            if os::is_ours(&meta, self.owners()) {
+                os::set_mode(&file, 0o600).at(OP, path)?;
+                return Ok(Some(file));
+            }
+            if odd.unlink().is_err() {
+                return Ok(None);
+            }
         }
     }
 }
@@ -209,16 +224,18 @@ impl Ingest {
     }
 
     fn fail(&mut self, path: &Path, error: io::Error) -> StoreError {
+        // Before the bytes so far are given up: what they give back was not there for them. Of a quota it would say nothing.
+        let free = (error.kind() == io::ErrorKind::StorageFull).then(|| os::free_bytes(self.store.root())).flatten();
         // After a failed write nobody knows what the file holds, and on a full disk it is in the way.
         self.abandon();
-        let free = os::free_bytes(self.store.root());
         let error = StoreError::io(OP, path, error);
-        match (error.kind(), free) {
-            (StoreErrorKind::NoSpace, Some(free)) => {
-                error.with_detail(&format!("there is no space left ({free} bytes are free)"))
-            }
-            _ => error,
-        }
+        let Some(free) = free else { return error };
+        let seen = self.prover.seen();
+        let needed = match self.size_bytes {
+            Some(size_bytes) => format!("{size_bytes} bytes are needed in all"),
+            None => "its size is not known".to_owned(),
+        };
+        error.with_detail(&format!("there is no space left ({free} bytes are free after {seen} were taken; {needed})"))
     }
 
     fn refuse(&mut self, path: &Path, mismatch: Mismatch) -> StoreError {

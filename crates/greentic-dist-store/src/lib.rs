@@ -24,6 +24,7 @@ mod entry;
 mod error;
 mod gc;
 mod ingest;
+mod intruder;
 mod layout;
 mod lock;
 mod open;

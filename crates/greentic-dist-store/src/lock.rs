@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use greentic_dist_types::{Digest, SafeText};
 
 use crate::error::Context;
+use crate::intruder::Intruders;
 use crate::layout::{LockName, Sub};
 use crate::os::{self, FileState};
 use crate::temp::discard;
@@ -171,7 +172,7 @@ impl Store {
         }
         let claimed = Claimed { store: self, name: Some(name) };
         let path = self.paths().lock(&name);
-        Ok(try_file(&path)?.map(|file| claimed.into_lock(path, file)))
+        Ok(self.try_file(&path)?.map(|file| claimed.into_lock(path, file)))
     }
 
     /// The error for a lock that was not to be had.
@@ -196,7 +197,7 @@ impl Store {
         }
         let claimed = Claimed { store: self, name: Some(name) };
         loop {
-            if let Some(file) = try_file(&path)? {
+            if let Some(file) = self.try_file(&path)? {
                 return Ok(claimed.into_lock(path, file));
             }
             std::thread::sleep(wait.go_on(&path, on_wait, stop)?);
@@ -266,37 +267,44 @@ impl Waiting {
 /// A lock file that is locked; without a file on file systems that have no locks.
 struct LockedFile(Option<File>);
 
-/// Locks the file at `path` if nobody holds it.
-fn try_file(path: &Path) -> Result<Option<LockedFile>, StoreError> {
-    const OP: &str = "lock";
-    loop {
-        let file = match os::open_or_create(path) {
-            Err(error) if os::is_odd_file(&error) => {
-                return Err(StoreError::new(StoreErrorKind::NotOurs, OP, path)
-                    .with_detail("it is not a regular file")
-                    .with_source(error));
+impl Store {
+    /// Locks the file at `path` if nobody holds it.
+    fn try_file(&self, path: &Path) -> Result<Option<LockedFile>, StoreError> {
+        const OP: &str = "lock";
+        let mut odd = Intruders::new(self, OP, path);
+        loop {
+            let file = match os::open_or_create(path) {
+                Err(error) if odd.is_one(&error) => {
+                    odd.clear(error)?;
+                    continue;
+                }
+                other => other.at(OP, path)?,
+            };
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(error)) if os::lacks_locks(&error) => {
+                    warn_once_about_missing_locks(path, &error);
+                    return Ok(Some(LockedFile(None)));
+                }
+                Err(TryLockError::Error(error)) => return Err(StoreError::io(OP, path, error)),
             }
-            other => other.at(OP, path)?,
-        };
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(None),
-            Err(TryLockError::Error(error)) if os::lacks_locks(&error) => {
-                warn_once_about_missing_locks(path, &error);
-                return Ok(Some(LockedFile(None)));
+            let meta = file.metadata().at(OP, path)?;
+            match std::fs::symlink_metadata(path) {
+                Ok(now) if FileState::of(&now).same_file(&FileState::of(&meta)) => {}
+                // The last holder removed the file between our open and our lock.
+                Ok(_) => continue,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(StoreError::io(OP, path, error)),
             }
-            Err(TryLockError::Error(error)) => return Err(StoreError::io(OP, path, error)),
-        }
-        let held = FileState::of(&file.metadata().at(OP, path)?);
-        match std::fs::symlink_metadata(path) {
-            Ok(meta) if FileState::of(&meta).same_file(&held) => {
-                say_who(&file, held.size);
-                return Ok(Some(LockedFile(Some(file))));
+            if !os::is_ours(&meta, self.owners()) {
+                // Held, so that nobody else's new lock is removed.
+                odd.unlink()?;
+                continue;
             }
-            // The last holder removed the file between our open and our lock.
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(StoreError::io(OP, path, error)),
+            os::set_mode(&file, 0o600).at(OP, path)?;
+            say_who(&file, meta.len());
+            return Ok(Some(LockedFile(Some(file))));
         }
     }
 }

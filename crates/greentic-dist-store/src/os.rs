@@ -143,14 +143,47 @@ fn private(file: File) -> io::Result<File> {
     Ok(file)
 }
 
-/// Opens a regular file for reading and writing, creating it empty with mode 0600.
-pub(crate) fn open_or_create(path: &Path) -> io::Result<File> {
-    private(require_regular(careful(0o600).read(true).write(true).create(true).truncate(false).open(path)?)?)
+/// Whose files may be written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owners {
+    /// Those of this user.
+    Us,
+    /// Those of anybody, in a root that is shared.
+    Anybody,
 }
 
-/// Opens a regular file for appending, creating it empty with mode 0600.
-pub(crate) fn open_append(path: &Path) -> io::Result<File> {
-    private(require_regular(careful(0o600).read(true).append(true).create(true).open(path)?)?)
+/// Whether a file is one that may be written to: it has no other name, under which the writing would show, and it belongs
+/// to whom it may.
+pub(crate) fn is_ours(meta: &Metadata, owners: Owners) -> bool {
+    #[cfg(unix)]
+    let owned = owners == Owners::Anybody || {
+        let owner = ownership(meta);
+        owner.uid == owner.our_uid
+    };
+    #[cfg(not(unix))]
+    let owned = matches!(owners, Owners::Us | Owners::Anybody);
+    owned && meta.is_file() && link_count(meta) <= 1
+}
+
+/// Refuses a file that must not be written to, before anything of it is changed.
+fn require_ours(file: File, owners: Owners) -> io::Result<File> {
+    if is_ours(&file.metadata()?, owners) {
+        Ok(file)
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidData, "it has other names or another owner"))
+    }
+}
+
+/// Opens a regular file for reading and writing, creating it empty. Of one that was there nothing is changed, its mode
+/// included; whether it is ours is for the caller to find out.
+pub(crate) fn open_or_create(path: &Path) -> io::Result<File> {
+    require_regular(careful(0o600).read(true).write(true).create(true).truncate(false).open(path)?)
+}
+
+/// Opens a regular file of ours for appending, creating it empty with mode 0600.
+pub(crate) fn open_append(path: &Path, owners: Owners) -> io::Result<File> {
+    let file = require_regular(careful(0o600).read(true).append(true).create(true).open(path)?)?;
+    private(require_ours(file, owners)?)
 }
 
 /// Opens an existing regular file for reading.
@@ -389,7 +422,9 @@ impl Dir {
     }
 
     /// Opens a regular file for writing from its start, creating it with mode 0600.
-    pub(crate) fn rewrite_file(&self, name: &str) -> io::Result<File> {
+    ///
+    /// One that is not ours is refused untouched.
+    pub(crate) fn rewrite_file(&self, name: &str, owners: Owners) -> io::Result<File> {
         #[cfg(unix)]
         let file = {
             use rustix::fs::{Mode, OFlags, openat};
@@ -399,9 +434,7 @@ impl Dir {
         };
         #[cfg(not(unix))]
         let file = open_or_create(&self.path.join(name))?;
-        if link_count(&file.metadata()?) > 1 {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the file has other names"));
-        }
+        let file = require_ours(file, owners)?;
         file.set_len(0)?;
         private(file)
     }

@@ -63,8 +63,9 @@ impl Store {
             stamps.insert(*digest, *before);
             return;
         };
-        let written =
-            dir.rewrite_file(STAMP).and_then(|mut file| file.write_all(text(boot, before, digest).as_bytes()));
+        let written = dir
+            .rewrite_file(STAMP, self.owners())
+            .and_then(|mut file| file.write_all(text(boot, before, digest).as_bytes()));
         if let Err(error) = written {
             tracing::debug!(dir = %dir.path().display(), %error, "the proof could not be noted");
         }

@@ -9,6 +9,7 @@ use crate::Clock;
 use crate::batch::Batch;
 use crate::layout::{ArtifactFile, Paths};
 use crate::lock::HeldKeys;
+use crate::os::Owners;
 use crate::stamp::ProcessStamps;
 
 /// Whether bytes are forced to the disk before they are published.
@@ -102,6 +103,11 @@ impl Store {
 
     pub(crate) fn clock(&self) -> &Clock {
         &self.0.options.clock
+    }
+
+    /// Whose files may be written to.
+    pub(crate) fn owners(&self) -> Owners {
+        if self.0.options.allow_shared_root { Owners::Anybody } else { Owners::Us }
     }
 
     pub(crate) fn syncs(&self) -> bool {

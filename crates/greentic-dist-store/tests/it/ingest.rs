@@ -170,26 +170,6 @@ fn a_second_ingest_of_the_same_content_writes_to_a_file_of_its_own() {
 }
 
 #[test]
-fn a_partial_file_that_is_a_link_or_a_pipe_is_refused_and_what_it_points_to_untouched() {
-    let cache = cache();
-    let artifact = artifact(b"0123456789");
-    let lock = cache.lock(&artifact.content, &mut |_| ()).unwrap();
-    drop(cache.ingest(&lock, artifact.expected()).unwrap());
-    let victim = cache.dir.path().join("victim");
-    std::fs::write(&victim, b"precious").unwrap();
-    let part = part_of(&cache, &artifact.content);
-    std::os::unix::fs::symlink(&victim, &part).unwrap();
-    assert_eq!(kind(cache.ingest(&lock, artifact.expected())), StoreErrorKind::NotOurs);
-    std::fs::remove_file(&part).unwrap();
-    make_fifo(&part);
-    assert_eq!(kind(cache.ingest(&lock, artifact.expected())), StoreErrorKind::NotOurs);
-    std::fs::remove_file(&part).unwrap();
-    std::fs::create_dir(&part).unwrap();
-    assert_eq!(kind(cache.ingest(&lock, artifact.expected())), StoreErrorKind::NotOurs);
-    assert_eq!(std::fs::read(&victim).unwrap(), b"precious");
-}
-
-#[test]
 fn more_than_the_disk_has_is_refused_before_a_byte_is_written() {
     let cache = cache();
     let digest = Digest::sha256(b"huge");

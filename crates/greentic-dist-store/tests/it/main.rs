@@ -17,6 +17,7 @@ mod crash;
 mod flow;
 mod gauntlet;
 mod ingest;
+mod intruder;
 mod layouts;
 mod lock;
 mod place;
