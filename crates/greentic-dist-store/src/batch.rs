@@ -2,7 +2,8 @@
 //!
 //! Whoever publishes while nobody else does leads at once and alone, so that a single pull waits for nothing but its own
 //! sync. Whoever comes while a leader is at the disk queues up; the leader then hands the whole queue to one of the waiting,
-//! who syncs it as one batch. Nobody waits on purpose, and the batches are as large as the load makes them.
+//! who syncs it as one batch. Nobody waits on purpose, and the batches are as large as the load makes them. After the sync
+//! everybody puts the own entry in place while the next batch is at the disk.
 
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -21,8 +22,9 @@ type Outcome = Result<Published, StoreError>;
 
 /// What a waiting publisher is told.
 enum Word {
-    Done(Box<Outcome>),
-    /// It leads now: the queue, its own entry among it, is its to publish.
+    /// Its files are on the disk, or not; the entry is its own again, to be put in place.
+    Synced(Box<(Staged, Result<(), StoreError>)>),
+    /// It leads now: the queue, its own entry among it, is its to sync.
     Lead,
 }
 
@@ -59,7 +61,10 @@ impl Batch {
     fn wait(&self, store: &Store, receiver: &Receiver<Word>, path: &Path) -> Outcome {
         loop {
             match receiver.recv() {
-                Ok(Word::Done(outcome)) => return *outcome,
+                Ok(Word::Synced(synced)) => {
+                    let (staged, synced) = *synced;
+                    return synced.and_then(|()| store.put_in_place(staged));
+                }
                 Ok(Word::Lead) => self.lead(store),
                 // The leader is gone without a word, which only a panic can do.
                 Err(_gone) => return Err(lost(path)),
@@ -67,7 +72,7 @@ impl Batch {
         }
     }
 
-    /// Publishes one batch and passes the lead on, or down when nobody waits.
+    /// Syncs one batch and passes the lead on, or down when nobody waits.
     fn lead(&self, store: &Store) {
         let lead = Leading(self);
         let batch: Vec<(Staged, Sender<Word>)> = {
@@ -76,9 +81,10 @@ impl Batch {
             queue.waiting.drain(..count).collect()
         };
         let (staged, senders): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-        for (sender, outcome) in senders.into_iter().zip(store.publish_all(staged)) {
-            // A publisher that is gone wants no answer; its entry is in the cache all the same.
-            drop(sender.send(Word::Done(Box::new(outcome))));
+        let synced = store.sync(&staged);
+        for ((sender, staged), synced) in senders.into_iter().zip(staged).zip(synced) {
+            // A publisher that is gone, by a panic, takes its entry with it.
+            drop(sender.send(Word::Synced(Box::new((staged, synced)))));
         }
         drop(lead);
     }

@@ -11,6 +11,8 @@ use greentic_dist_types::{Mismatch, Verified, Verifier};
 const BESIDE_BYTES: u64 = 2 << 20;
 /// Chunks that may wait for the hashing thread. They are shared with the writer, not copied.
 const DEPTH: usize = 4;
+/// Most bytes that are copied for the hashing thread at a time, so that what waits for it stays small.
+const COPY_BYTES: usize = 256 << 10;
 
 /// Bytes that a thread may keep for a while.
 type Chunk = Box<dyn AsRef<[u8]> + Send>;
@@ -44,7 +46,10 @@ impl Prover {
 
     /// Takes borrowed bytes, which are hashed before this returns, or copied for the hashing thread.
     pub(crate) fn update(&mut self, data: &[u8]) -> Result<(), Mismatch> {
-        self.take(data, || Box::new(data.to_vec()))
+        if !matches!(self.state, State::Beside { .. }) {
+            return self.take(data, || Box::new([0_u8; 0]));
+        }
+        data.chunks(COPY_BYTES).try_for_each(|chunk| self.take(chunk, || Box::new(chunk.to_vec())))
     }
 
     /// Takes bytes that are cheap to share.
@@ -61,10 +66,16 @@ impl Prover {
     fn take(&mut self, data: &[u8], owned: impl FnOnce() -> Chunk) -> Result<(), Mismatch> {
         let count = u64::try_from(data.len()).unwrap_or(u64::MAX);
         match &mut self.state {
-            State::Here(verifier) => verifier.update(data)?,
+            State::Here(verifier) => {
+                if let Err(mismatch) = verifier.update(data) {
+                    self.state = State::Failed(mismatch);
+                    return Err(mismatch);
+                }
+            }
             State::Failed(mismatch) => return Err(*mismatch),
             State::Beside { chunks, .. } => {
                 // The thread says what is wrong; nothing beyond the limit is to be written meanwhile.
+                // The send waits while the queue is full; the thread waits for nothing else, so it ends.
                 if chunks.send(owned()).is_err() || count > self.remaining {
                     return Err(self.failure());
                 }
@@ -171,7 +182,38 @@ mod tests {
     }
 
     #[test]
+    fn a_large_copy_waits_in_small_pieces_and_a_proof_given_up_frees_what_waits() {
+        let bytes = vec![7_u8; 9 << 20];
+        let mut prover =
+            Prover::new(Verifier::for_content(Digest::sha256(&bytes), u64::try_from(bytes.len()).unwrap()));
+        let first = Arc::<[u8]>::from(&bytes[..3 << 20]);
+        let last = Arc::<[u8]>::from(&bytes[3 << 20..4 << 20]);
+        prover.update_shared(&first).unwrap();
+        prover.update_shared(&last).unwrap();
+        assert!(matches!(prover.state, State::Beside { .. }));
+        prover.update(&bytes[4 << 20..]).unwrap();
+        assert_eq!(prover.finish().unwrap().digest(), Digest::sha256(&bytes));
+
+        let mut dropped = Prover::new(Verifier::for_content(Digest::sha256(&bytes), 9 << 20));
+        dropped.update_shared(&first).unwrap();
+        dropped.update_shared(&last).unwrap();
+        drop(dropped);
+        // The thread ends by itself once nobody sends any more, and with it its hold on the chunks.
+        for _ in 0..1000 {
+            if Arc::strong_count(&last) == 1 {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        panic!("the hashing thread keeps chunks of a proof that was given up");
+    }
+
+    #[test]
     fn a_proof_that_failed_stays_failed() {
+        let mut small = Prover::new(Verifier::for_content(Digest::sha256(b"ab"), 2));
+        assert!(matches!(small.update(b"abc"), Err(Mismatch::Long { expected: 2 })));
+        assert!(small.update(b"ab").is_err(), "the right bytes after wrong ones are wrong");
+        assert!(small.finish().is_err());
         let mut prover = Prover::new(Verifier::for_content(Digest::sha256(b""), 3 << 20));
         let chunk = Arc::<[u8]>::from(vec![0; 1 << 20]);
         for _ in 0..3 {

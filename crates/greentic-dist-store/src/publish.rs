@@ -67,7 +67,7 @@ impl Store {
     }
 
     /// Forces the files of each staged entry to the disk.
-    fn sync(&self, staged: &[Staged]) -> Vec<Result<(), StoreError>> {
+    pub(crate) fn sync(&self, staged: &[Staged]) -> Vec<Result<(), StoreError>> {
         if !self.syncs() {
             return staged.iter().map(|_| Ok(())).collect();
         }
@@ -101,7 +101,7 @@ impl Store {
         results.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn put_in_place(&self, mut staged: Staged) -> Result<Published, StoreError> {
+    pub(crate) fn put_in_place(&self, mut staged: Staged) -> Result<Published, StoreError> {
         self.stamp_staged(&staged);
         let Entry { pin, content_digest, dir: target, .. } = staged.entry.clone();
         if pin != content_digest {
