@@ -351,3 +351,21 @@ async fn a_pinned_index_is_answered_by_what_proves_it_and_not_by_a_note() {
         assert_delivers(&client.resolve_ref(&reference).await.unwrap(), &sample());
     }
 }
+
+#[tokio::test]
+async fn a_tag_of_an_index_too_large_to_be_kept_opens_offline_for_its_platform_alone() {
+    let (home, registry) = (Home::new(), registry());
+    let filler: Vec<_> = (0..500).map(|_| (other(4).descriptor(), Some(("unknown", "unknown")))).collect();
+    let children = [vec![(sample().descriptor(), Some(("wasip2", "wasm")))], filler].concat();
+    let document = index(&children);
+    registry.publish_document(&document, Some("index"));
+    let reference = registry.reference_to("index");
+    home.client().resolve_ref(&reference).await.unwrap();
+    assert_delivers(&home.offline().resolve_ref(&reference).await.unwrap(), &sample());
+    let offline = DistOptions { offline: true, ..home.options() };
+    let elsewhere = home.builder().options(offline).platform(platform("linux", "amd64")).build();
+    assert_eq!(elsewhere.resolve_ref(&reference).await.unwrap_err().exit_code(), 4);
+    registry.journal().clear();
+    assert_delivers(&home.client().resolve_ref(&reference).await.unwrap(), &sample());
+    assert_eq!(registry.journal().len(), 1, "{:?}", registry.journal().lines());
+}

@@ -129,7 +129,11 @@ fn proven_pin(inner: &Inner, target: &Target, memory: &RefRecord) -> Option<Dige
     if target.reference.digest().is_some_and(|asked| asked != named) {
         return None;
     }
-    let raw = memory.index.as_ref()?.as_bytes();
+    let Some(raw) = memory.index.as_ref().map(String::as_bytes) else {
+        // Too large to be kept. For a tag, which nobody pinned, the choice made for this very platform still holds.
+        let same_platform = memory.extra.get(PLATFORM).and_then(Value::as_str) == Some(&platform_name(inner));
+        return (target.reference.digest().is_none() && same_platform).then_some(memory.pin);
+    };
     if Digest::of(named.algorithm(), raw) != named {
         return None;
     }
@@ -137,6 +141,13 @@ fn proven_pin(inner: &Inner, target: &Target, memory: &RefRecord) -> Option<Dige
         ManifestKind::Index(index) => select_platform(&index, &inner.platform).ok().map(|entry| entry.digest),
         ManifestKind::Image(_) => None,
     }
+}
+
+/// The field of a remembered reference that says for which platform an index was narrowed.
+const PLATFORM: &str = "platform";
+
+fn platform_name(inner: &Inner) -> String {
+    format!("{} on {}", inner.platform.os.join(" or "), inner.platform.architecture.join(" or "))
 }
 
 /// A damaged entry is no entry here: online it is fetched again, offline `fetch` says exactly what is wrong with it.
@@ -187,6 +198,9 @@ fn describe(inner: &Inner, target: &Target, image: FetchedImage) -> Result<Artif
             .as_ref()
             .filter(|index| index.raw.len() <= REMEMBERED_INDEX_BYTES)
             .and_then(|index| String::from_utf8(index.raw.to_vec()).ok());
+        if index.is_some() {
+            record.extra.insert(PLATFORM.to_owned(), Value::String(platform_name(inner)));
+        }
         record.etag = index.map_or(etag, |index| index.etag);
         vec![record]
     };
