@@ -10,6 +10,8 @@ use greentic_dist_types::{Mismatch, SafeText, redact_url};
 use http::Method;
 use url::Url;
 
+use crate::sent::SentSecrets;
+
 /// What kind of failure a [`NetError`] is. Decide by this, never by its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -102,6 +104,7 @@ struct Facts {
     status: Option<u16>,
     errors: Vec<RegistryError>,
     transient: bool,
+    repeatable: bool,
     attempts: u32,
     elapsed: Duration,
     retry_after: Option<Duration>,
@@ -121,6 +124,7 @@ impl NetError {
             status: None,
             errors: Vec::new(),
             transient: kind.is_transient(),
+            repeatable: true,
             attempts: 0,
             elapsed: Duration::ZERO,
             retry_after: None,
@@ -177,6 +181,26 @@ impl NetError {
 
     pub(crate) fn with_transient(mut self, transient: bool) -> Self {
         self.0.transient = transient;
+        self
+    }
+
+    /// Marks a failure that may pass, though not by asking again at once.
+    pub(crate) fn not_repeatable(mut self) -> Self {
+        self.0.repeatable = false;
+        self
+    }
+
+    /// Blanks what was sent as a login in all text but that of [`NetError::registry_errors`].
+    pub(crate) fn blanked(mut self, sent: &SentSecrets) -> Self {
+        let facts = &mut *self.0;
+        if let Cow::Owned(text) = sent.blank(&facts.detail) {
+            facts.detail = text.into();
+        }
+        if let Some((_, url)) = &mut facts.request
+            && let Cow::Owned(text) = sent.blank(url)
+        {
+            *url = text;
+        }
         self
     }
 
@@ -244,6 +268,11 @@ impl NetError {
     /// Whether the same request may succeed later without anybody changing anything.
     pub const fn is_transient(&self) -> bool {
         self.0.transient
+    }
+
+    /// Whether this client itself asks again: not when the failure would only be repeated.
+    pub(crate) const fn is_worth_repeating(&self) -> bool {
+        self.0.transient && self.0.repeatable
     }
 
     /// What a person can do about it, most specific first. Never empty advice, may be an empty list.

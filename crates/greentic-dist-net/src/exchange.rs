@@ -13,7 +13,9 @@ use crate::limit::Lane;
 use crate::observer::Event;
 use crate::oci::auth::{Access, Round, Used};
 use crate::oci::errcode::ErrorBody;
+use crate::redirect::is_redirect;
 use crate::retry::{Retry, retry_after};
+use crate::sent::SentSecrets;
 use crate::stats::count;
 use crate::transport::{Reply, Transport, is_distrust};
 use crate::{NetError, NetErrorKind};
@@ -214,7 +216,11 @@ impl Transport {
 
     /// The error for an answer whose status was not asked for. Reads the small body such answers have.
     async fn refusal(&self, ask: &Ask, reply: Reply) -> NetError {
-        refusal(self, reply, ask.who()).await
+        let mut sent = SentSecrets::of(reply.authorization.as_ref());
+        if let Target::Registry(access, _) = &ask.target {
+            access.known_login().iter().for_each(|login| sent.add_login(login));
+        }
+        refusal(self, reply, ask.who(), &sent).await
     }
 
     fn show_warnings(&self, reply: &Reply) {
@@ -223,7 +229,8 @@ impl Transport {
             // `299 - "text"` (RFC 9111, 5.5, and distribution-spec, "Warnings").
             let text = String::from_utf8_lossy(value.as_bytes());
             let quoted = text.split_once('"').map_or(&*text, |(_, rest)| rest.trim_end().trim_end_matches('"'));
-            self.warn(host, SafeText::new(quoted));
+            let sent = SentSecrets::of(reply.authorization.as_ref());
+            self.warn(host, SafeText::new(&sent.blank(quoted)));
         }
     }
 
@@ -237,7 +244,8 @@ impl Transport {
 fn accept(reply: Reply) -> Result<Reply, NetError> {
     for value in reply.headers().get_all(header::CONTENT_ENCODING) {
         if !value.as_bytes().eq_ignore_ascii_case(b"identity") {
-            let name = SafeText::from_bytes(value.as_bytes());
+            let sent = SentSecrets::of(reply.authorization.as_ref());
+            let name = SafeText::new(&sent.blank(&String::from_utf8_lossy(value.as_bytes())));
             let detail = format!("the answer has the content encoding `{name}`, which was not asked for");
             return Err(NetError::new(NetErrorKind::Protocol, detail).for_request(&reply.method, &reply.url));
         }
@@ -245,8 +253,13 @@ fn accept(reply: Reply) -> Result<Reply, NetError> {
     Ok(reply)
 }
 
-/// The error for an answer that means failure, with what the server said about it.
-pub(crate) async fn refusal(transport: &Transport, mut reply: Reply, who: &'static str) -> NetError {
+/// The error for an answer that means failure, with what the server said about it; `sent` is blanked in that.
+pub(crate) async fn refusal(
+    transport: &Transport,
+    mut reply: Reply,
+    who: &'static str,
+    sent: &SentSecrets,
+) -> NetError {
     let status = reply.status();
     let wait = retry_after(reply.headers(), SystemTime::now());
     let content_type = reply.header(header::CONTENT_TYPE).unwrap_or_default().to_owned();
@@ -258,16 +271,19 @@ pub(crate) async fn refusal(transport: &Transport, mut reply: Reply, who: &'stat
         let read = reply.read(transport, transport.limits.error_body_bytes);
         tokio::time::timeout(transport.timeouts.idle_body, read).await.ok().and_then(Result::ok).unwrap_or_default()
     };
-    let said = ErrorBody::parse(&body, &content_type);
+    let said = ErrorBody::parse(&body, &content_type, sent);
     let kind = kind_of(status, &said);
     let mut error = NetError::from_status(kind, who, status.as_u16())
         .for_request(&reply.method, &reply.url)
+        .blanked(sent)
         .with_transient(is_transient(status, kind))
         .with_retry_after(wait)
         .with_errors(said.errors);
     let detail: Option<Cow<'static, str>> = match (status, said.text) {
         (_, Some(text)) => Some(text.to_string().into()),
-        (status, None) if status.is_redirection() => Some("this redirect is not followed".into()),
+        (StatusCode::NOT_MODIFIED, None) => Some("not modified, though nothing was asked conditionally".into()),
+        (status, None) if is_redirect(status) => Some("this redirect is not followed".into()),
+        (status, None) if status.is_redirection() => Some("this status is no redirect that could be followed".into()),
         (status, None) if status.is_success() => Some("this status was not expected".into()),
         _ => None,
     };
@@ -334,7 +350,10 @@ mod tests {
     #[test]
     fn statuses_mean_what_they_say_and_codes_refine_the_vague_ones() {
         let kind = |status, body: &str| {
-            kind_of(StatusCode::from_u16(status).unwrap(), &ErrorBody::parse(body.as_bytes(), "application/json"))
+            kind_of(
+                StatusCode::from_u16(status).unwrap(),
+                &ErrorBody::parse(body.as_bytes(), "application/json", &SentSecrets::default()),
+            )
         };
         let with = |code: &str| format!(r#"{{"errors":[{{"code":"{code}","message":"m"}}]}}"#);
         for (status, code, expected) in [

@@ -21,6 +21,7 @@ mod oci;
 mod redirect;
 mod resolver;
 mod retry;
+mod sent;
 mod stats;
 mod target_policy;
 mod tls;

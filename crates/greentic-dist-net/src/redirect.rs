@@ -3,6 +3,7 @@
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use url::Url;
 
+use crate::sent::SentSecrets;
 use crate::target_policy::Guard;
 use crate::transport::{Hop, Reply, Transport};
 use crate::{NetError, NetErrorKind};
@@ -25,6 +26,7 @@ impl Transport {
     pub(crate) async fn follow(&self, hop: Hop) -> Result<Reply, NetError> {
         let Hop { method, url: start, mut headers, guard, lane, header_timeout } = hop;
         let (mut url, mut guard) = (start.clone(), guard);
+        let authorization = headers.get(header::AUTHORIZATION).cloned();
         let mut reach = None;
         let mut seen: Vec<Url> = Vec::new();
         loop {
@@ -32,11 +34,13 @@ impl Transport {
                 Hop { method: method.clone(), url: url.clone(), headers: headers.clone(), guard, lane, header_timeout };
             let mut reply = self.send(hop).await?;
             reply.left_origin = start.origin() != url.origin();
+            reply.authorization.clone_from(&authorization);
             let Some(next) = location(&reply)? else { return Ok(reply) };
             let reach = *reach.get_or_insert(reply.reach);
             let refused = |why: String| {
                 NetError::new(NetErrorKind::Refused, format!("a redirect was refused ({why})"))
                     .for_request(&method, &start)
+                    .blanked(&SentSecrets::of(authorization.as_ref()))
             };
             if url.scheme() == "https" && next.scheme() == "http" {
                 return Err(refused(format!("{} would leave HTTPS", greentic_dist_types::redact_url(next.as_str()))));
@@ -65,11 +69,15 @@ impl Transport {
     }
 }
 
+/// Whether a status is a redirect: 300, 304 to 306 and unknown 3xx are none.
+pub(crate) fn is_redirect(status: StatusCode) -> bool {
+    use StatusCode as S;
+    [S::MOVED_PERMANENTLY, S::FOUND, S::SEE_OTHER, S::TEMPORARY_REDIRECT, S::PERMANENT_REDIRECT].contains(&status)
+}
+
 /// Where an answer redirects to; `None` when it is no redirect.
 fn location(reply: &Reply) -> Result<Option<Url>, NetError> {
-    use StatusCode as S;
-    let redirects = [S::MOVED_PERMANENTLY, S::FOUND, S::SEE_OTHER, S::TEMPORARY_REDIRECT, S::PERMANENT_REDIRECT];
-    if !redirects.contains(&reply.status()) {
+    if !is_redirect(reply.status()) {
         return Ok(None);
     }
     let refused = || {

@@ -32,7 +32,7 @@ impl Retry {
     /// Counts a failed attempt. The wait before the next one, or `None` when there is none.
     pub(crate) fn after(&mut self, error: &NetError) -> Option<Duration> {
         self.attempts = self.attempts.saturating_add(1);
-        if !error.is_transient() || self.attempts >= self.allowed(error) {
+        if !error.is_worth_repeating() || self.attempts >= self.allowed(error) {
             return None;
         }
         match error.retry_after() {

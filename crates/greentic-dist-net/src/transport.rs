@@ -93,6 +93,8 @@ pub(crate) struct Reply {
     pub(crate) left_origin: bool,
     /// How near the answering server is.
     pub(crate) reach: Reach,
+    /// The login that was sent to the server that was asked.
+    pub(crate) authorization: Option<HeaderValue>,
     pace: Pace,
     _permit: Option<OwnedSemaphorePermit>,
 }
@@ -121,6 +123,7 @@ impl Transport {
         let (client, direct) = self.client(&url, guard).map_err(|error| error.for_request(&method, &url))?;
         headers.insert(header::USER_AGENT, self.user_agent.clone());
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        let authorization = headers.get(header::AUTHORIZATION).cloned();
         let mut request = reqwest::Request::new(method.clone(), url.clone());
         *request.headers_mut() = headers;
         count(&self.counters.requests);
@@ -145,7 +148,8 @@ impl Transport {
         );
         let peer = if direct { response.remote_addr().map(|address| address.ip()) } else { None };
         let reach = peer.or_else(|| literal(&url)).map_or(Reach::Public, |ip| reach_of(ip).unwrap_or(Reach::Private));
-        Ok(Reply { response, method, url, left_origin: false, reach, pace: Pace::default(), _permit: permit })
+        let pace = Pace::default();
+        Ok(Reply { response, method, url, left_origin: false, reach, authorization, pace, _permit: permit })
     }
 
     /// The client for a URL, built at first need; and whether it connects without a proxy.
@@ -415,6 +419,7 @@ impl Pace {
             return Ok(());
         }
         let detail = format!("only {bytes} bytes arrived in {:.0} s", waited.as_secs_f32());
-        Err(NetError::new(NetErrorKind::Timeout, detail).with_transient(false))
+        // Another connection would be as slow now; later may be another matter.
+        Err(NetError::new(NetErrorKind::Timeout, detail).not_repeatable())
     }
 }

@@ -95,6 +95,7 @@ impl Transfer {
     /// Later requests of this transfer continue a body that is already coming: they must not be answered with "not modified".
     pub(crate) fn unconditional(&mut self) {
         self.ask.set(header::IF_NONE_MATCH, None);
+        self.ask.accept = &[StatusCode::OK, StatusCode::PARTIAL_CONTENT];
     }
 
     pub(crate) const fn reply(&self) -> Option<&Reply> {
@@ -200,7 +201,11 @@ impl Transfer {
         self.stuck = self.stuck.saturating_add(1);
         self.resumes = self.resumes.saturating_add(1);
         let can_resume = self.offset == 0 || self.start.content_addressed || self.validator.is_some();
-        if !error.is_transient() || !can_resume || self.stuck > policy.stuck_resumes || self.resumes > policy.resumes {
+        if !error.is_worth_repeating()
+            || !can_resume
+            || self.stuck > policy.stuck_resumes
+            || self.resumes > policy.resumes
+        {
             return Err(error.with_effort(self.resumes, self.retry.elapsed()));
         }
         count(&self.transport.counters.resumes);
@@ -236,6 +241,9 @@ impl Transfer {
             };
             match reply.status() {
                 StatusCode::NOT_MODIFIED => {}
+                StatusCode::PARTIAL_CONTENT if asked && !self.is_of_the_same_version(&reply) => {
+                    return Err(self.changed(&reply));
+                }
                 StatusCode::PARTIAL_CONTENT if asked && self.goes_on(&reply) => self.skip = 0,
                 StatusCode::PARTIAL_CONTENT => {
                     let detail = "a partial answer holds other bytes than the wanted ones";
@@ -251,6 +259,24 @@ impl Transfer {
             self.reply = Some(reply);
             return Ok(());
         }
+    }
+
+    /// Whether a partial answer has the validator that `If-Range` was sent with (RFC 9110, 15.3.7.3).
+    ///
+    /// Without that, parts of two versions would be put together: some servers do not look at `If-Range`.
+    fn is_of_the_same_version(&self, reply: &Reply) -> bool {
+        let mut told = reply.headers().get_all(header::ETAG).iter().peekable();
+        self.start.content_addressed
+            || (told.peek().is_some() && told.all(|etag| self.validator.as_ref() == Some(etag)))
+    }
+
+    fn changed(&self, reply: &Reply) -> NetError {
+        let detail = if reply.headers().contains_key(header::ETAG) {
+            "the file changed while it was read"
+        } else {
+            "the file may have changed while it was read: the server does not say which version it goes on with"
+        };
+        NetError::new(NetErrorKind::Interrupted, detail).for_request(&self.ask.method, &reply.url)
     }
 
     /// Whether a partial answer starts at `offset` and is of the same whole.
@@ -285,9 +311,7 @@ impl Transfer {
         }
         let validator = reply.headers().get(header::ETAG).filter(|etag| !etag.as_bytes().starts_with(b"W/")).cloned();
         if self.offset > 0 && !self.start.content_addressed && self.validator != validator {
-            let detail = "the file changed while it was downloaded";
-            let error = NetError::new(NetErrorKind::Interrupted, detail);
-            return Err(error.for_request(&self.ask.method, &reply.url));
+            return Err(self.changed(reply));
         }
         self.validator = validator;
         self.skip = self.offset;

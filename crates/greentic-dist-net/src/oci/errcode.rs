@@ -6,11 +6,12 @@ use greentic_dist_types::SafeText;
 use serde_json::Value;
 
 use crate::RegistryError;
+use crate::sent::SentSecrets;
 
 /// Most entries of an error document that are kept.
 const ERRORS: usize = 8;
 
-/// A failed answer's body, understood as far as possible. Never fails.
+/// A failed answer's body, understood as far as possible, what was sent as a login blanked. Never fails.
 #[derive(Debug, Default)]
 pub(crate) struct ErrorBody {
     pub(crate) errors: Vec<RegistryError>,
@@ -21,47 +22,48 @@ pub(crate) struct ErrorBody {
 }
 
 impl ErrorBody {
-    pub(crate) fn parse(body: &[u8], content_type: &str) -> Self {
+    pub(crate) fn parse(body: &[u8], content_type: &str, sent: &SentSecrets) -> Self {
         let trimmed = body.trim_ascii();
         let is_page = content_type.to_ascii_lowercase().starts_with("text/html") || trimmed.starts_with(b"<");
         if trimmed.is_empty() || is_page {
             return Self { is_page, ..Self::default() };
         }
         match serde_json::from_slice::<Value>(trimmed) {
-            Ok(document) => Self::from_document(&document),
-            Err(_not_json) => Self { text: shown(&String::from_utf8_lossy(trimmed)), ..Self::default() },
+            Ok(document) => Self::from_document(&document, sent),
+            Err(_not_json) => Self { text: shown(&String::from_utf8_lossy(trimmed), sent), ..Self::default() },
         }
     }
 
-    fn from_document(document: &Value) -> Self {
+    fn from_document(document: &Value, sent: &SentSecrets) -> Self {
         if let Some(list) = document.get("errors").and_then(Value::as_array) {
-            let errors = list.iter().take(ERRORS).filter_map(entry).collect();
+            let errors = list.iter().take(ERRORS).filter_map(|said| entry(said, sent)).collect();
             return Self { errors, ..Self::default() };
         }
         // Token servers and proxies: {"details": ...}, {"error": ..., "error_description": ...}, {"message": ...}.
         let text = ["error_description", "details", "message", "error", "detail"]
             .iter()
             .find_map(|name| document.get(name).and_then(Value::as_str));
-        Self { text: text.and_then(shown), ..Self::default() }
+        Self { text: text.and_then(|text| shown(text, sent)), ..Self::default() }
     }
 }
 
-fn entry(entry: &Value) -> Option<RegistryError> {
+fn entry(entry: &Value, sent: &SentSecrets) -> Option<RegistryError> {
     let text = |name: &str| match entry.get(name) {
-        Some(Value::String(text)) => SafeText::new(text),
-        Some(Value::Number(number)) => SafeText::new(&number.to_string()),
+        Some(Value::String(text)) => SafeText::new(&sent.blank(text)),
+        Some(Value::Number(number)) => SafeText::new(&sent.blank(&number.to_string())),
         _ => SafeText::new(""),
     };
     let mut message = text("message");
     if message.is_empty() {
-        message = entry.get("detail").and_then(Value::as_str).map_or(message, SafeText::new);
+        message = text("detail");
     }
     let code = SafeText::excerpt(text("code").as_str(), 64);
     if code.is_empty() && message.is_empty() { None } else { Some(RegistryError { code, message }) }
 }
 
-fn shown(text: &str) -> Option<SafeText> {
-    let text = SafeText::new(text.trim());
+fn shown(text: &str, sent: &SentSecrets) -> Option<SafeText> {
+    // Before the text is cut: a part of a secret is not found any more.
+    let text = SafeText::new(sent.blank(text.trim()).trim());
     if text.is_empty() { None } else { Some(text) }
 }
 
@@ -71,7 +73,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn parse(body: &str) -> ErrorBody {
-        ErrorBody::parse(body.as_bytes(), "application/json")
+        ErrorBody::parse(body.as_bytes(), "application/json", &SentSecrets::default())
     }
 
     #[test]
@@ -89,8 +91,8 @@ mod tests {
 
     #[test]
     fn pages_and_nothing_have_no_text() {
-        assert!(ErrorBody::parse(b"<html>secret</html>", "text/plain").is_page);
-        assert!(ErrorBody::parse(b"x", "Text/HTML; charset=utf-8").is_page);
+        assert!(ErrorBody::parse(b"<html>secret</html>", "text/plain", &SentSecrets::default()).is_page);
+        assert!(ErrorBody::parse(b"x", "Text/HTML; charset=utf-8", &SentSecrets::default()).is_page);
         for nothing in ["", "   ", "{}", "[]", "null", "{\"errors\":null}"] {
             let body = parse(nothing);
             assert!(body.errors.is_empty() && body.text.is_none() && !body.is_page, "{nothing}");
@@ -100,7 +102,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_understood_somehow(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
-            drop(ErrorBody::parse(&bytes, ""));
+            drop(ErrorBody::parse(&bytes, "", &SentSecrets::default()));
         }
     }
 }

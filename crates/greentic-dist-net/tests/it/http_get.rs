@@ -112,6 +112,52 @@ async fn a_file_that_changed_while_it_was_read_is_not_mixed() {
 }
 
 #[tokio::test]
+async fn a_part_of_another_version_is_not_put_behind_the_first_one() {
+    // Servers that do not look at `If-Range` and go on with whatever is there now.
+    let part = |etags: &'static [&'static str]| {
+        let server = LyingServer::start(move |request, _| {
+            if request.index == 0 {
+                return Response::ranged(request, "\"v1\"", bytes()).cut_after(50_000);
+            }
+            let rest = fixture::random_bytes(12, SIZE)[50_000..].to_vec();
+            let range = format!("bytes 50000-{}/{SIZE}", SIZE - 1);
+            let answer = Response::status(206, rest).header("Content-Range", range);
+            etags.iter().fold(answer, |answer, etag| answer.header("ETag", *etag))
+        });
+        async move {
+            let mut stream = body(net().get(&server.url())).await.unwrap();
+            let mut got = Vec::new();
+            let error = loop {
+                match stream.next().await {
+                    Some(Ok(piece)) => got.extend_from_slice(&piece),
+                    Some(Err(error)) => break error,
+                    None => panic!("put together with {etags:?}"),
+                }
+            };
+            assert!(stream.next().await.is_none());
+            (got, error, server.journal().len())
+        }
+    };
+    for etags in [&["\"v2\""][..], &[], &["W/\"v1\""], &["\"v1\"", "\"v2\""]] {
+        let (got, error, requests) = part(etags).await;
+        assert!(got == bytes()[..50_000], "{etags:?}: {} bytes", got.len());
+        assert_eq!((error.kind(), requests), (NetErrorKind::Interrupted, 2), "{etags:?}");
+        assert!(error.to_string().contains("changed while it was read"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn not_modified_in_the_middle_of_a_file_does_not_end_it() {
+    let server = LyingServer::start(|request, _| match request.index {
+        0 => Response::ok(bytes()).header("ETag", "\"v1\"").chunked().cut_after(50_000),
+        _ => Response::not_modified("\"v1\""),
+    });
+    let stream = body(net().get(&server.url()).if_none_match("\"v0\"")).await.unwrap();
+    let error = read_body(stream).await.unwrap_err();
+    assert_eq!((error.kind(), error.status()), (NetErrorKind::Protocol, Some(304)));
+}
+
+#[tokio::test]
 async fn a_cut_file_without_a_validator_cannot_go_on() {
     for etag in ["", "W/\"v1\""] {
         let server = LyingServer::start(move |request, _| Response::ranged(request, etag, bytes()).cut_after(50_000));

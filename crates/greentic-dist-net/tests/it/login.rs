@@ -9,7 +9,7 @@ use greentic_dist_net::{
 use greentic_dist_testkit::scenario::{Auth, Lie, LyingRegistry, Part, Scenario, bystander};
 use greentic_dist_testkit::{LyingServer, Response, fixture};
 
-use crate::support::{layer_of, net, pull_layer, quick, read, repository, with_login};
+use crate::support::{Recorder, layer_of, net, pull_layer, quick, read, repository, with_login};
 
 const CANARY: &str = "canary-5f1d";
 
@@ -467,4 +467,117 @@ async fn no_secret_stands_in_errors_or_debug() {
     ] {
         assert!(!shown.contains(CANARY) && !shown.contains("token-1"), "{shown}");
     }
+}
+
+/// Words of a server around what it was sent, in every shape errors have; the third is cut in the middle of the secret.
+fn echoes(status: u16, secret: &str) -> Vec<Response> {
+    let long = format!("{}{secret} is wrong", "x".repeat(greentic_dist_types::limits::SHOWN_CHARS - 17));
+    let json = |text: &str| Response::status(status, text.to_owned()).header("Content-Type", "application/json");
+    vec![
+        Response::oci_error(status, "DENIED", &format!("not with {secret}")),
+        Response::status(status, format!("not with {secret}")),
+        Response::status(status, long),
+        Response::oci_error(status, secret, ""),
+        json(&format!(r#"{{"errors":[{{"code":"DENIED","detail":"{secret}"}}]}}"#)),
+        json(&format!(r#"{{"details":"not with {secret}"}}"#)),
+        json(&format!(r#"{{"error_description":"not with \u00{:x}{}"}}"#, secret.as_bytes()[0], &secret[1..])),
+    ]
+}
+
+/// No part of what may have been sent is in an error.
+fn assert_blank(error: &NetError, secrets: &[&str]) {
+    let shown = format!("{error} {error:?} {:?}", error.hints());
+    for secret in secrets {
+        assert!(!shown.contains(&secret[..6]), "{shown}");
+    }
+}
+
+/// What one server of a test repeats: its own header, the part behind the scheme, or the password.
+fn heard(request: &greentic_dist_testkit::Request, what: usize) -> Option<String> {
+    let value = request.header("authorization")?.to_owned();
+    match what {
+        0 => Some(value),
+        1 => Some(value.split_once(' ')?.1.to_owned()),
+        _ => Some(CANARY.to_owned()),
+    }
+}
+
+const ANN: &str = "YW5uOmNhbmFyeS01ZjFk";
+
+#[tokio::test]
+async fn a_login_that_a_token_server_repeats_is_not_shown() {
+    for what in 0..3 {
+        for shape in 0..7 {
+            let server = LyingServer::start(move |request, ctx| match request.path.as_str() {
+                "/token" => heard(request, what)
+                    .map_or(Response::status(500, "no login"), |said| echoes(403, &said).swap_remove(shape)),
+                _ => Response::bearer_challenge(&ctx.url("/token"), "s", ""),
+            });
+            let net = with_login(&server.host(), "ann", CANARY).build().unwrap();
+            let repository = repository(&net, &format!("{}/acme/hello", server.host()));
+            let error = repository.manifest(Selector::Tag("1")).await.unwrap_err();
+            assert_eq!(error.status(), Some(403));
+            assert!(error.to_string().contains("[redacted]"), "{error}");
+            assert_eq!(server.journal().authorization_of(1), Some(format!("Basic {ANN}")));
+            assert_blank(&error, &[CANARY, ANN]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_login_that_a_registry_repeats_is_not_shown() {
+    const TOKEN: &str = "t0ken-canary-77";
+    let basic = Credential::Basic { username: "ann".into(), password: CANARY.into() };
+    // A password at a registry, a bearer token of the user, and a password behind a token.
+    for (bearer, login) in [(false, basic.clone()), (true, Credential::Bearer(TOKEN.into())), (true, basic)] {
+        for what in 0..3 {
+            for shape in 0..7 {
+                let server = LyingServer::start(move |request, ctx| match request.path.as_str() {
+                    "/token" => Response::ok(format!(r#"{{"token":"{TOKEN}"}}"#)),
+                    _ => match heard(request, what) {
+                        Some(said) => echoes(409, &said).swap_remove(shape),
+                        None if bearer => Response::bearer_challenge(&ctx.url("/token"), "s", ""),
+                        None => Response::basic_challenge("r"),
+                    },
+                });
+                let logins = StaticCredentials::new().with(&server.host(), login.clone());
+                let net = quick().credentials(Arc::new(logins)).build().unwrap();
+                let repository = repository(&net, &format!("{}/acme/hello", server.host()));
+                let error = repository.manifest(Selector::Tag("1")).await.unwrap_err();
+                assert_eq!(error.status(), Some(409));
+                assert_blank(&error, &[TOKEN, ANN]);
+                if !matches!(login, Credential::Bearer(_)) {
+                    assert_blank(&error, &[CANARY]);
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_login_in_a_warning_or_in_a_redirect_is_not_shown() {
+    let artifact = fixture::component();
+    let server = LyingServer::start(move |request, _| {
+        let Some(said) = heard(request, 1) else { return Response::basic_challenge("r") };
+        match request.path.as_str() {
+            "/v2/acme/hello/manifests/away" => {
+                Response::redirect(307, format!("http://10.0.0.1/{said}?password={CANARY}"))
+            }
+            "/v2/acme/hello/manifests/here" => Response::redirect(307, format!("/elsewhere/{said}/{CANARY}")),
+            "/v2/acme/hello/manifests/odd" => Response::ok("x").header("Content-Encoding", said),
+            "/v2/acme/hello/manifests/1" => Response::ok(artifact.manifest_bytes.clone())
+                .header("Content-Type", fixture::MANIFEST_TYPE)
+                .header("Warning", format!("299 - \"do not send {said} or {CANARY}\"")),
+            _ => Response::status(404, ""),
+        }
+    });
+    let recorder = Arc::new(Recorder::default());
+    let net = with_login(&server.host(), "ann", CANARY).observer(Arc::<Recorder>::clone(&recorder)).build().unwrap();
+    let repository = repository(&net, &format!("{}/acme/hello", server.host()));
+    for tag in ["away", "here", "odd"] {
+        let error = repository.manifest(Selector::Tag(tag)).await.unwrap_err();
+        assert_blank(&error, &[CANARY, ANN]);
+    }
+    repository.manifest(Selector::Tag("1")).await.unwrap();
+    assert_eq!(recorder.lines(), ["warning do not send [redacted] or [redacted]"]);
 }

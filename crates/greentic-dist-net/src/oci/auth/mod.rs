@@ -245,7 +245,7 @@ impl Access {
         !known
     }
 
-    /// The login for this repository, asked of the source once.
+    /// The login for this repository: remembered, else asked of the source.
     async fn credential(&self, transport: &Transport) -> Result<Option<Credential>, NetError> {
         let Some(source) = &transport.credentials else { return Ok(None) };
         if let Some(known) = lock(&self.registry.auth().credentials).get(&*self.repository) {
@@ -256,6 +256,11 @@ impl Access {
         let found = source.credential(&target).await?;
         insert_bounded(&self.registry.auth().credentials, self.repository.to_string(), found.clone());
         Ok(found)
+    }
+
+    /// The login for this repository, when it was asked for already.
+    pub(crate) fn known_login(&self) -> Option<Credential> {
+        lock(&self.registry.auth().credentials).get(&*self.repository).cloned().flatten()
     }
 
     fn forget_credential(&self) -> Option<Credential> {

@@ -18,7 +18,9 @@ use super::credential::{Credential, sensitive};
 use crate::config::is_loopback;
 use crate::exchange::refusal;
 use crate::limit::Lane;
+use crate::redirect::is_redirect;
 use crate::retry::Retry;
+use crate::sent::SentSecrets;
 use crate::stats::count;
 use crate::target_policy::Guard;
 use crate::transport::{Hop, Transport};
@@ -191,9 +193,10 @@ impl Transport {
         let mut reply = self.send(hop).await?;
         if reply.status() != StatusCode::OK {
             let status = reply.status();
-            let error = refusal(self, reply, "token server").await;
+            let sent = SentSecrets::of(reply.authorization.as_ref());
+            let error = refusal(self, reply, "token server", &sent).await;
             return Err(match status {
-                status if status.is_redirection() => {
+                status if is_redirect(status) => {
                     let detail = "the token server answered with a redirect, which is not followed";
                     NetError::new(NetErrorKind::Refused, detail).for_request(&Method::GET, &url)
                 }
