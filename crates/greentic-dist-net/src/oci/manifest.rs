@@ -102,10 +102,11 @@ impl Repository {
         }
     }
 
-    /// Asks for a tag's manifest only when it changed: one request either way.
+    /// Asks for a tag's manifest only when it changed: one request.
     ///
     /// `etag` is the one that came with the manifest known under `known`; without it the digest itself is sent, which
-    /// registries use as their `ETag`. `None` means the tag still points to `known`.
+    /// registries use as their `ETag`. `None` means the tag still points to `known`. A "not modified" that names another
+    /// manifest is not believed: the manifest is then fetched, by a second request.
     ///
     /// # Errors
     /// As [`Repository::manifest`].
@@ -122,10 +123,16 @@ impl Repository {
         let condition = etag.filter(|etag| HeaderValue::from_str(etag).is_ok()).unwrap_or(&quoted);
         ask.set(header::IF_NONE_MATCH, Some(header_value(condition, "the ETag")?));
         let collected = self.transport().collect(&ask, self.limit()).await?;
-        if collected.status == StatusCode::NOT_MODIFIED {
+        let manifest = if collected.status != StatusCode::NOT_MODIFIED {
+            self.understand(collected, selector)?
+        } else if is_about(&collected.headers, condition, known) {
             return Ok(None);
-        }
-        let manifest = self.understand(collected, selector)?;
+        } else {
+            let text =
+                "the registry answered \"not modified\" about another manifest than the known one; it is asked again";
+            self.transport().warn(self.registry(), SafeText::new(text));
+            self.manifest(selector).await?
+        };
         let same = manifest.digest == *known || Digest::of(known.algorithm(), &manifest.raw) == *known;
         Ok((!same).then_some(manifest))
     }
@@ -193,6 +200,15 @@ fn digest_hint(headers: &HeaderMap) -> Option<Digest> {
     let digest: Digest = told.next()?.to_str().ok()?.trim().parse().ok()?;
     let agree = told.all(|other| other.to_str().is_ok_and(|other| other.trim().parse() == Ok(digest)));
     agree.then_some(digest)
+}
+
+/// Whether a "not modified" is about the manifest it was asked for: it names no other `ETag` and no other digest.
+fn is_about(headers: &HeaderMap, condition: &str, known: &Digest) -> bool {
+    // `If-None-Match` compares weakly (RFC 9110, 13.1.2).
+    let opaque = |etag: &str| etag.trim().trim_start_matches("W/").trim_matches('"').to_owned();
+    let mut etags = headers.get_all(header::ETAG).iter();
+    let same_etag = etags.all(|etag| etag.to_str().is_ok_and(|etag| opaque(etag) == opaque(condition)));
+    same_etag && digest_hint(headers).is_none_or(|told| told == *known || told.algorithm() != known.algorithm())
 }
 
 fn head_of(headers: &HeaderMap) -> ManifestHead {

@@ -98,6 +98,51 @@ async fn not_modified_to_an_unconditional_request_is_a_protocol_error() {
     let registry = Scenario::new(fixture::component()).lie(Lie::UnaskedNotModified).start();
     let error = repository(&net(), &registry.reference()).manifest(Selector::Tag("1")).await.unwrap_err();
     assert_eq!((error.kind(), error.status()), (NetErrorKind::Protocol, Some(304)));
+    assert!(error.to_string().contains("not modified, though nothing was asked conditionally"), "{error}");
+}
+
+#[tokio::test]
+async fn a_status_beside_the_redirects_is_not_called_one() {
+    for status in [300, 305, 306, 399] {
+        let server = LyingServer::start(move |_, _| Response::status(status, "").header("Location", "/x"));
+        let repository = repository(&net(), &format!("{}/acme/hello", server.host()));
+        let error = repository.manifest(Selector::Tag("1")).await.unwrap_err();
+        assert_eq!((error.kind(), error.status()), (NetErrorKind::Protocol, Some(status)));
+        assert!(error.to_string().contains("this status is no redirect"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn not_modified_about_another_manifest_is_not_believed() {
+    let known = fixture::component();
+    let newer = fixture::artifact("application/wasm", "\0asm something newer");
+    let (digest, other) = (known.manifest_digest, newer.manifest_digest);
+    let (own, foreign) = (format!("\"{digest}\""), format!("\"{other}\""));
+    // `ETag`s and digest of the 304, and whether it is believed.
+    for (etags, told, believed) in [
+        (vec![own.clone()], Some(digest.to_string()), true),
+        (vec![format!("W/{own}")], None, true),
+        (vec![], None, true),
+        (vec![], Some("sha256:short".to_owned()), true),
+        (vec![foreign.clone()], Some(digest.to_string()), false),
+        (vec![own.clone(), foreign.clone()], None, false),
+        (vec![own.clone()], Some(other.to_string()), false),
+        (vec![], Some(other.to_string()), false),
+    ] {
+        let case = format!("{etags:?} {told:?}");
+        let body = newer.manifest_bytes.clone();
+        let server = LyingServer::start(move |request, _| {
+            if request.header("if-none-match").is_none() {
+                return Response::ok(body.clone()).header("Content-Type", fixture::MANIFEST_TYPE);
+            }
+            let answer = etags.iter().fold(Response::status(304, ""), |answer, etag| answer.header("ETag", etag));
+            told.iter().fold(answer, |answer, told| answer.header("Docker-Content-Digest", told))
+        });
+        let repository = repository(&net(), &format!("{}/acme/hello", server.host()));
+        let answer = repository.manifest_if_changed("1", Some(&own), &digest).await.unwrap();
+        assert_eq!(answer.map(|manifest| manifest.digest), (!believed).then_some(other), "{case}");
+        assert_eq!(server.journal().len(), if believed { 1 } else { 2 }, "{case}");
+    }
 }
 
 #[tokio::test]
