@@ -19,6 +19,7 @@
 //! Start at [`DistClient`].
 
 mod artifact;
+mod builder;
 mod cache;
 mod client;
 mod compat;
@@ -38,6 +39,7 @@ mod retention;
 mod source;
 mod transfer;
 mod turns;
+mod wire;
 
 pub use greentic_dist_net::{
     Credential, CredentialSource, CredentialTarget, HttpRule, NetError, NetErrorKind, NetStats, RetryPolicy,
@@ -49,7 +51,8 @@ pub use greentic_dist_types::{ArtifactSourceKind, ArtifactType, CacheEntryState,
 pub use crate::credentials::EnvCredentials;
 pub use crate::progress::{Event, Reporter, Silent};
 pub use artifact::{IntegrityState, LockHint, ResolvedArtifact};
-pub use client::{DistClient, DistClientBuilder};
+pub use builder::DistClientBuilder;
+pub use client::DistClient;
 pub use descriptor::{ArtifactDescriptor, ResolvedVia};
 pub use entry::CacheEntry;
 pub use error::{CacheFailure, DistError, DistErrorKind, ResolveError};

@@ -1,0 +1,129 @@
+//! Everything a client can be told beside its options.
+
+use std::fmt;
+use std::sync::Arc;
+
+use greentic_dist_net::{CredentialSource, HttpRule, Net, NetBuilder, RetryPolicy, TargetPolicy, Timeouts};
+use greentic_dist_store::Proof;
+use greentic_dist_types::{PlatformChoice, limits};
+
+use super::client::Inner;
+use super::{DistClient, DistOptions};
+use crate::credentials::EnvCredentials;
+use crate::progress::{Reporter, Silent};
+
+/// Builds a [`DistClient`] with more than [`DistOptions`] can say.
+#[must_use]
+pub struct DistClientBuilder {
+    pub(super) options: Option<DistOptions>,
+    pub(super) platform: PlatformChoice,
+    pub(super) max_artifact_bytes: u64,
+    pub(super) proof: Proof,
+    pub(super) reporter: Arc<dyn Reporter>,
+    pub(super) net: NetBuilder,
+}
+
+/// Requests at once to one host: enough to keep a pull of many small artifacts busy over a slow link.
+const REQUESTS_PER_HOST: usize = 32;
+
+impl DistClientBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            options: None,
+            platform: PlatformChoice::default(),
+            max_artifact_bytes: limits::ARTIFACT_BYTES,
+            proof: Proof::Stamped,
+            reporter: Arc::new(Silent),
+            net: Net::builder().requests_per_host(REQUESTS_PER_HOST).credentials(Arc::new(EnvCredentials)),
+        }
+    }
+
+    /// The options shared with 0.4. Default: [`DistOptions::default`], which reads the environment.
+    pub fn options(mut self, options: DistOptions) -> Self {
+        self.options = Some(options);
+        self
+    }
+
+    /// Which manifest of an image index is wanted. Default: Wasm first.
+    pub fn platform(mut self, platform: PlatformChoice) -> Self {
+        self.platform = platform;
+        self
+    }
+
+    /// Largest artifact that is taken, in bytes. Default: 2 GiB.
+    pub const fn max_artifact_bytes(mut self, bytes: u64) -> Self {
+        self.max_artifact_bytes = bytes;
+        self
+    }
+
+    /// How a cached artifact is proven when it is opened. Default: hashed once in each boot of the machine, and again
+    /// whenever the file changed since.
+    pub const fn proof(mut self, proof: Proof) -> Self {
+        self.proof = proof;
+        self
+    }
+
+    /// Who is told about progress. Default: nobody.
+    pub fn reporter(mut self, reporter: Arc<dyn Reporter>) -> Self {
+        self.reporter = reporter;
+        self
+    }
+
+    /// Who knows the logins of registries; asked only after a registry demanded one. Default: the environment
+    /// ([`EnvCredentials`]).
+    pub fn credentials(mut self, credentials: Arc<dyn CredentialSource>) -> Self {
+        self.net = self.net.credentials(credentials);
+        self
+    }
+
+    /// How long each phase of a request may take. Default: connect 10 s, headers 30 s (15 s from a token server), silence in a
+    /// body 30 s, and no limit on a whole body that is not slower than 1 KiB/s over 60 s.
+    pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
+        self.net = self.net.timeouts(timeouts);
+        self
+    }
+
+    /// How often and after which waits a failed request is made again. Default: 5 attempts, full jitter from 200 ms to 10 s.
+    pub fn retry(mut self, retry: RetryPolicy) -> Self {
+        self.net = self.net.retry(retry);
+        self
+    }
+
+    /// Certificate authorities to trust beside the system's, PEM. Default: none; the system's roots (which `SSL_CERT_FILE`
+    /// and `SSL_CERT_DIR` can replace) are read when the first TLS connection is made.
+    pub fn root_certificates_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.net = self.net.root_certificates_pem(pem.into());
+        self
+    }
+
+    /// Requests at once to one host, at least 1. Default: 32.
+    pub fn requests_per_host(mut self, requests: usize) -> Self {
+        self.net = self.net.requests_per_host(requests.max(1));
+        self
+    }
+
+    /// Which registries may be asked over plain HTTP. Default: those of this machine.
+    pub fn http_rule(mut self, rule: HttpRule) -> Self {
+        self.net = self.net.http_rule(rule);
+        self
+    }
+
+    /// Where a registry may send this client: token servers on other hosts that get a login, redirects into private networks.
+    /// Default: no other token server but the known ones of Docker Hub and GitLab, and no redirect from a public registry into
+    /// a private network.
+    pub fn target_policy(mut self, policy: TargetPolicy) -> Self {
+        self.net = self.net.target_policy(policy);
+        self
+    }
+
+    /// The client. No I/O.
+    pub fn build(self) -> DistClient {
+        DistClient { inner: Arc::new(Inner::new(self)) }
+    }
+}
+
+impl fmt::Debug for DistClientBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DistClientBuilder").field("options", &self.options).finish_non_exhaustive()
+    }
+}
