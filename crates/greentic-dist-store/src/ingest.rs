@@ -31,7 +31,7 @@ const PART_RETRIES: [Duration; 6] = [
 /// After how many bytes their way to the disk begins. The disk then works while the next bytes arrive, and the sync before
 /// publication finds little left. Measured on ext4 on a virtual disk, two cores, medians of five: 1 GiB written and published
 /// in 1.11 s instead of 1.37 s, 64 MiB in 78 ms instead of 75 ms with other work going on and 60 ms instead of 73 ms without.
-const WRITEBACK_BYTES: u64 = 8 << 20;
+pub(crate) const WRITEBACK_BYTES: u64 = 8 << 20;
 
 /// What incoming bytes must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,6 +12,7 @@ use greentic_dist_types::CacheEntryState;
 use crate::crash::crash_point;
 use crate::entry::Entry;
 use crate::error::Context;
+use crate::ingest::WRITEBACK_BYTES;
 use crate::layout::{self, ARTIFACT_MODE, Layout, Sub};
 use crate::open::{Proof, is_current};
 use crate::os::{self, Dir, FileState};
@@ -21,6 +22,8 @@ use crate::{Store, StoreError, StoreErrorKind};
 const OP: &str = "publish the entry";
 /// Most threads that wait for the disk at once. More gain nothing: the file system merges their commits.
 const SYNC_THREADS: usize = 16;
+/// How many files one thread syncs together. Below, starting a thread costs more than its waiting beside the others gains.
+const GROUP: usize = 16;
 /// From this size on it is worth waiting a moment for a trust stamp that spares the first open its hashing.
 const STAMP_WAIT_BYTES: u64 = 256 << 20;
 /// How long that moment is at most.
@@ -59,8 +62,7 @@ impl Store {
         self.0.batch.publish(self, staged)
     }
 
-    /// As [`Store::publish`] for many entries: all are synced, up to sixteen files at a time, before the first gets its
-    /// name. The results are in the order of `staged`.
+    /// As [`Store::publish`] for many entries: all are synced together before the first gets its name. The results are in the order of `staged`.
     pub fn publish_all(&self, staged: Vec<Staged>) -> Vec<Result<Published, StoreError>> {
         let synced = self.sync(&staged);
         staged.into_iter().zip(synced).map(|(staged, synced)| synced.and_then(|()| self.put_in_place(staged))).collect()
@@ -76,20 +78,21 @@ impl Store {
             .enumerate()
             .flat_map(|(of, staged)| staged.files.iter().map(move |path| (of, path)))
             .collect();
+        let groups: Vec<_> = files.chunks(GROUP).collect();
         let results = Mutex::new(staged.iter().map(|_| Ok(())).collect::<Vec<_>>());
         let next = AtomicUsize::new(0);
         let work = || {
-            while let Some((of, path)) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
-                if let Err(error) = sync_file(path) {
+            while let Some(group) = groups.get(next.fetch_add(1, Ordering::Relaxed)) {
+                for (of, error) in sync_group(group) {
                     let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
-                    if let Some(slot) = results.get_mut(*of) {
-                        *slot = Err(StoreError::io(OP, path, error));
+                    if let Some(slot) = results.get_mut(of) {
+                        *slot = Err(error);
                     }
                 }
             }
         };
         std::thread::scope(|scope| {
-            for _ in 1..files.len().min(SYNC_THREADS) {
+            for _ in 1..groups.len().min(SYNC_THREADS) {
                 // A thread that cannot be had is a thread less.
                 if std::thread::Builder::new().stack_size(128 << 10).spawn_scoped(scope, work).is_err() {
                     break;
@@ -191,7 +194,7 @@ impl Store {
             return;
         }
         let mut shows_changes = before.is_settled(SystemTime::now());
-        if !shows_changes && os::has_fine_times(&file, ARTIFACT_MODE).unwrap_or(false) {
+        if !shows_changes && self.shows_every_change(&file, &before, ARTIFACT_MODE) {
             let Ok(now) = state() else { return };
             (before, shows_changes) = (now, true);
         }
@@ -212,8 +215,30 @@ fn is_taken(error: &io::Error) -> bool {
         || (cfg!(windows) && error.kind() == K::PermissionDenied)
 }
 
-fn sync_file(path: &Path) -> io::Result<()> {
-    let file: File = os::open_read(path)?;
+/// Forces a group of files to the disk: the writing of all begins before the first is waited for, so that one wait is
+/// almost the wait for all. Gives what failed, by the number of its entry.
+fn sync_group(files: &[(usize, &PathBuf)]) -> Vec<(usize, StoreError)> {
+    let begun: Vec<_> = files
+        .iter()
+        .map(|(_, path)| {
+            let file = os::open_read(path)?;
+            let meta = file.metadata()?;
+            // Of larger ones it began while they arrived, and shared ones are there already; their pages stay cached.
+            if meta.len() <= WRITEBACK_BYTES && os::link_count(&meta) <= 1 {
+                os::begin_writeback(&file, 0, meta.len());
+            }
+            Ok(file)
+        })
+        .collect();
+    let synced = begun.into_iter().map(|file: io::Result<File>| file.and_then(|file| sync_file(&file)));
+    files
+        .iter()
+        .zip(synced)
+        .filter_map(|((of, path), synced)| Some((*of, StoreError::io(OP, path, synced.err()?))))
+        .collect()
+}
+
+fn sync_file(file: &File) -> io::Result<()> {
     match file.sync_data() {
         // Some network and user-space file systems have no such call; they are not asked for promises.
         Err(error) if matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput) => Ok(()),

@@ -27,6 +27,10 @@ const PROCESS_STAMPS: usize = 4096;
 #[derive(Debug, Default)]
 pub(crate) struct ProcessStamps(Mutex<HashMap<Digest, FileState>>);
 
+/// Whether the device of the cache has time stamps that show every change, found out once.
+#[derive(Debug, Default)]
+pub(crate) struct FineTimes(Mutex<Option<(u64, bool)>>);
+
 fn text(boot: &str, state: &FileState, digest: &Digest) -> String {
     let FileState { dev, ino, size, mtime_ns, ctime_ns } = state;
     format!("1 {boot} {dev} {ino} {size} {mtime_ns} {ctime_ns} {digest}\n")
@@ -44,6 +48,20 @@ impl Store {
         };
         let stamp = dir.read_small(STAMP, STAMP_BYTES).ok().flatten()?;
         digests.iter().copied().find(|digest| stamp == text(boot, state, digest).into_bytes())
+    }
+
+    /// Whether every change of the open artifact, which is in `state` and has mode `mode`, shows in its change time from
+    /// the next look at it on. Tried out once on each device: a trial changes the file.
+    pub(crate) fn shows_every_change(&self, artifact: &File, state: &FileState, mode: u32) -> bool {
+        let known = *self.0.fine_times.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((dev, fine)) = known
+            && dev == state.dev
+        {
+            return fine;
+        }
+        let Ok(fine) = os::has_fine_times(artifact, mode) else { return false };
+        *self.0.fine_times.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((state.dev, fine));
+        fine
     }
 
     /// Remembers that the open artifact was just proven to have `digest`. `before` is its state from before its bytes were

@@ -10,7 +10,7 @@ use crate::batch::Batch;
 use crate::layout::{ArtifactFile, Paths};
 use crate::lock::HeldKeys;
 use crate::os::Owners;
-use crate::stamp::ProcessStamps;
+use crate::stamp::{FineTimes, ProcessStamps};
 
 /// Whether bytes are forced to the disk before they are published.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -65,6 +65,7 @@ pub(crate) struct Inner {
     pub(crate) held: HeldKeys,
     pub(crate) tagged: AtomicBool,
     pub(crate) stamps: ProcessStamps,
+    pub(crate) fine_times: FineTimes,
     pub(crate) batch: Batch,
 }
 
@@ -83,6 +84,7 @@ impl Store {
             held: HeldKeys::default(),
             tagged: AtomicBool::new(false),
             stamps: ProcessStamps::default(),
+            fine_times: FineTimes::default(),
             batch: Batch::default(),
         }))
     }

@@ -30,6 +30,33 @@ fn publications_that_meet_all_end_in_their_own_entry() {
 }
 
 #[test]
+fn a_batch_larger_than_one_group_is_synced_whole_and_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::new(dir.path().join("cache"));
+    let artifacts: Vec<_> = (0..70).map(|number| artifact(format!("artifact {number}").as_bytes())).collect();
+    let mut staged: Vec<_> = artifacts.iter().map(|artifact| artifact.stage_in(&store)).collect();
+    // One whose file is gone fails at the sync, and alone.
+    let lost = staged[40].pin();
+    for item in std::fs::read_dir(store.root().join("tmp")).unwrap() {
+        let path = item.unwrap().path();
+        let manifest = std::fs::read(path.join("manifest.json")).unwrap();
+        if manifest == artifacts[40].manifest {
+            std::fs::remove_file(path.join("manifest.json")).unwrap();
+        }
+    }
+    let published = store.publish_all(std::mem::take(&mut staged));
+    for (number, (published, artifact)) in published.into_iter().zip(&artifacts).enumerate() {
+        if number == 40 {
+            assert_eq!(kind(published), StoreErrorKind::Missing);
+        } else {
+            assert_eq!(published.unwrap().entry.pin, artifact.pin);
+            assert_eq!(bytes_of(&store, &artifact.pin, Proof::Full), artifact.bytes);
+        }
+    }
+    assert!(store.open(&lost, Proof::Full).unwrap().is_none());
+}
+
+#[test]
 fn a_publication_that_fails_fails_alone() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::new(dir.path().join("cache"));

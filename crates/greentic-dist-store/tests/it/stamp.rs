@@ -159,3 +159,17 @@ fn noting_the_use_of_an_entry_voids_nothing_and_happens_rarely() {
     assert_eq!(bytes_of(&cache, &artifact.pin, Proof::Stamped), artifact.bytes);
     assert_eq!(fs::read(entry.dir.join("verified")).unwrap(), stamp);
 }
+
+#[test]
+fn many_artifacts_published_through_one_handle_are_each_found_out_when_edited() {
+    use std::io::Write;
+    let cache = cache();
+    // What is known of the time stamps of the device after the first must hold for all.
+    for number in 0..50_u8 {
+        let artifact = artifact(&[number; 5000]);
+        let entry = artifact.publish_in(&cache).entry;
+        fs::set_permissions(&entry.path, fs::Permissions::from_mode(0o644)).unwrap();
+        fs::OpenOptions::new().write(true).open(&entry.path).unwrap().write_all(b"edited").unwrap();
+        assert_eq!(kind(cache.open(&artifact.pin, Proof::Stamped)), StoreErrorKind::Corrupt, "{number}");
+    }
+}
