@@ -190,7 +190,9 @@ impl<'a> Demo<'a> {
         let artifact = cold.resolve_ref(&self.reference).await?;
         let (requests, time) = (self.requests() - before, elapsed(started));
         let bytes = self.received.0.load(Ordering::Relaxed);
+        let started = Instant::now();
         client.verify_cached(&artifact.digest)?;
+        let verified_in = elapsed(started);
         if artifact.wasm_bytes()? != COMPONENT {
             return Err(CliError::internal("other bytes came out than went in"));
         }
@@ -202,7 +204,7 @@ impl<'a> Demo<'a> {
         self.say(
             "verify",
             format!(
-                "hashed again on disk: content {} at {}",
+                "hashed again on disk ({verified_in}): content {} at {}",
                 short(&artifact.content_digest()),
                 artifact.local_path.display()
             ),
