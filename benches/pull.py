@@ -286,6 +286,7 @@ def cut(args):
             while data := await reader.read(1 << 16):
                 there_writer.write(data)
                 await there_writer.drain()
+            there_writer.close()
 
         asking = asyncio.create_task(questions())
         try:
