@@ -195,6 +195,11 @@ mod tests {
         proxy.set_rate(Some(64 << 20));
         let answer = raw_client::exchange(proxy.addr(), "GET", "/x", &[], b"").unwrap();
         assert_eq!(answer.body, body);
+        // Counted after they were given away, so the client may be a moment ahead.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while proxy.bytes_down() <= 300_000 && Instant::now() < deadline {
+            std::thread::yield_now();
+        }
         assert!(proxy.bytes_down() > 300_000 && proxy.bytes_down() < 301_000, "{}", proxy.bytes_down());
         assert_eq!(proxy.connections(), 1);
     }
