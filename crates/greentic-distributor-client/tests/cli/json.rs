@@ -179,3 +179,15 @@ fn the_signature_of_a_url_is_repeated_nowhere() {
     outcome.expect_code(2);
     assert!(!outcome.stderr.contains("canary-sig"), "{}", outcome.stderr);
 }
+
+#[test]
+fn a_resolve_that_fails_in_part_tells_what_succeeded_beside_the_error() {
+    let (bench, registry) = (Bench::new(), registry());
+    let outcome = bench.run(["--json", "resolve", "nope", &registry.reference(), "./no-such-file"]);
+    let error = error_of(&outcome, 3, "not_found");
+    assert!(error["hints"].to_string().contains("1 of 3"), "{error}");
+    assert_eq!(outcome.json()["results"][0]["digest"], sample().manifest_digest.to_string());
+    let outcome = bench.run(["resolve", "nope", &registry.reference()]);
+    outcome.expect_code(2);
+    assert_eq!(outcome.line(), sample().manifest_digest.to_string());
+}
