@@ -72,16 +72,6 @@ fn hex_value(byte: u8) -> Option<u8> {
 }
 
 impl Digest {
-    /// Wraps the output of a hash function. `None` when `hash` has not exactly the algorithm's length.
-    pub fn from_hash(algorithm: Algorithm, hash: &[u8]) -> Option<Self> {
-        if hash.len() != algorithm.len_bytes() {
-            return None;
-        }
-        let mut bytes = [0_u8; 64];
-        bytes.get_mut(..hash.len())?.copy_from_slice(hash);
-        Some(Self { algorithm, bytes })
-    }
-
     /// The output of a hash function, right-sized by the type of the hash.
     pub(crate) fn from_array<const N: usize>(algorithm: Algorithm, hash: [u8; N]) -> Self {
         let mut bytes = [0_u8; 64];

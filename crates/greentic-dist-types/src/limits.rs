@@ -29,10 +29,6 @@ pub const SHOWN_CHARS: usize = 300;
 pub const TOKEN_BODY_BYTES: u64 = 64 << 10;
 /// Largest single bearer token.
 pub const TOKEN_BYTES: usize = 32 << 10;
-/// Largest page of a tag, catalog or referrers list.
-pub const PAGE_BYTES: u64 = 4 << 20;
-/// Most pages followed in one listing.
-pub const PAGES: usize = 1_000;
 /// Most redirects followed for one request.
 pub const REDIRECTS: usize = 5;
 /// Largest artifact taken without being asked to take more.

@@ -14,8 +14,6 @@ pub const DOCKER_SCHEMA1_SIGNED: &str = "application/vnd.docker.distribution.man
 pub const DOCKER_SCHEMA1: &str = "application/vnd.docker.distribution.manifest.v1+json";
 /// The withdrawn OCI artifact manifest. Refused by name.
 pub const OCI_ARTIFACT: &str = "application/vnd.oci.artifact.manifest.v1+json";
-/// The empty JSON descriptor (image-spec 1.1, "Guidance for an empty descriptor").
-pub const OCI_EMPTY: &str = "application/vnd.oci.empty.v1+json";
 
 /// A WebAssembly module or component; what the ecosystem pushes today.
 pub const WASM: &str = "application/wasm";

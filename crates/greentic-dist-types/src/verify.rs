@@ -91,13 +91,6 @@ impl Verifier {
         Self { hasher: Hasher::new(algorithm), expected_digest: None, expected_size: None, limit, seen: 0 }
     }
 
-    /// Additionally expects an exact size, e.g. from a `Content-Length`.
-    #[must_use]
-    pub fn with_size(mut self, size_bytes: u64) -> Self {
-        self.expected_size = Some(size_bytes);
-        self
-    }
-
     /// Bytes seen so far.
     pub const fn seen(&self) -> u64 {
         self.seen
