@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use super::commands::{CacheCommand, DemoArgs, InspectArgs, PullArgs, ResolveArgs};
+
 /// Fetch, verify and keep Wasm components from OCI registries, HTTPS and disk.
 #[derive(Debug, Parser)]
 #[command(
@@ -34,55 +36,18 @@ pub struct Cli {
     pub command: Commands,
 }
 
-/// The commands.
+/// The commands. Each one's arguments stand in its own file below `commands/`.
 #[derive(Debug, Subcommand)]
 pub enum Commands {
     /// Print the digest a reference stands for
-    Resolve {
-        /// `oci://host/name:tag`, `host/name@sha256:…`, `https://…`, a file, `repo://…`, `store://…`
-        #[arg(required = true, value_name = "REF")]
-        references: Vec<String>,
-    },
+    Resolve(ResolveArgs),
     /// Bring artifacts into the cache and print their paths
-    Pull {
-        /// `oci://host/name:tag`, `host/name@sha256:…`, `https://…`, a file, `repo://…`, `store://…`
-        #[arg(required = true, value_name = "REF")]
-        references: Vec<String>,
-    },
+    Pull(PullArgs),
     /// Show what is known about an artifact
-    Inspect {
-        /// A reference or a digest
-        #[arg(value_name = "REF")]
-        reference: String,
-        /// Also print the media type of the chosen layer
-        #[arg(long)]
-        show_media_type: bool,
-    },
+    Inspect(InspectArgs),
     /// Look at and tidy the cache
-    Cache {
-        /// What to do with the cache
-        #[command(subcommand)]
-        command: CacheCommand,
-    },
+    #[command(subcommand)]
+    Cache(CacheCommand),
     /// Show the whole flow against a registry inside this process
-    Demo {
-        /// Keep the demo's cache and registry content in this directory (must not exist, or be empty)
-        #[arg(long, value_name = "DIR")]
-        keep: Option<PathBuf>,
-    },
-}
-
-/// Commands on the cache.
-#[derive(Debug, Subcommand)]
-pub enum CacheCommand {
-    /// List the digests in the cache
-    Ls,
-    /// Remove artifacts by digest
-    Rm {
-        /// sha256:… or its hex
-        #[arg(value_name = "DIGEST")]
-        digests: Vec<String>,
-    },
-    /// Remove dead temporary files and entries that can never be opened
-    Gc,
+    Demo(DemoArgs),
 }

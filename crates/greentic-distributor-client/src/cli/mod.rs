@@ -14,10 +14,12 @@ use std::sync::Arc;
 
 use clap::Parser as _;
 
-pub use args::{CacheCommand, Cli, Commands};
+pub use args::{Cli, Commands};
+pub use commands::{CacheCommand, DemoArgs, InspectArgs, PullArgs, ResolveArgs};
 pub use exit::CliError;
 
 use crate::dist::{DistClient, DistOptions};
+use commands::Context;
 use output::Output;
 use reporter::TerminalReporter;
 
@@ -91,18 +93,8 @@ async fn run_with(cli: Cli, output: &Output) -> Result<(), CliError> {
     options.offline |= cli.offline;
     let reporter = Arc::new(TerminalReporter::for_stderr(cli.quiet));
     let client = DistClient::builder().options(options).reporter(Arc::clone(&reporter) as _).build();
-    let result = match cli.command {
-        Commands::Resolve { references } => commands::resolve::run(&client, output, &references).await,
-        Commands::Pull { references } => commands::pull::run(&client, output, &references).await,
-        Commands::Inspect { reference, show_media_type } => {
-            commands::inspect::run(&client, output, &reference, show_media_type).await
-        }
-        Commands::Cache { command } => commands::cache::run(&client, output, command),
-        Commands::Demo { keep } => {
-            reporter.finish();
-            commands::demo::run(output, keep, client.options().offline).await
-        }
-    };
-    reporter.finish();
+    let context = Context { client, output, reporter };
+    let result = commands::run(&context, cli.command).await;
+    context.reporter.finish();
     result.and_then(|()| output.end())
 }

@@ -1,10 +1,26 @@
 //! `greentic-dist cache ls|rm|gc`.
 
-use crate::dist::DistClient;
-use crate::dist_cli::output::{Output, human_bytes};
-use crate::dist_cli::{CacheCommand, CliError};
+use super::Context;
+use crate::dist_cli::CliError;
+use crate::dist_cli::output::human_bytes;
 
-pub(crate) fn run(client: &DistClient, output: &Output, command: CacheCommand) -> Result<(), CliError> {
+/// Commands on the cache.
+#[derive(Debug, clap::Subcommand)]
+pub enum CacheCommand {
+    /// List the digests in the cache
+    Ls,
+    /// Remove artifacts by digest
+    Rm {
+        /// sha256:… or its hex
+        #[arg(value_name = "DIGEST")]
+        digests: Vec<String>,
+    },
+    /// Remove dead temporary files and entries that can never be opened
+    Gc,
+}
+
+pub(crate) fn run(context: &Context<'_>, command: &CacheCommand) -> Result<(), CliError> {
+    let (client, output) = (&context.client, context.output);
     match command {
         CacheCommand::Ls => {
             let digests = client.try_list_cache()?;
@@ -17,7 +33,7 @@ pub(crate) fn run(client: &DistClient, output: &Output, command: CacheCommand) -
             Ok(())
         }
         CacheCommand::Rm { digests } => {
-            let report = client.remove(&digests)?;
+            let report = client.remove(digests)?;
             if output.is_json() {
                 output.document(&report)?;
             }

@@ -10,6 +10,7 @@ use greentic_dist_serve::{Registry, RunningRegistry};
 use greentic_dist_types::{Digest, media_type};
 use serde_json::{Value, json};
 
+use super::Context;
 use crate::dist::{
     DistClient, DistError, DistErrorKind, DistOptions, Event, Reporter, ResolvePolicy, ResolvedArtifact,
 };
@@ -50,8 +51,19 @@ impl Reporter for Received {
     }
 }
 
-pub(crate) async fn run(output: &Output, keep: Option<PathBuf>, offline: bool) -> Result<(), CliError> {
-    if offline {
+/// Arguments of `greentic-dist demo`.
+#[derive(Debug, clap::Args)]
+pub struct DemoArgs {
+    /// Keep the demo's cache and registry content in this directory (must not exist, or be empty)
+    #[arg(long, value_name = "DIR")]
+    pub keep: Option<PathBuf>,
+}
+
+pub(crate) async fn run(context: &Context<'_>, args: DemoArgs) -> Result<(), CliError> {
+    // The demo prints its steps itself; no bar may stand between them.
+    context.reporter.finish();
+    let (output, keep) = (context.output, args.keep);
+    if context.client.options().offline {
         return Err(CliError::offline(
             "the demo reaches its registry through a socket, and offline mode forbids every socket",
         ));

@@ -2,17 +2,25 @@
 
 use greentic_dist_types::SafeText;
 
-use crate::dist::{ArtifactType, DistClient};
+use super::Context;
+use crate::dist::ArtifactType;
 use crate::dist_cli::CliError;
-use crate::dist_cli::output::{Output, echoed};
+use crate::dist_cli::output::echoed;
 
-pub(crate) async fn run(
-    client: &DistClient,
-    output: &Output,
-    reference: &str,
-    show_media_type: bool,
-) -> Result<(), CliError> {
-    let mut found = client.inspect(reference).await?;
+/// Arguments of `greentic-dist inspect`.
+#[derive(Debug, clap::Args)]
+pub struct InspectArgs {
+    /// A reference or a digest
+    #[arg(value_name = "REF")]
+    pub reference: String,
+    /// Also print the media type of the chosen layer
+    #[arg(long)]
+    pub show_media_type: bool,
+}
+
+pub(crate) async fn run(context: &Context<'_>, args: &InspectArgs) -> Result<(), CliError> {
+    let output = context.output;
+    let mut found = context.client.inspect(&args.reference).await?;
     found.reference = echoed(&found.reference);
     if output.is_json() {
         return output.document(&found);
@@ -30,7 +38,7 @@ pub(crate) async fn run(
         output.line(&format!("artifact path: {}", found.artifact_path.display()));
         output.line(&format!("artifact exists: {}", found.artifact_path.is_file()));
     }
-    if show_media_type {
+    if args.show_media_type {
         output.line(&format!("selected media type: {}", SafeText::new(&found.media_type)));
     }
     Ok(())

@@ -1,16 +1,46 @@
-//! One verb, one file.
+//! One verb, one file: its arguments, what it does, what it prints.
 
-pub(super) mod cache;
-pub(super) mod demo;
-pub(super) mod inspect;
-pub(super) mod pull;
-pub(super) mod resolve;
+mod cache;
+mod demo;
+mod inspect;
+mod pull;
+mod resolve;
+
+pub use cache::CacheCommand;
+pub use demo::DemoArgs;
+pub use inspect::InspectArgs;
+pub use pull::PullArgs;
+pub use resolve::ResolveArgs;
+
+use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::CliError;
 use super::output::Output;
-use crate::dist::DistError;
+use super::reporter::TerminalReporter;
+use super::{CliError, Commands};
+use crate::dist::{DistClient, DistError};
+
+/// What every command works with.
+pub(super) struct Context<'a> {
+    /// The client with the options of the command line.
+    pub(super) client: DistClient,
+    /// The two streams of the process.
+    pub(super) output: &'a Output,
+    /// Shows progress on a terminal; a command that prompts or draws itself finishes it first.
+    pub(super) reporter: Arc<TerminalReporter>,
+}
+
+/// Runs the command.
+pub(super) async fn run(context: &Context<'_>, command: Commands) -> Result<(), CliError> {
+    match command {
+        Commands::Resolve(args) => resolve::run(context, &args).await,
+        Commands::Pull(args) => pull::run(context, &args).await,
+        Commands::Inspect(args) => inspect::run(context, &args).await,
+        Commands::Cache(command) => cache::run(context, &command),
+        Commands::Demo(args) => demo::run(context, args).await,
+    }
+}
 
 /// Ends a command over several references: every failure is told, the worst decides the exit code, and what succeeded is
 /// kept beside it.

@@ -2,13 +2,22 @@
 
 use serde_json::{Value, json};
 
-use super::conclude;
-use crate::dist::{DistClient, DistError, ResolvedArtifact};
+use super::{Context, conclude};
+use crate::dist::{DistError, ResolvedArtifact};
 use crate::dist_cli::CliError;
-use crate::dist_cli::output::{Output, echoed};
+use crate::dist_cli::output::echoed;
 
-pub(crate) async fn run(client: &DistClient, output: &Output, references: &[String]) -> Result<(), CliError> {
-    let results = match references {
+/// Arguments of `greentic-dist pull`.
+#[derive(Debug, clap::Args)]
+pub struct PullArgs {
+    /// `oci://host/name:tag`, `host/name@sha256:…`, `https://…`, a file, `repo://…`, `store://…`
+    #[arg(required = true, value_name = "REF")]
+    pub references: Vec<String>,
+}
+
+pub(crate) async fn run(context: &Context<'_>, args: &PullArgs) -> Result<(), CliError> {
+    let (client, output, references) = (&context.client, context.output, &args.references);
+    let results = match references.as_slice() {
         [reference] => vec![client.resolve_ref(reference).await],
         many => client.pull_all(many).await,
     };

@@ -2,16 +2,25 @@
 
 use serde_json::{Value, json};
 
-use super::conclude;
+use super::{Context, conclude};
 use crate::dist::{ArtifactDescriptor, DistClient, DistError, ResolvePolicy};
 use crate::dist_cli::CliError;
-use crate::dist_cli::output::{Output, echoed};
+use crate::dist_cli::output::echoed;
 
-pub(crate) async fn run(client: &DistClient, output: &Output, references: &[String]) -> Result<(), CliError> {
+/// Arguments of `greentic-dist resolve`.
+#[derive(Debug, clap::Args)]
+pub struct ResolveArgs {
+    /// `oci://host/name:tag`, `host/name@sha256:…`, `https://…`, a file, `repo://…`, `store://…`
+    #[arg(required = true, value_name = "REF")]
+    pub references: Vec<String>,
+}
+
+pub(crate) async fn run(context: &Context<'_>, args: &ResolveArgs) -> Result<(), CliError> {
+    let (output, references) = (context.output, &args.references);
     let mut documents: Vec<Value> = Vec::with_capacity(references.len());
     let mut failed: Vec<DistError> = Vec::new();
     for reference in references {
-        match resolve(client, reference).await {
+        match resolve(&context.client, reference).await {
             Ok(descriptor) if output.is_json() => documents.push(json!({
                 "reference": echoed(reference),
                 "digest": descriptor.digest,
