@@ -5,7 +5,7 @@ use std::sync::Arc;
 use greentic_dist_types::{Descriptor, Digest};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
-use super::auth::Access;
+use super::auth::{Access, Action};
 use super::blob::BlobRequest;
 use super::registry::Registry;
 use crate::exchange::{Ask, Shared, Target};
@@ -35,7 +35,7 @@ pub struct Repository {
 
 impl Repository {
     pub(crate) fn new(transport: Shared, registry: Arc<Registry>, repository: &str) -> Self {
-        Self { transport, access: Access { registry, repository: repository.into() } }
+        Self { transport, access: Access { registry, repository: repository.into(), action: Action::Pull } }
     }
 
     /// The registry as references write it.
@@ -73,5 +73,11 @@ impl Repository {
 
     pub(crate) fn target(&self, path: String) -> Target {
         Target::Registry(self.access.clone(), path)
+    }
+
+    /// A path of this repository's registry, asked for with what `action` needs.
+    #[expect(dead_code, reason = "the writing operations come next")]
+    pub(crate) fn target_for(&self, action: Action, path: String) -> Target {
+        Target::Registry(Access { action, ..self.access.clone() }, path)
     }
 }

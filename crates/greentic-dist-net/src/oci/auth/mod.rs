@@ -43,11 +43,32 @@ enum Demand {
     Bearer { realm: Url, guard: Guard, service: Option<String> },
 }
 
-/// Pull access to one repository.
+/// Access to one repository for one kind of work.
 #[derive(Clone, Debug)]
 pub(crate) struct Access {
     pub(crate) registry: Arc<Registry>,
+    /// Empty for [`Action::Catalog`].
     pub(crate) repository: Arc<str>,
+    pub(crate) action: Action,
+}
+
+/// What a request is about to do: decides which scope its token is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[expect(dead_code, reason = "the writing operations come next")]
+pub(crate) enum Action {
+    /// Read manifests, blobs, tags and referrers.
+    Pull,
+    /// Write blobs and manifests.
+    Push,
+    /// Write blobs, one of them mounted from this repository of the same registry, which must be readable too.
+    PushMounting {
+        /// The repository the blob is taken from.
+        from: Arc<str>,
+    },
+    /// Delete manifests, tags or blobs.
+    Delete,
+    /// List the registry's repositories.
+    Catalog,
 }
 
 /// What a request was sent with.
@@ -220,17 +241,24 @@ impl Access {
     /// The scopes to ask for: what this repository was asked for before, then the computed one.
     fn scopes(&self) -> Vec<String> {
         let demanded = lock(&self.registry.auth().scopes).get(&*self.repository).cloned();
-        demanded.into_iter().chain([self.computed_scope()]).collect()
+        demanded.into_iter().chain(self.computed_scopes()).collect()
     }
 
-    fn computed_scope(&self) -> String {
-        format!("repository:{}:pull", self.repository)
+    /// The scopes this work needs, written as the token specification does.
+    fn computed_scopes(&self) -> Vec<String> {
+        let own = |actions: &str| format!("repository:{}:{actions}", self.repository);
+        match &self.action {
+            Action::Pull => vec![own("pull")],
+            Action::Push => vec![own("pull,push")],
+            Action::PushMounting { from } => vec![own("pull,push"), format!("repository:{from}:pull")],
+            Action::Delete => vec![own("pull,push,delete")],
+            Action::Catalog => vec!["registry:catalog:*".to_owned()],
+        }
     }
 
     /// Remembers a scope a challenge of this repository demanded. True when it is new.
     ///
-    /// A demand for this repository that goes beyond pulling is not followed: the computed scope already asks for all
-    /// this client needs.
+    /// A demand for this repository is not followed: the computed scopes already ask for all this work needs.
     fn take_scope(&self, scope: Option<&str>) -> bool {
         let own = format!("repository:{}:", self.repository);
         let Some(scope) =
