@@ -54,6 +54,6 @@ mod progress;
 #[cfg(feature = "dist-client")]
 pub use dist::{
     ArtifactDescriptor, ArtifactSource, ArtifactSourceKind, ArtifactType, CacheEntry, CacheEntryState, CachePolicy,
-    DistClient, DistOptions, IntegrityState, LockHint, ResolvePolicy, ResolvedArtifact, ResolvedVia, RetentionReport,
-    SourceSnapshot, TransportHints,
+    DistClient, DistOptions, IntegrationError, IntegrationErrorCode, IntegrityState, LockHint, ResolvePolicy,
+    ResolvedArtifact, ResolvedVia, RetentionReport, SourceSnapshot, TransportHints,
 };

@@ -111,6 +111,12 @@ pub enum DistError {
         /// The reference as typed.
         reference: String,
     },
+    /// The login for a store is missing or cannot be used.
+    #[error("{0}")]
+    StoreAuth(String),
+    /// A document (a lock file, an advisory) that is not the JSON it should be.
+    #[error("invalid lockfile or advisory document")]
+    Serde(#[from] serde_json::Error),
     /// The runtime shut down before the work was done. Nothing is lost: a transfer resumes where it was.
     #[error("the operation was cancelled by the shutdown of its runtime")]
     Cancelled,
@@ -146,6 +152,8 @@ pub enum DistErrorKind {
     Temporary,
     /// The bytes are wrong (exit 8).
     Integrity,
+    /// What a lock file says is not what its references mean (exit 9).
+    LockOutOfDate,
     /// Anything else (exit 10).
     Internal,
 }
@@ -161,6 +169,7 @@ impl DistErrorKind {
             Self::Policy => 6,
             Self::Temporary => 7,
             Self::Integrity => 8,
+            Self::LockOutOfDate => 9,
             Self::Internal => 10,
         }
     }
@@ -175,6 +184,7 @@ impl DistErrorKind {
             Self::Policy => "policy",
             Self::Temporary => "temporary",
             Self::Integrity => "integrity",
+            Self::LockOutOfDate => "lock_out_of_date",
             Self::Internal => "internal",
         }
     }
@@ -184,12 +194,14 @@ impl DistError {
     /// The kind.
     pub fn kind(&self) -> DistErrorKind {
         match self {
-            Self::InvalidRef { .. } | Self::InvalidInput(_) | Self::TagNotAllowed { .. } | Self::InsecureUrl { .. } => {
-                DistErrorKind::InvalidInput
-            }
+            Self::InvalidRef { .. }
+            | Self::InvalidInput(_)
+            | Self::TagNotAllowed { .. }
+            | Self::InsecureUrl { .. }
+            | Self::Serde(_) => DistErrorKind::InvalidInput,
             Self::NotFound { .. } => DistErrorKind::NotFound,
             Self::Offline { .. } => DistErrorKind::Offline,
-            Self::Unauthorized { .. } | Self::ResolutionUnavailable { .. } => DistErrorKind::Auth,
+            Self::Unauthorized { .. } | Self::ResolutionUnavailable { .. } | Self::StoreAuth(_) => DistErrorKind::Auth,
             Self::CorruptArtifact { .. } => DistErrorKind::Integrity,
             Self::Network { source, .. } => kind_of_net(source),
             Self::CacheError { source: CacheFailure::Io(error), .. } => match error.kind() {
@@ -231,7 +243,12 @@ impl DistError {
             | Self::Offline { reference } => Some(reference),
             Self::Unauthorized { target } => Some(target),
             Self::InsecureUrl { url } => Some(url),
-            Self::CacheError { .. } | Self::UnsupportedAbi { .. } | Self::InvalidInput(_) | Self::Cancelled => None,
+            Self::CacheError { .. }
+            | Self::UnsupportedAbi { .. }
+            | Self::InvalidInput(_)
+            | Self::StoreAuth(_)
+            | Self::Serde(_)
+            | Self::Cancelled => None,
         }
     }
 
