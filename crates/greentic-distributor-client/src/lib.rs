@@ -37,6 +37,7 @@
 
 #[cfg(feature = "dist-client")]
 mod blocking;
+pub mod config;
 #[cfg(feature = "dist-client")]
 mod credentials;
 #[cfg(feature = "dist-client")]
@@ -44,12 +45,24 @@ pub mod dist;
 #[cfg(feature = "dist-cli")]
 #[path = "cli/mod.rs"]
 pub mod dist_cli;
+mod distributor;
 #[cfg(feature = "dist-client")]
 mod env;
+pub mod error;
 #[cfg(feature = "dist-client")]
 mod paths;
 #[cfg(feature = "dist-client")]
 mod progress;
+pub mod source;
+pub mod types;
+mod wit_client;
+
+pub use config::DistributorClientConfig;
+pub use distributor::DistributorClient;
+pub use error::DistributorError;
+pub use source::{ChainedDistributorSource, DistributorSource};
+pub use types::*;
+pub use wit_client::{DistributorApiBindings, GeneratedDistributorApiBindings, WitDistributorClient};
 
 #[cfg(feature = "dist-client")]
 pub use dist::{

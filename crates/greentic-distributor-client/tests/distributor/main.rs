@@ -1,0 +1,5 @@
+//! The distributor API: the trait's two clients, and sources.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod chain;
+mod wit;
