@@ -46,6 +46,11 @@ impl DevSourceError {
         self.kind
     }
 
+    /// What the operating system said, where it was the one to refuse.
+    pub(crate) fn io_kind(&self) -> Option<io::ErrorKind> {
+        self.source.as_ref().map(io::Error::kind)
+    }
+
     /// The path that was looked at, when it came to that.
     pub fn path(&self) -> Option<&std::path::Path> {
         self.path.as_deref()

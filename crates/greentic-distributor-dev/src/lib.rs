@@ -1,7 +1,7 @@
 //! A directory of packs and components on a developer's disk, as a source beside the registries.
 //!
-//! [`DevDirectory`] answers one question: *which file is this id in this version?* It reads no artifact, opens no
-//! socket and writes nothing. The ids it is asked for may come from a manifest somebody else wrote, so a file is
+//! [`DevDistributorSource`] is what a chain of sources asks: it hands out bytes by id and version. Below it,
+//! [`DevDirectory`] answers one question: *which file is this id in this version?* Nothing here opens a socket or writes. The ids it is asked for may come from a manifest somebody else wrote, so a file is
 //! only ever named when it is a regular file under the configured root: ids of dots, ids with separators, links that
 //! lead out of the root and names that could mean two artifacts are refused, each with an error of its own
 //! [kind](DevSourceErrorKind).
@@ -24,6 +24,14 @@
 //!
 //! let refused = directory.locate_component("..", "1.2.0").err().map(|error| error.kind());
 //! assert_eq!(refused, Some(DevSourceErrorKind::InvalidId));
+//!
+//! // The same tree as the first link of a chain.
+//! use greentic_distributor_client::{ChainedDistributorSource, ComponentId, DistributorSource, Version};
+//! use greentic_distributor_dev::DevDistributorSource;
+//!
+//! let chain = ChainedDistributorSource::new(vec![Box::new(DevDistributorSource::new(directory.config().clone()))]);
+//! let bytes = chain.fetch_component(&ComponentId::new("acme.weather")?, &Version::parse("1.2.0")?)?;
+//! assert_eq!(bytes, b"\0asm");
 //! # Ok(())
 //! # }
 //! ```
@@ -32,7 +40,9 @@ mod config;
 mod directory;
 mod error;
 mod name;
+mod source;
 
 pub use config::{DevConfig, DevLayout};
 pub use directory::DevDirectory;
 pub use error::{DevSourceError, DevSourceErrorKind};
+pub use source::DevDistributorSource;

@@ -1,5 +1,7 @@
 //! The development directory on real trees.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod source;
 
 use std::{fs, path::Path};
 
