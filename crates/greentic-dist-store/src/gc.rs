@@ -137,13 +137,15 @@ impl Store {
     fn collect_partials(&self, report: &mut GcReport) -> Result<(), StoreError> {
         for (name, kind) in self.names_in(Sub::Partial)? {
             let path = self.paths().sub(Sub::Partial).join(&name);
-            let Some(content) = layout::parse_partial(&name) else { continue };
+            let note = layout::parse_note_name(&name);
+            let Some(content) = layout::parse_partial(&name).or(note) else { continue };
             if kind != os::Kind::File {
                 report.bytes += size_of(&path);
                 report.partials_removed += usize::from(self.clear_odd(&path)?);
                 continue;
             }
-            if self.age_of(&path) <= PARTIAL_AGE {
+            // A note goes with what it is about, and after that.
+            if self.age_of(&path) <= PARTIAL_AGE || (note.is_some() && self.paths().partial(&content).exists()) {
                 continue;
             }
             let Some(_lock) = self.try_lock(&content)? else {
@@ -155,8 +157,11 @@ impl Store {
                 continue;
             };
             report.bytes += size_of(&path);
-            report.partials_removed += 1;
+            report.partials_removed += usize::from(note.is_none());
             delete(&path);
+            if note.is_none() {
+                delete(&layout::note_of(&path));
+            }
         }
         Ok(())
     }

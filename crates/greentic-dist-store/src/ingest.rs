@@ -1,19 +1,22 @@
 //! Taking bytes in: hashed and counted while they are written, kept across crashes, handed on only when they are right.
 
 use std::fs::{File, TryLockError};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use greentic_dist_types::{Algorithm, Digest, Mismatch, SafeText, Verified, Verifier};
 
+use crate::crash::crash_point;
 use crate::error::Context;
+use crate::holes::{self, Holes};
 use crate::intruder::Intruders;
 use crate::layout::{ARTIFACT_MODE, Sub};
 use crate::lock::DigestLock;
 use crate::open::hash;
 use crate::os::{self, FileState};
-use crate::prover::Prover;
+use crate::position::write_all_at;
+use crate::prover::{Broken, Prover};
 use crate::temp::{TempFile, discard};
 use crate::{Store, StoreError, StoreErrorKind};
 
@@ -57,6 +60,8 @@ pub struct Ingest {
     size_bytes: Option<u64>,
     /// Up to where the kernel was asked to write to the disk.
     handed_over: u64,
+    /// What came before its turn.
+    holes: Holes,
 }
 
 /// Where the bytes go.
@@ -119,6 +124,7 @@ impl Store {
             resumed: false,
             size_bytes: Some(expected.size_bytes),
             handed_over: 0,
+            holes: Holes::default(),
         };
         ingest.resume(expected)?;
         let missing = expected.size_bytes.saturating_sub(ingest.offset());
@@ -148,6 +154,7 @@ impl Store {
             resumed: false,
             size_bytes: None,
             handed_over: 0,
+            holes: Holes::default(),
         })
     }
 }
@@ -221,6 +228,7 @@ impl Ingest {
         if let Some(target) = self.target.take() {
             target.remove();
         }
+        self.holes.forget();
     }
 
     fn fail(&mut self, path: &Path, error: io::Error) -> StoreError {
@@ -238,16 +246,24 @@ impl Ingest {
         error.with_detail(&format!("there is no space left ({free} bytes are free after {seen} were taken; {needed})"))
     }
 
-    fn refuse(&mut self, path: &Path, mismatch: Mismatch) -> StoreError {
-        self.abandon();
-        StoreError::new(StoreErrorKind::Integrity(mismatch), OP, path)
+    fn refuse(&mut self, path: &Path, broken: Broken) -> StoreError {
+        match broken {
+            Broken::Wrong(mismatch) => {
+                self.abandon();
+                StoreError::new(StoreErrorKind::Integrity(mismatch), OP, path)
+            }
+            Broken::Unreadable(error) => self.fail(path, io::Error::new(error.kind(), error)),
+        }
     }
 
     /// Hashes what an earlier attempt left.
     fn resume(&mut self, expected: Expected) -> Result<(), StoreError> {
         let target = self.target()?;
         let path = target.path().to_owned();
-        let mut file = target.file()?;
+        let file = target.file()?;
+        if matches!(target, Target::Part { .. }) {
+            holes::cut_to_note(&self.store, file, &path)?;
+        }
         let size = file.metadata().at(OP, &path)?.len();
         if size == 0 {
             return Ok(());
@@ -260,7 +276,6 @@ impl Ingest {
             // A complete file of wrong bytes is of no use to anybody.
             let wrong = verifier.seen() == expected.size_bytes && verifier.clone().finish().is_err();
             if read.is_ok() && !wrong {
-                file.seek(SeekFrom::Start(verifier.seen())).at(OP, &path)?;
                 self.handed_over = verifier.seen();
                 self.prover = Prover::new(verifier);
                 self.resumed = true;
@@ -276,8 +291,9 @@ impl Ingest {
     /// `Integrity` with the first byte beyond the expected size or the limit; `NoSpace`, `Permission`, `Io` when they
     /// cannot be written. The ingest is over after any error, and nothing of it is kept.
     pub fn write(&mut self, data: &[u8]) -> Result<(), StoreError> {
+        let at = self.prover.seen();
         let proven = self.prover.update(data);
-        self.write_proven(proven, data)
+        self.write_proven(proven, at, data)
     }
 
     /// As [`Ingest::write`], for bytes that are cheap to share between threads: large content is hashed on a thread of its
@@ -289,25 +305,72 @@ impl Ingest {
     where
         B: AsRef<[u8]> + Clone + Send + 'static,
     {
+        let at = self.prover.seen();
         let proven = self.prover.update_shared(data);
-        self.write_proven(proven, data.as_ref())
+        self.write_proven(proven, at, data.as_ref())
     }
 
-    fn write_proven(&mut self, proven: Result<(), Mismatch>, data: &[u8]) -> Result<(), StoreError> {
-        if let Err(mismatch) = proven {
-            let path = self.target()?.path().to_owned();
-            return Err(self.refuse(&path, mismatch));
+    /// Takes bytes that belong at `offset`, in whatever order they come, each once. What comes before its turn is written
+    /// at once, and hashed from the page cache when everything before it is there.
+    ///
+    /// Dropped with holes in it, an ingest leaves the bytes before the first of them.
+    ///
+    /// # Errors
+    /// As [`Ingest::write`]; `Io` for bytes that came before, and for an ingest of a size nobody knows.
+    pub fn write_shared_at<B>(&mut self, offset: u64, data: &B) -> Result<(), StoreError>
+    where
+        B: AsRef<[u8]> + Clone + Send + 'static,
+    {
+        let seen = self.prover.seen();
+        let bytes = data.as_ref();
+        if offset == seen {
+            return self.write_shared(data);
         }
-        let target = self.target()?;
-        let path = target.path();
-        let mut file = target.file()?;
-        if let Err(error) = file.write_all(data) {
-            let path = path.to_owned();
+        let path = self.target()?.path().to_owned();
+        let Some(expected) = self.size_bytes.filter(|_| offset > seen) else {
+            let error = io::Error::new(io::ErrorKind::InvalidInput, format!("bytes at {offset}, expected from {seen}"));
+            return Err(self.fail(&path, error));
+        };
+        let end = offset.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        if end > expected {
+            return Err(self.refuse(&path, Mismatch::Long { expected }.into()));
+        }
+        if let Some(Target::Part { path, .. }) = &self.target
+            && let Err(error) = self.holes.begin_note(&self.store, path, seen)
+        {
+            self.abandon();
+            return Err(error);
+        }
+        crash_point("note of holes made");
+        if let Err(error) = self.target()?.file().map(|file| write_all_at(file, bytes, offset))? {
             return Err(self.fail(&path, error));
         }
+        self.holes.add(offset, end);
+        crash_point("written behind a hole");
+        Ok(())
+    }
+
+    fn write_proven(&mut self, proven: Result<(), Broken>, at: u64, data: &[u8]) -> Result<(), StoreError> {
+        if let Err(broken) = proven {
+            let path = self.target()?.path().to_owned();
+            return Err(self.refuse(&path, broken));
+        }
+        let target = self.target()?;
+        if let Err(error) = write_all_at(target.file()?, data, at) {
+            let path = target.path().to_owned();
+            return Err(self.fail(&path, error));
+        }
+        if let Some(end) = self.holes.close(self.prover.seen()) {
+            let target = self.target.as_ref().map(|target| (target.file(), target.path().to_owned()));
+            let Some((file, path)) = target else { return Ok(()) };
+            if let Err(broken) = self.prover.follow(file?, end) {
+                return Err(self.refuse(&path, broken));
+            }
+        }
+        self.holes.advance_note(self.prover.seen())?;
         let waiting = self.prover.seen() - self.handed_over;
         if waiting >= WRITEBACK_BYTES && self.store.syncs() {
-            os::begin_writeback(file, self.handed_over, waiting);
+            os::begin_writeback(self.target()?.file()?, self.handed_over, waiting);
             self.handed_over = self.prover.seen();
         }
         Ok(())
@@ -319,8 +382,8 @@ impl Ingest {
     /// As any write.
     pub fn restart(&mut self) -> Result<(), StoreError> {
         let target = self.target()?;
-        let mut file = target.file()?;
-        file.set_len(0).and_then(|()| file.rewind()).at(OP, target.path())?;
+        target.file()?.set_len(0).at(OP, target.path())?;
+        self.holes.forget();
         self.prover = Prover::new(self.fresh.clone());
         self.resumed = false;
         self.handed_over = 0;
@@ -343,7 +406,7 @@ impl Ingest {
         let prover = std::mem::replace(&mut self.prover, Prover::new(self.fresh.clone()));
         let verified = match prover.finish() {
             Ok(verified) => verified,
-            Err(mismatch) => return Err(self.refuse(&path, mismatch)),
+            Err(broken) => return Err(self.refuse(&path, broken)),
         };
         let size = self.target()?.file()?.metadata().at(OP, &path)?.len();
         if size != verified.size_bytes() {
@@ -351,8 +414,10 @@ impl Ingest {
             let expected = verified.size_bytes();
             let mismatch =
                 if size < expected { Mismatch::Short { expected, actual: size } } else { Mismatch::Long { expected } };
-            return Err(self.refuse(&path, mismatch));
+            return Err(self.refuse(&path, mismatch.into()));
         }
+        // Every hole is filled: the note is not needed any more.
+        self.holes.forget();
         let target = self.target.take();
         Ok(VerifiedBlob { store: self.store.clone(), target, verified })
     }
@@ -360,8 +425,13 @@ impl Ingest {
 
 impl Drop for Ingest {
     fn drop(&mut self) {
-        // An empty partial file is of no use to anybody.
-        if self.target.is_some() && self.prover.seen() == 0 {
+        let seen = self.prover.seen();
+        let settled = match &self.target {
+            None => return,
+            Some(target) => target.file().is_ok_and(|file| self.holes.settle(file, seen).is_ok()),
+        };
+        // An empty partial file is of no use to anybody; one with holes keeps its note.
+        if settled && seen == 0 {
             self.abandon();
         }
     }

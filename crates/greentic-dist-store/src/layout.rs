@@ -34,6 +34,8 @@ pub(crate) const CACHEDIR_TAG: &str = "CACHEDIR.TAG";
 const SHARDED_BLOB: &str = "blob";
 /// The suffix of partial downloads.
 const PART_SUFFIX: &str = ".part";
+/// The extension of the note beside a partial download with holes.
+const NOTE_EXTENSION: &str = "upto";
 /// The suffix of lock files.
 pub(crate) const LOCK_SUFFIX: &str = ".lock";
 
@@ -237,6 +239,16 @@ pub(crate) fn parse_partial(name: &str) -> Option<Digest> {
     parse_stem(name.strip_suffix(PART_SUFFIX)?)
 }
 
+/// The note that says how much of a partial download counts, where it has holes.
+pub(crate) fn note_of(part: &Path) -> PathBuf {
+    part.with_extension(NOTE_EXTENSION)
+}
+
+/// The content digest in the name of such a note.
+pub(crate) fn parse_note_name(name: &str) -> Option<Digest> {
+    parse_stem(name.strip_suffix(NOTE_EXTENSION)?.strip_suffix('.')?)
+}
+
 /// The content digest in the name of a file of `refs/by-content`.
 pub(crate) fn parse_by_content(name: &str) -> Option<Digest> {
     parse_stem(name)
@@ -310,6 +322,7 @@ mod tests {
         for digest in [Digest::sha256(b"x"), Digest::of(Algorithm::Sha512, b"x")] {
             let last = |path: PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
             assert_eq!(parse_partial(&last(paths.partial(&digest))), Some(digest));
+            assert_eq!(parse_note_name(&last(note_of(&paths.partial(&digest)))), Some(digest));
             assert_eq!(parse_by_content(&last(paths.by_content(&digest))), Some(digest));
             assert_eq!(parse_entry_dir(&last(paths.entry_dir(&digest))), Some(digest));
         }

@@ -16,6 +16,19 @@ pub(crate) fn big() -> Artifact {
     artifact(&(0..100_000_u32).flat_map(u32::to_le_bytes).collect::<Vec<u8>>())
 }
 
+/// Writes `bytes` from `from` on, the way several connections bring them: pieces from the front and from the back in turn.
+pub(crate) fn scatter(ingest: &mut greentic_dist_store::Ingest, bytes: &[u8], from: usize) {
+    let mut pieces: std::collections::VecDeque<(usize, &[u8])> = bytes[from..]
+        .chunks(70_000)
+        .scan(from, |at, piece| Some((std::mem::replace(at, *at + piece.len()), piece)))
+        .collect();
+    while let Some(front) = pieces.pop_front() {
+        for (at, piece) in std::iter::once(front).chain(pieces.pop_back()) {
+            ingest.write_shared_at(u64::try_from(at).unwrap(), &piece.to_vec()).unwrap();
+        }
+    }
+}
+
 /// A running copy of this program.
 pub(crate) struct Child {
     process: std::process::Child,
@@ -87,6 +100,22 @@ fn the_part_of_a_child_process() {
             }
             store.publish(ingest.finish().unwrap().stage(artifact.draft()).unwrap()).unwrap();
             println!("brought it from {offset}");
+        }
+        "scattered" => {
+            let lock = store.lock(&artifact.content, &mut |_| ()).unwrap();
+            let mut ingest = store.ingest(&lock, artifact.expected()).unwrap();
+            let from = usize::try_from(ingest.offset()).unwrap();
+            scatter(&mut ingest, &artifact.bytes, from);
+            store.publish(ingest.finish().unwrap().stage(artifact.draft()).unwrap()).unwrap();
+            println!("brought it from {from}");
+        }
+        "scattered half" => {
+            let lock = store.lock(&artifact.content, &mut |_| ()).unwrap();
+            let mut ingest = store.ingest(&lock, artifact.expected()).unwrap();
+            ingest.write(&artifact.bytes[..100_000]).unwrap();
+            ingest.write_shared_at(300_000, &artifact.bytes[300_000..].to_vec()).unwrap();
+            println!("half way");
+            std::io::stdin().read_line(&mut String::new()).unwrap();
         }
         "hold" => {
             let _lock = store.lock(&artifact.content, &mut |_| ()).unwrap();

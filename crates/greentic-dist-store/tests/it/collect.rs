@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use greentic_dist_store::{Clock, Proof, RefRecord, Store, StoreErrorKind, StoreOptions};
 use greentic_dist_types::Digest;
 
+use crate::child::Child;
 use crate::support::*;
 
 /// A handle on the same cache, `later`.
@@ -90,6 +91,29 @@ fn partial_downloads_wait_a_week() {
     let report = later(&cache, 8 * DAY).gc().unwrap();
     assert_eq!((report.partials_removed, report.bytes), (1, 4));
     assert_eq!(names(&cache.root().join("partial")), Vec::<String>::new());
+}
+
+#[test]
+fn a_note_of_holes_goes_with_its_partial_download_and_not_before() {
+    let cache = cache();
+    let artifact = artifact(b"0123456789");
+    let mut child = Child::start("scattered half", cache.root(), &[]);
+    child.wait_for_line("half way");
+    child.kill();
+    let partial = cache.root().join("partial");
+    assert_eq!(later(&cache, 6 * DAY).gc().unwrap().partials_removed, 0);
+    let left = names(&partial);
+    // Of two files nobody went on with, a fresh partial keeps its old note.
+    fs::File::open(partial.join(&left[0])).unwrap().set_modified(SystemTime::now() + 2 * DAY).unwrap();
+    assert_eq!(later(&cache, 8 * DAY).gc().unwrap().partials_removed, 0);
+    assert_eq!(names(&partial), left);
+    let report = later(&cache, 10 * DAY).gc().unwrap();
+    assert_eq!(report.partials_removed, 1);
+    assert_eq!(names(&partial), Vec::<String>::new());
+    // And one that is alone.
+    fs::write(partial.join(format!("sha256-{}.upto", artifact.content.to_hex())), "").unwrap();
+    assert_eq!(later(&cache, 8 * DAY).gc().unwrap().partials_removed, 0);
+    assert_eq!(names(&partial), Vec::<String>::new());
 }
 
 #[test]

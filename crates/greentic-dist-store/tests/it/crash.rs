@@ -22,6 +22,47 @@ fn a_download_killed_half_way_is_gone_on_with_by_the_next_process() {
 }
 
 #[test]
+fn a_download_killed_with_holes_in_it_counts_up_to_the_first() {
+    let cache = cache();
+    let artifact = big();
+    let mut child = Child::start("scattered half", cache.root(), &[]);
+    child.wait_for_line("half way");
+    child.kill();
+    let partial = cache.root().join("partial");
+    let size = |name: &String| std::fs::metadata(partial.join(name)).unwrap().len();
+    // As long as if all of it were there.
+    assert_eq!(names(&partial).iter().map(size).collect::<Vec<_>>(), [400_000, 21]);
+    let said = Child::start("scattered", cache.root(), &[]).finish();
+    assert!(said.contains("brought it from 100000"), "{said}");
+    assert_eq!(bytes_of(&cache, &artifact.pin, Proof::Full), artifact.bytes);
+    assert_eq!(names(&partial), Vec::<String>::new());
+}
+
+#[test]
+fn a_kill_at_any_system_call_of_a_scattered_download_leaves_nothing_wrong() {
+    if !can_trace() {
+        return;
+    }
+    let mut deaths = 0;
+    for syscall in ["pwrite64", "openat", "write", "rename", "unlink", "ftruncate"] {
+        for nth in 1.. {
+            let cache = cache();
+            // One before it was cut with holes, so that the cutting dies, too.
+            let mut before = Child::start("scattered half", cache.root(), &[]);
+            before.wait_for_line("half way");
+            before.kill();
+            if !run_injected(&cache, "scattered", syscall, "signal=KILL", nth) {
+                break;
+            }
+            deaths += 1;
+            assert_recovers(&cache, &format!("killed at {syscall} {nth}"));
+        }
+    }
+    println!("{deaths} deaths");
+    assert!(deaths > 15, "only {deaths} deaths: is the injection working?");
+}
+
+#[test]
 fn what_a_dead_process_staged_is_collected_and_what_a_live_one_stages_is_not() {
     let cache = cache();
     let artifact = big();
@@ -98,6 +139,7 @@ fn a_kill_at_any_system_call_leaves_nothing_wrong() {
     let calls = [
         "openat",
         "write",
+        "pwrite64",
         "fdatasync",
         "rename",
         "mkdir",
@@ -136,6 +178,8 @@ fn an_error_of_any_system_call_is_an_error_and_not_a_wrong_entry() {
     let faults = [
         ("write", "error=ENOSPC"),
         ("write", "error=EIO"),
+        ("pwrite64", "error=ENOSPC"),
+        ("pwrite64", "error=EIO"),
         ("fdatasync", "error=EIO"),
         ("fdatasync", "error=EDQUOT"),
         ("rename", "error=EXDEV"),

@@ -3,6 +3,7 @@
 use greentic_dist_store::{Expected, Proof, StoreErrorKind};
 use greentic_dist_types::{Digest, Mismatch};
 
+use crate::child::scatter;
 use crate::support::*;
 
 fn part_of(cache: &Cache, content: &Digest) -> std::path::PathBuf {
@@ -179,4 +180,113 @@ fn more_than_the_disk_has_is_refused_before_a_byte_is_written() {
     assert_eq!(*error.kind(), StoreErrorKind::NoSpace);
     assert!(error.to_string().contains("1152921504606846976 bytes are needed"), "{error}");
     assert_eq!(names(&cache.root().join("partial")), Vec::<String>::new());
+}
+
+#[test]
+fn bytes_that_come_in_any_order_are_the_same_artifact() {
+    // From two MiB on they are hashed on a thread of their own.
+    for size in [150_000, 5_000_000] {
+        let cache = cache();
+        let bytes: Vec<u8> = (0..size).map(|at: u32| at.to_le_bytes()[at as usize % 3]).collect();
+        let artifact = artifact(&bytes);
+        let lock = cache.lock(&artifact.content, &mut |_| ()).unwrap();
+        let mut ingest = cache.ingest(&lock, artifact.expected()).unwrap();
+        scatter(&mut ingest, &bytes, 0);
+        assert_eq!(ingest.offset(), u64::from(size));
+        cache.publish(ingest.finish().unwrap().stage(artifact.draft()).unwrap()).unwrap();
+        drop(lock);
+        assert_eq!(bytes_of(&cache, &artifact.pin, Proof::Full), artifact.bytes);
+        assert_eq!(names(&cache.root().join("partial")), Vec::<String>::new());
+        assert_tidy(&cache);
+    }
+}
+
+#[test]
+fn wrong_bytes_that_came_before_their_turn_are_found() {
+    let cache = cache();
+    let artifact = artifact(b"0123456789");
+    let lock = cache.lock(&artifact.content, &mut |_| ()).unwrap();
+    let mut ingest = cache.ingest(&lock, artifact.expected()).unwrap();
+    ingest.write_shared_at(5, b"5678X").unwrap();
+    ingest.write_shared_at(0, b"01234").unwrap();
+    let error = ingest.finish().unwrap_err();
+    assert!(matches!(error.kind(), StoreErrorKind::Integrity(Mismatch::Digest { .. })));
+    assert_eq!(names(&cache.root().join("partial")), Vec::<String>::new());
+}
+
+#[test]
+fn a_hole_that_nobody_fills_is_noticed() {
+    let cache = cache();
+    let artifact = artifact(b"0123456789");
+    let lock = cache.lock(&artifact.content, &mut |_| ()).unwrap();
+    let mut ingest = cache.ingest(&lock, artifact.expected()).unwrap();
+    ingest.write_shared_at(0, b"01").unwrap();
+    ingest.write_shared_at(4, b"456789").unwrap();
+    let error = ingest.finish().unwrap_err();
+    assert_eq!(*error.kind(), StoreErrorKind::Integrity(Mismatch::Short { expected: 10, actual: 2 }));
+}
+
+#[test]
+fn bytes_behind_the_end_or_bytes_that_came_before_end_the_ingest() {
+    for (offset, piece, expected) in [
+        (5, &b"56789+"[..], StoreErrorKind::Integrity(Mismatch::Long { expected: 10 })),
+        (u64::MAX, b"+", StoreErrorKind::Integrity(Mismatch::Long { expected: 10 })),
+        (1, b"1", StoreErrorKind::Io),
+    ] {
+        let cache = cache();
+        let artifact = artifact(b"0123456789");
+        let lock = cache.lock(&artifact.content, &mut |_| ()).unwrap();
+        let mut ingest = cache.ingest(&lock, artifact.expected()).unwrap();
+        ingest.write(b"012").unwrap();
+        ingest.write_shared_at(7, b"78").unwrap();
+        assert_eq!(kind(ingest.write_shared_at(offset, &piece.to_vec())), expected, "{offset}");
+        assert!(ingest.finish().is_err());
+        assert_eq!(names(&cache.root().join("partial")), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn what_was_dropped_with_holes_goes_on_at_the_first() {
+    let cache = cache();
+    let artifact = artifact(b"0123456789");
+    let lock = cache.lock(&artifact.content, &mut |_| ()).unwrap();
+    for (at, piece, left) in [(0, b"012", Some(3)), (4, b"456", None)] {
+        let mut ingest = cache.ingest(&lock, artifact.expected()).unwrap();
+        ingest.write_shared_at(7, b"789").unwrap();
+        ingest.write_shared_at(at, piece).unwrap();
+        drop(ingest);
+        let part = part_of(&cache, &artifact.content);
+        assert_eq!(std::fs::metadata(&part).ok().map(|meta| meta.len()), left);
+        assert!(!part.with_extension("upto").exists());
+        let ingest = cache.ingest(&lock, artifact.expected()).unwrap();
+        assert_eq!(ingest.offset(), left.unwrap_or(0));
+        ingest.discard();
+    }
+}
+
+#[test]
+fn nothing_counts_of_a_partial_file_beside_a_note_of_no_use() {
+    let cache = cache();
+    let artifact = artifact(b"0123456789");
+    let lock = cache.lock(&artifact.content, &mut |_| ()).unwrap();
+    drop(cache.ingest(&lock, artifact.expected()).unwrap());
+    let part = part_of(&cache, &artifact.content);
+    let note = part.with_extension("upto");
+    let elsewhere = cache.root().join("elsewhere");
+    std::fs::write(&elsewhere, format!("{:020}\n", 4)).unwrap();
+    for (what, counts) in
+        [("00000000000000000004\n", 4), ("00000000000000000099\n", 6), ("4\n", 0), ("", 0), ("link", 0)]
+    {
+        std::fs::write(&part, b"012345").unwrap();
+        if what == "link" {
+            std::os::unix::fs::symlink(&elsewhere, &note).unwrap();
+        } else {
+            std::fs::write(&note, what).unwrap();
+        }
+        let ingest = cache.ingest(&lock, artifact.expected()).unwrap();
+        assert_eq!(ingest.offset(), counts, "{what:?}");
+        drop(ingest);
+        assert!(std::fs::symlink_metadata(&note).is_err(), "{what:?}");
+    }
+    assert_eq!(std::fs::read(&elsewhere).unwrap().len(), 21, "what a link leads to is not touched");
 }
