@@ -42,6 +42,12 @@ pub enum NetErrorKind {
     TooLarge,
     /// The bytes are not the promised ones; [`NetError::mismatch`] says how.
     Integrity,
+    /// The registry does not offer what was asked for: deletion, a catalog, upload in chunks.
+    Unsupported,
+    /// Somebody else changed the same thing at the same time, again and again.
+    Conflict,
+    /// The content that was to be sent could not be read.
+    Source,
     /// Refused by this client's own rules: a redirect, a token realm, a downgrade, a plain-text password.
     Refused,
     /// The caller asked for something that cannot be asked.
@@ -53,7 +59,16 @@ pub enum NetErrorKind {
 impl NetErrorKind {
     /// Whether failures of this kind usually pass by themselves. [`NetError::is_transient`] knows more.
     pub const fn is_transient(self) -> bool {
-        matches!(self, Self::RateLimited | Self::Timeout | Self::Connect | Self::Dns | Self::Interrupted | Self::Server)
+        matches!(
+            self,
+            Self::RateLimited
+                | Self::Timeout
+                | Self::Connect
+                | Self::Dns
+                | Self::Interrupted
+                | Self::Server
+                | Self::Conflict
+        )
     }
 
     const fn sentence(self) -> &'static str {
@@ -71,6 +86,9 @@ impl NetErrorKind {
             Self::Protocol => "the answer breaks the protocol",
             Self::TooLarge => "the answer is too large",
             Self::Integrity => "the bytes are not the promised ones",
+            Self::Unsupported => "the registry does not offer this",
+            Self::Conflict => "somebody else changed the same thing at the same time",
+            Self::Source => "the content could not be read",
             Self::Refused => "the request was refused by policy",
             Self::InvalidInput => "the request is invalid",
             Self::Offline => "offline mode is on and no connection was made",
@@ -161,6 +179,11 @@ impl NetError {
 
     pub(crate) fn with_source(mut self, source: impl Error + Send + Sync + 'static) -> Self {
         self.0.source = Some(Arc::new(source));
+        self
+    }
+
+    pub(crate) fn with_boxed_source(mut self, source: Box<dyn Error + Send + Sync>) -> Self {
+        self.0.source = Some(source.into());
         self
     }
 

@@ -13,6 +13,7 @@ use crate::limit::Lane;
 use crate::observer::Event;
 use crate::oci::auth::{Access, Round, Used};
 use crate::oci::errcode::ErrorBody;
+use crate::payload::Payload;
 use crate::redirect::is_redirect;
 use crate::retry::{Retry, retry_after};
 use crate::sent::SentSecrets;
@@ -29,6 +30,7 @@ pub(crate) struct Ask {
     pub(crate) method: Method,
     pub(crate) target: Target,
     pub(crate) headers: HeaderMap,
+    pub(crate) body: Payload,
     pub(crate) lane: Lane,
     /// Statuses that mean success.
     pub(crate) accept: &'static [StatusCode],
@@ -157,7 +159,8 @@ impl Transport {
                 Target::Registry(access, _) => Box::pin(access.authorize(self, &mut headers, tried.auth)).await?,
                 Target::Url(_) => Used::Nothing,
             };
-            let hop = self.hop(ask.method.clone(), url.clone(), headers, ask.lane);
+            let mut hop = self.hop(ask.method.clone(), url.clone(), headers, ask.lane);
+            hop.body = ask.body.clone();
             let reply = match self.follow(hop).await {
                 Ok(reply) => reply,
                 Err(error) if self.was_stale(&error, &url, tried) => {

@@ -1,8 +1,9 @@
 //! Following redirects by our own rules.
 
-use http::{HeaderMap, HeaderName, StatusCode, header};
+use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use url::Url;
 
+use crate::payload::Payload;
 use crate::sent::SentSecrets;
 use crate::target_policy::Guard;
 use crate::transport::{Hop, Reply, Transport};
@@ -23,31 +24,27 @@ impl Transport {
     /// # Errors
     /// `Refused` for a redirect the [`TargetPolicy`](crate::TargetPolicy) forbids, a loop, or one too many; otherwise as
     /// [`Transport::send`].
-    pub(crate) async fn follow(&self, hop: Hop) -> Result<Reply, NetError> {
-        let Hop { method, url: start, mut headers, guard, lane, header_timeout } = hop;
-        let (mut url, mut guard) = (start.clone(), guard);
-        let authorization = headers.get(header::AUTHORIZATION).cloned();
+    pub(crate) async fn follow(&self, mut hop: Hop) -> Result<Reply, NetError> {
+        let start = hop.url.clone();
+        let authorization = hop.headers.get(header::AUTHORIZATION).cloned();
         let mut reach = None;
         let mut seen: Vec<Url> = Vec::new();
         loop {
-            let hop =
-                Hop { method: method.clone(), url: url.clone(), headers: headers.clone(), guard, lane, header_timeout };
-            let mut reply = self.send(hop).await?;
-            reply.left_origin = start.origin() != url.origin();
+            let mut reply = self.send(hop.clone()).await?;
+            reply.left_origin = start.origin() != hop.url.origin();
             reply.authorization.clone_from(&authorization);
-            let Some(next) = location(&reply)? else { return Ok(reply) };
+            let Some(next) = location(&reply, &hop)? else { return Ok(reply) };
             let reach = *reach.get_or_insert(reply.reach);
             let refused = |why: String| {
                 NetError::new(NetErrorKind::Refused, format!("a redirect was refused ({why})"))
-                    .for_request(&method, &start)
+                    .for_request(&reply.method, &start)
                     .blanked(&SentSecrets::of(authorization.as_ref()))
             };
-            if url.scheme() == "https" && next.scheme() == "http" {
+            if hop.url.scheme() == "https" && next.scheme() == "http" {
                 return Err(refused(format!("{} would leave HTTPS", greentic_dist_types::redact_url(next.as_str()))));
             }
-            guard = self.policy.check(&start, reach, &next, &self.http).map_err(refused)?;
-            reply.drain(self).await;
-            seen.push(url);
+            hop.guard = self.policy.check(&start, reach, &next, &self.http).map_err(refused)?;
+            seen.push(std::mem::replace(&mut hop.url, next.clone()));
             if seen.contains(&next) {
                 return Err(refused("it leads in a circle".into()));
             }
@@ -56,16 +53,17 @@ impl Transport {
             }
             if next.origin() != start.origin() || is_signed(&next) {
                 for name in PRIVATE_HEADERS {
-                    headers.remove(name);
+                    hop.headers.remove(name);
                 }
             }
-            url = next;
+            reply.drain(self).await;
         }
     }
 
     /// A hop to a URL the caller named.
-    pub(crate) fn hop(&self, method: http::Method, url: Url, headers: HeaderMap, lane: crate::limit::Lane) -> Hop {
-        Hop { method, url, headers, guard: Guard::Own, lane, header_timeout: self.timeouts.headers }
+    pub(crate) fn hop(&self, method: Method, url: Url, headers: HeaderMap, lane: crate::limit::Lane) -> Hop {
+        let (body, guard) = (Payload::NONE, Guard::Own);
+        Hop { method, url, headers, body, guard, lane, header_timeout: self.timeouts.headers }
     }
 }
 
@@ -75,9 +73,13 @@ pub(crate) fn is_redirect(status: StatusCode) -> bool {
     [S::MOVED_PERMANENTLY, S::FOUND, S::SEE_OTHER, S::TEMPORARY_REDIRECT, S::PERMANENT_REDIRECT].contains(&status)
 }
 
-/// Where an answer redirects to; `None` when it is no redirect.
-fn location(reply: &Reply) -> Result<Option<Url>, NetError> {
-    if !is_redirect(reply.status()) {
+/// Where an answer redirects to; `None` when it is no redirect, or none for this request.
+///
+/// Only 307 and 308 say that a write is to be made again as it was; 301 to 303 would make a GET of it (RFC 9110, 15.4).
+fn location(reply: &Reply, hop: &Hop) -> Result<Option<Url>, NetError> {
+    let reads = matches!(hop.method, Method::GET | Method::HEAD);
+    let repeats = matches!(reply.status(), StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
+    if !is_redirect(reply.status()) || !(reads || (repeats && hop.body.can_be_sent_again())) {
         return Ok(None);
     }
     let refused = || {

@@ -14,6 +14,8 @@ pub struct NetStats {
     pub resumes: u64,
     /// Body bytes received, thrown-away ones included.
     pub bytes_received: u64,
+    /// Body bytes sent, those of attempts that failed included.
+    pub bytes_sent: u64,
     /// Requests to token servers (part of `requests`).
     pub token_requests: u64,
 }
@@ -24,6 +26,7 @@ pub(crate) struct Counters {
     pub(crate) retries: AtomicU64,
     pub(crate) resumes: AtomicU64,
     pub(crate) bytes_received: AtomicU64,
+    pub(crate) bytes_sent: AtomicU64,
     pub(crate) token_requests: AtomicU64,
 }
 
@@ -34,6 +37,7 @@ impl Counters {
             retries: self.retries.load(Ordering::Relaxed),
             resumes: self.resumes.load(Ordering::Relaxed),
             bytes_received: self.bytes_received.load(Ordering::Relaxed),
+            bytes_sent: self.bytes_sent.load(Ordering::Relaxed),
             token_requests: self.token_requests.load(Ordering::Relaxed),
         }
     }

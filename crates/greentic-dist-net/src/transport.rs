@@ -14,12 +14,13 @@ use rustls::ClientConfig;
 use rustls::pki_types::CertificateDer;
 use tokio::runtime;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 use url::{Host, Url};
 
 use crate::config::{HttpRule, Limits, RetryPolicy, Timeouts};
 use crate::limit::{HostLimits, Lane};
 use crate::oci::CredentialSource;
+use crate::payload::{Opened, Payload, Watch};
 use crate::resolver::{GuardedResolver, InnerAddress};
 use crate::stats::{Counters, count};
 use crate::target_policy::{Guard, Reach, TargetPolicy, reach_of};
@@ -73,11 +74,12 @@ impl std::fmt::Debug for ProxyMatcher {
 }
 
 /// One request to one server.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Hop {
     pub(crate) method: Method,
     pub(crate) url: Url,
     pub(crate) headers: HeaderMap,
+    pub(crate) body: Payload,
     pub(crate) guard: Guard,
     pub(crate) lane: Lane,
     pub(crate) header_timeout: Duration,
@@ -112,9 +114,10 @@ impl Transport {
     /// Cancel-safe: dropping the future gives up the request.
     ///
     /// # Errors
-    /// `Offline`, `Timeout`, `Connect`, `Dns`, `Tls`, `Interrupted`, `Protocol`, `Refused`.
+    /// `Offline`, `Timeout`, `Connect`, `Dns`, `Tls`, `Interrupted`, `Protocol`, `Refused`; `Source` and `Integrity` when the
+    /// body cannot be read.
     pub(crate) async fn send(&self, hop: Hop) -> Result<Reply, NetError> {
-        let Hop { method, url, mut headers, guard, lane, header_timeout } = hop;
+        let Hop { method, url, mut headers, body, guard, lane, header_timeout } = hop;
         if self.offline {
             return Err(NetError::new(NetErrorKind::Offline, "").for_request(&method, &url));
         }
@@ -124,19 +127,26 @@ impl Transport {
         headers.insert(header::USER_AGENT, self.user_agent.clone());
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let authorization = headers.get(header::AUTHORIZATION).cloned();
+        if let Some(length) = body.content_length(&method) {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        }
         let mut request = reqwest::Request::new(method.clone(), url.clone());
         *request.headers_mut() = headers;
-        count(&self.counters.requests);
-        let sent = Instant::now();
-        let answer = timeout(header_timeout, client.execute(request)).await;
-        let response = match answer {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(classify(error).for_request(&method, &url)),
-            Err(_elapsed) => {
-                let detail = format!("no answer within {} s", header_timeout.as_secs_f32());
-                return Err(NetError::new(NetErrorKind::Timeout, detail).for_request(&method, &url));
+        // Opened after the turn came: what is waiting holds no file and no other request.
+        let watch = match body.open().await.map_err(|error| error.for_request(&method, &url))? {
+            Opened::Bytes(bytes) => {
+                *request.body_mut() = (!bytes.is_empty()).then(|| bytes.into());
+                None
+            }
+            Opened::Feed(feed, watch) => {
+                *request.body_mut() = Some(reqwest::Body::wrap(feed));
+                Some(watch)
             }
         };
+        count(&self.counters.requests);
+        let sent = Instant::now();
+        let answer = self.answer(client.execute(request), watch.as_deref(), header_timeout).await;
+        let response = answer.map_err(|error| error.for_request(&method, &url))?;
         host.set_answered();
         tracing::debug!(
             %method,
@@ -150,6 +160,41 @@ impl Transport {
         let reach = peer.or_else(|| literal(&url)).map_or(Reach::Public, |ip| reach_of(ip).unwrap_or(Reach::Private));
         let pace = Pace::default();
         Ok(Reply { response, method, url, left_origin: false, reach, authorization, pace, _permit: permit })
+    }
+
+    /// Waits for the header of an answer: so long after the request was sent, and before that, so long while the peer takes
+    /// nothing of its body.
+    async fn answer(
+        &self,
+        answer: impl Future<Output = reqwest::Result<reqwest::Response>>,
+        watch: Option<&Watch>,
+        header_timeout: Duration,
+    ) -> Result<reqwest::Response, NetError> {
+        let mut answer = std::pin::pin!(answer);
+        let begun = Instant::now();
+        let deadline = || watch.map_or(begun + header_timeout, |watch| watch.deadline(&self.timeouts, header_timeout));
+        let outcome = loop {
+            let until = deadline();
+            match timeout_at(until, &mut answer).await {
+                Ok(outcome) => break Some(outcome),
+                Err(_elapsed) if deadline() > until => {}
+                Err(_elapsed) => break None,
+            }
+        };
+        if let Some(watch) = watch {
+            watch.count(&self.counters);
+            // A peer that has answered before it read all of the body has decided; otherwise the body is why.
+            if let (Some(failure), None | Some(Err(_))) = (watch.failure(), &outcome) {
+                return Err(failure);
+            }
+        }
+        outcome.map_or_else(
+            || {
+                let waited = begun.elapsed().as_secs_f32();
+                Err(NetError::new(NetErrorKind::Timeout, format!("no answer within {waited:.0} s")))
+            },
+            |outcome| outcome.map_err(classify),
+        )
     }
 
     /// The client for a URL, built at first need; and whether it connects without a proxy.

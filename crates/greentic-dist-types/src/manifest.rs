@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use crate::limits::{ANNOTATION_BYTES, INDEX_ENTRIES, LAYERS, MANIFEST_BYTES};
@@ -25,6 +27,25 @@ pub struct Descriptor {
     pub annotations: BTreeMap<String, String>,
     /// Platform, only on entries of an index.
     pub platform: Option<Platform>,
+    /// What kind of artifact the content is, when the publisher says so; only on entries of an index.
+    pub artifact_type: Option<String>,
+    /// The content itself, where the descriptor carries it (`data`). Kept only when its size and digest are the descriptor's.
+    pub data: Option<Box<[u8]>>,
+}
+
+impl Descriptor {
+    /// A descriptor of media type, digest and size in bytes alone.
+    pub fn new(media_type: impl Into<String>, digest: Digest, size_bytes: u64) -> Self {
+        Self {
+            media_type: media_type.into(),
+            digest,
+            size_bytes,
+            annotations: BTreeMap::new(),
+            platform: None,
+            artifact_type: None,
+            data: None,
+        }
+    }
 }
 
 /// The platform of an index entry, as the publisher wrote it.
@@ -114,6 +135,10 @@ struct RawDescriptor {
     annotations: Option<BTreeMap<String, String>>,
     #[serde(default)]
     platform: Option<Platform>,
+    #[serde(default)]
+    artifact_type: Option<String>,
+    #[serde(default)]
+    data: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -138,14 +163,28 @@ struct RawManifest {
 
 impl From<RawDescriptor> for Descriptor {
     fn from(raw: RawDescriptor) -> Self {
+        let data = raw.data.and_then(|text| proven_data(&text, raw.digest, raw.size));
         Self {
             media_type: raw.media_type,
             digest: raw.digest,
             size_bytes: raw.size,
             annotations: raw.annotations.unwrap_or_default(),
             platform: raw.platform,
+            artifact_type: raw.artifact_type,
+            data,
         }
     }
+}
+
+/// The content a descriptor carries, when it really is that content. The size of the text is capped by the manifest's.
+fn proven_data(text: &str, digest: Digest, size_bytes: u64) -> Option<Box<[u8]>> {
+    // Padding and all, base64 is four characters for three bytes; anything else need not be decoded to be refused.
+    if u64::try_from(text.len()).ok()? != size_bytes.div_ceil(3).checked_mul(4)? {
+        return None;
+    }
+    let data = STANDARD.decode(text).ok()?;
+    let proven = u64::try_from(data.len()) == Ok(size_bytes) && Digest::of(digest.algorithm(), &data) == digest;
+    proven.then(|| data.into_boxed_slice())
 }
 
 /// Parses a manifest or index body.
@@ -320,6 +359,22 @@ mod tests {
         assert!(matches!(parse_manifest(&big, None), Err(ManifestError::TooLarge { .. })));
         let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
         assert!(matches!(parse(&deep, None), Err(ManifestError::Malformed(_))));
+    }
+
+    #[test]
+    fn content_inside_a_descriptor_counts_only_when_it_is_the_promised_content() {
+        let config = |data: &str, size: usize| {
+            let digest = Digest::sha256(b"{}");
+            let one = format!(r#"{{"mediaType":"a/b","digest":"{digest}","size":{size},"data":"{data}"}}"#);
+            let body = format!(r#"{{"schemaVersion":2,"config":{one},"layers":[]}}"#);
+            let Ok(ManifestKind::Image(image)) = parse(&body, None) else { panic!("an image") };
+            image.config.data
+        };
+        assert_eq!(config("e30=", 2).as_deref(), Some(&b"{}"[..]));
+        // Another size, other bytes, no base64, nothing, far too much.
+        for (data, size) in [("e30=", 3), ("e31=", 2), ("{}==", 2), ("", 2), (&*"e30=".repeat(100), 2)] {
+            assert_eq!(config(data, size), None, "{data} {size}");
+        }
     }
 
     #[test]

@@ -174,15 +174,12 @@ mod tests {
 
     fn layer(media_type: &str, platform: Option<(&str, &str)>) -> Descriptor {
         Descriptor {
-            media_type: media_type.into(),
-            digest: Digest::sha256(media_type.as_bytes()),
-            size_bytes: 1,
-            annotations: BTreeMap::new(),
             platform: platform.map(|(os, architecture)| Platform {
                 os: os.into(),
                 architecture: architecture.into(),
                 variant: None,
             }),
+            ..Descriptor::new(media_type, Digest::sha256(media_type.as_bytes()), 1)
         }
     }
 

@@ -9,6 +9,7 @@ use crate::body::{Start, Transfer};
 use crate::config::is_loopback;
 use crate::exchange::{Ask, Shared, Target, header_value, parse_url};
 use crate::limit::Lane;
+use crate::payload::Payload;
 use crate::{NetError, NetErrorKind};
 
 /// A GET about to be sent; made by [`Net::get`](crate::Net::get).
@@ -86,7 +87,14 @@ impl HttpGet {
             }
             None => &[StatusCode::OK, StatusCode::PARTIAL_CONTENT],
         };
-        let ask = Ask { method: Method::GET, target: Target::Url(url), headers, lane: Lane::Body, accept };
+        let ask = Ask {
+            method: Method::GET,
+            target: Target::Url(url),
+            headers,
+            body: Payload::NONE,
+            lane: Lane::Body,
+            accept,
+        };
         let start = Start { offset: 0, size: None, limit: self.max_bytes, content_addressed: false };
         let mut transfer = Transfer::open(self.transport, ask, start).await?;
         if transfer.is_not_modified() {

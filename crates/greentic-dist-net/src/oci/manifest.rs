@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::repository::{Repository, Selector};
 use crate::exchange::{Ask, Collected, header_value};
 use crate::limit::Lane;
+use crate::payload::Payload;
 use crate::{NetError, NetErrorKind};
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
@@ -153,7 +154,14 @@ impl Repository {
         };
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, HeaderValue::from_static(media_type::MANIFEST_ACCEPT));
-        Ask { method: Method::GET, target: self.target(path), headers, lane: Lane::Metadata, accept: &[StatusCode::OK] }
+        Ask {
+            method: Method::GET,
+            target: self.target(path),
+            headers,
+            body: Payload::NONE,
+            lane: Lane::Metadata,
+            accept: &[StatusCode::OK],
+        }
     }
 
     fn understand(&self, answer: Collected, selector: Selector<'_>) -> Result<FetchedManifest, NetError> {

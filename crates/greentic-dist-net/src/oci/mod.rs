@@ -11,6 +11,7 @@ mod image;
 mod manifest;
 mod registry;
 mod repository;
+mod source;
 
 pub use auth::{BoxFuture, Credential, CredentialSource, CredentialTarget, StaticCredentials};
 pub use blob::{BlobRequest, BlobStream, UnverifiedBlobStream};
@@ -18,3 +19,5 @@ pub use image::FetchedImage;
 pub use manifest::{FetchedManifest, ManifestHead};
 pub(crate) use registry::{Registries, Registry};
 pub use repository::{Repository, Selector};
+pub(crate) use source::unreadable;
+pub use source::{BlobRead, BlobSource, BytesSource, RepositorySource, SourceError, StreamSource};

@@ -10,6 +10,7 @@ use super::blob::BlobRequest;
 use super::registry::Registry;
 use crate::exchange::{Ask, Shared, Target};
 use crate::limit::Lane;
+use crate::payload::Payload;
 
 /// Which manifest of a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -57,6 +58,7 @@ impl Repository {
             method: Method::GET,
             target: Target::Registry(self.access.clone(), path),
             headers,
+            body: Payload::NONE,
             lane: Lane::Body,
             accept: &[StatusCode::OK, StatusCode::PARTIAL_CONTENT],
         };

@@ -41,13 +41,7 @@ pub fn descriptor(bytes: &[u8]) -> Descriptor {
 }
 
 pub fn described(digest: Digest, size: usize) -> Descriptor {
-    Descriptor {
-        media_type: "application/wasm".into(),
-        digest,
-        size_bytes: u64::try_from(size).unwrap(),
-        annotations: std::collections::BTreeMap::default(),
-        platform: None,
-    }
+    Descriptor::new("application/wasm", digest, u64::try_from(size).unwrap())
 }
 
 pub fn layer_of(artifact: &Artifact) -> Descriptor {

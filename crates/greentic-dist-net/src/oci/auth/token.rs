@@ -18,6 +18,7 @@ use super::credential::{Credential, sensitive};
 use crate::config::is_loopback;
 use crate::exchange::refusal;
 use crate::limit::Lane;
+use crate::payload::Payload;
 use crate::redirect::is_redirect;
 use crate::retry::Retry;
 use crate::sent::SentSecrets;
@@ -176,6 +177,7 @@ impl Transport {
                 method: Method::GET,
                 url: url.clone(),
                 headers: headers.clone(),
+                body: Payload::NONE,
                 guard: request.guard,
                 lane: Lane::Metadata,
                 header_timeout: self.timeouts.token,
