@@ -8,7 +8,7 @@
 //! <root>/<hex of pin>/component.manifest.json, metadata.json, verified, last_used
 //! <root>/refs/<sha256 of reference>.json              what a tag meant last time
 //! <root>/refs/by-content/<algorithm>-<hex>            one pin per line: entries with that content
-//! <root>/bundles/                                     bundle records
+//! <root>/bundles/bundle__sha256__<hex>.json           bundle records
 //! <root>/tmp/ partial/ locks/ trash/ quarantine/      never read as entries
 //! ```
 //!
@@ -16,7 +16,7 @@
 
 use std::path::{Path, PathBuf};
 
-use greentic_dist_types::{Algorithm, Digest};
+use greentic_dist_types::{Algorithm, BundleId, Digest};
 
 use crate::os;
 
@@ -38,6 +38,8 @@ const PART_SUFFIX: &str = ".part";
 const NOTE_EXTENSION: &str = "upto";
 /// The suffix of lock files.
 pub(crate) const LOCK_SUFFIX: &str = ".lock";
+/// The suffix of bundle records.
+const BUNDLE_SUFFIX: &str = ".json";
 
 /// The mode of an artifact.
 pub(crate) const ARTIFACT_MODE: u32 = 0o444;
@@ -97,6 +99,7 @@ pub enum Layout {
 pub(crate) enum Sub {
     Refs,
     ByContent,
+    Bundles,
     Tmp,
     Partial,
     Locks,
@@ -109,6 +112,7 @@ impl Sub {
         match self {
             Self::Refs => "refs",
             Self::ByContent => "refs/by-content",
+            Self::Bundles => "bundles",
             Self::Tmp => "tmp",
             Self::Partial => "partial",
             Self::Locks => "locks",
@@ -190,6 +194,7 @@ impl Paths {
             LockName::Digest(digest) => format!("{}{LOCK_SUFFIX}", file_stem(digest)),
             LockName::Key(key) => format!("key-{}{LOCK_SUFFIX}", key.to_hex()),
             LockName::Gc => format!("gc{LOCK_SUFFIX}"),
+            LockName::Bundles => format!("bundles{LOCK_SUFFIX}"),
         };
         self.sub(Sub::Locks).join(name)
     }
@@ -201,6 +206,11 @@ impl Paths {
 
     pub(crate) fn by_content(&self, content: &Digest) -> PathBuf {
         self.sub(Sub::ByContent).join(file_stem(content))
+    }
+
+    /// The record of a bundle: its id with every `:` replaced by `__`.
+    pub(crate) fn bundle(&self, id: &BundleId) -> PathBuf {
+        self.sub(Sub::Bundles).join(bundle_file(id))
     }
 
     /// A new name in `sub` that nobody can guess.
@@ -218,6 +228,8 @@ pub(crate) enum LockName {
     Key(Digest),
     /// Collection of garbage.
     Gc,
+    /// A change of the bundle records.
+    Bundles,
 }
 
 /// 32 hex characters from a random 128-bit number.
@@ -232,6 +244,24 @@ fn file_stem(digest: &Digest) -> String {
 fn parse_stem(stem: &str) -> Option<Digest> {
     let (algorithm, hex) = stem.split_once('-')?;
     Digest::from_hex(hex).ok().filter(|digest| digest.algorithm().name() == algorithm)
+}
+
+/// The file name of the record of a bundle.
+pub(crate) fn bundle_file(id: &BundleId) -> String {
+    format!("{}{BUNDLE_SUFFIX}", id.to_string().replace(':', "__"))
+}
+
+/// Whether a name in `bundles/` is to be a record: it ends with `.json` and is not hidden, as the files of desktops and
+/// editors are.
+pub(crate) fn is_bundle_file(name: &str) -> bool {
+    name.ends_with(BUNDLE_SUFFIX) && !name.starts_with('.')
+}
+
+/// The bundle whose record has this file name.
+pub(crate) fn parse_bundle_file(name: &str) -> Option<BundleId> {
+    let id: BundleId = name.strip_suffix(BUNDLE_SUFFIX)?.replace("__", ":").parse().ok()?;
+    // Only the one spelling that is written.
+    (bundle_file(&id) == name).then_some(id)
 }
 
 /// The content digest in the name of a partial download.
@@ -325,6 +355,8 @@ mod tests {
             assert_eq!(parse_note_name(&last(note_of(&paths.partial(&digest)))), Some(digest));
             assert_eq!(parse_by_content(&last(paths.by_content(&digest))), Some(digest));
             assert_eq!(parse_entry_dir(&last(paths.entry_dir(&digest))), Some(digest));
+            let id = BundleId::of(digest);
+            assert_eq!(parse_bundle_file(&last(paths.bundle(&id))), Some(id));
         }
     }
 
@@ -336,6 +368,9 @@ mod tests {
         assert_eq!(parse_partial(&format!("sha512-{hex}.part")), None);
         assert_eq!(parse_partial(&format!("sha256-{hex}.part.bak")), None);
         assert_eq!(parse_sharded("a", &hex), None);
+        for name in [format!("bundle__{hex}.json"), format!("bundle:sha256:{hex}.json"), format!("{hex}.json")] {
+            assert_eq!(parse_bundle_file(&name), None, "{name}");
+        }
         assert_eq!(parse_sharded("..", &"a".repeat(62)), None);
     }
 

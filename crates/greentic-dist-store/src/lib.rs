@@ -9,6 +9,8 @@
 //! bytes, and the bytes hash to it. No index, no lock and no record has to be believed, so a kill, a full disk or somebody
 //! with an editor can cost a download and never a wrong answer.
 //!
+//! What somebody relies on has a [`BundleRecord`]: [`Store::put_bundle`] returns when record and entry survive a power cut.
+//!
 //! Rules: an entry may vanish in a power cut, it never lies; readers take no lock; nothing is deleted by a name read from a
 //! file; paths are made from [`greentic_dist_types::Digest`]s in one file (`layout.rs`).
 //!
@@ -18,8 +20,10 @@
 mod adopt;
 mod atomic;
 mod batch;
+mod bundles;
 mod clock;
 mod crash;
+mod durable;
 mod entry;
 mod error;
 mod gc;
@@ -44,6 +48,7 @@ mod store;
 mod temp;
 mod usage;
 
+pub use bundles::{BundleChange, BundleRecord, BundlesLock};
 pub use clock::Clock;
 pub use entry::Entry;
 pub use error::{StoreError, StoreErrorKind};

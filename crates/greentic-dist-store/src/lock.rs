@@ -70,6 +70,7 @@ impl DigestLock {
         match self.name {
             LockName::Digest(digest) | LockName::Key(digest) => digest,
             LockName::Gc => Digest::sha256(b"gc"),
+            LockName::Bundles => Digest::sha256(b"bundles"),
         }
     }
 }
@@ -182,7 +183,7 @@ impl Store {
         StoreError::new(StoreErrorKind::Locked, op, &path).with_detail(&format!("{holder} is working on it"))
     }
 
-    fn wait_for(
+    pub(crate) fn wait_for(
         &self,
         name: LockName,
         on_wait: &mut dyn FnMut(&LockWait),

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::time::SystemTime;
 
-use greentic_dist_types::{Digest, Mismatch, Verifier};
+use greentic_dist_types::{CacheEntryState, Digest, Mismatch, Verifier};
 
 use crate::entry::{Entry, Loaded, likely_layers, read_manifest};
 use crate::layout::Layout;
@@ -44,8 +44,8 @@ impl Store {
     /// second per GiB when it hashes.
     ///
     /// # Errors
-    /// `Corrupt` when the entry does not prove itself, with the [`Mismatch`] as source where bytes were hashed; otherwise
-    /// as [`Store::stat`].
+    /// `Corrupt` when the entry does not prove itself, with the [`Mismatch`] as source where bytes were hashed, or when its
+    /// record says that it is not `Ready`; otherwise as [`Store::stat`].
     pub fn open(&self, key: &Digest, proof: Proof) -> Result<Option<OpenEntry>, StoreError> {
         if !self.root_for_reading()? {
             return Ok(None);
@@ -69,6 +69,11 @@ impl Store {
 
     fn prove(&self, loaded: Loaded, proof: Proof) -> Result<OpenEntry, StoreError> {
         let Loaded { mut entry, dir, content_named } = loaded;
+        let state = entry.record.state;
+        if state != CacheEntryState::Ready {
+            let detail = format!("its record says that it is {state:?}");
+            return Err(StoreError::corrupt(OP, &entry.dir, &entry.pin, &detail));
+        }
         let allowed = allowed_contents(&entry, &dir, content_named)?;
         let pin = entry.pin;
         let mut file = dir.open_file(self.paths().blob_name(entry.layout)).map_err(|error| {

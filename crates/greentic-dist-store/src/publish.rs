@@ -7,8 +7,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use greentic_dist_types::CacheEntryState;
-
 use crate::crash::crash_point;
 use crate::entry::Entry;
 use crate::error::Context;
@@ -148,10 +146,7 @@ impl Store {
     /// The entry that has the name already, if it is worth keeping.
     fn good_entry(&self, staged: &Entry) -> Result<Option<Entry>, StoreError> {
         match self.open_pin(&staged.pin, Proof::Stamped) {
-            Ok(Some(open)) => {
-                let ready = open.entry.record.state == CacheEntryState::Ready;
-                Ok(Some(open.entry).filter(|entry| ready && is_current(entry)))
-            }
+            Ok(Some(open)) => Ok(Some(open.entry).filter(is_current)),
             Err(error) if *error.kind() == StoreErrorKind::NewerFormat => Err(error),
             Ok(None) | Err(_) => Ok(None),
         }
@@ -238,7 +233,7 @@ fn sync_group(files: &[(usize, &PathBuf)]) -> Vec<(usize, StoreError)> {
         .collect()
 }
 
-fn sync_file(file: &File) -> io::Result<()> {
+pub(crate) fn sync_file(file: &File) -> io::Result<()> {
     match file.sync_data() {
         // Some network and user-space file systems have no such call; they are not asked for promises.
         Err(error) if matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput) => Ok(()),

@@ -40,7 +40,8 @@ impl Store {
 
     /// Changes the record of an entry and writes it back as a whole: its state, when it was verified, what was found. The
     /// fields that bind it to its entry are set anew, and fields nobody here knows are kept. `None` when there is no such
-    /// entry in the current layout.
+    /// entry in the current layout. The bytes are on the disk before they replace the old ones: what a bundle stands on is
+    /// not to be lost by looking at it.
     ///
     /// Takes no lock; of two changes at the same time the later one stays.
     ///
@@ -57,7 +58,7 @@ impl Store {
         entry.record.bind(&entry.pin, &entry.content_digest, size_bytes, &entry.path);
         let path = entry.dir.join(RECORD);
         let bytes = entry.record.to_json().map_err(|error| StoreError::io(OP, &path, error.into()))?;
-        match self.write_atomic(&path, &bytes, false) {
+        match self.write_atomic(&path, &bytes, true) {
             // The entry was removed meanwhile.
             Err(error) if *error.kind() == StoreErrorKind::Missing => Ok(None),
             other => other.map(|()| Some(entry)),

@@ -7,6 +7,7 @@
 //! Rules of this crate: no sockets, no files, no clock, no async runtime; it builds for wasm32. Internal: the public
 //! promise is made by `greentic-distributor-client`.
 
+mod bundle;
 mod digest;
 mod hasher;
 mod kind;
@@ -22,6 +23,7 @@ mod select;
 mod source_ref;
 mod verify;
 
+pub use bundle::{BundleId, BundleLifecycleState, ParseBundleIdError};
 pub use digest::{Algorithm, Digest, ParseDigestError};
 pub use hasher::Hasher;
 pub use kind::{ArtifactSourceKind, ArtifactType, CacheEntryState};

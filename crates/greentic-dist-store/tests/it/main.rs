@@ -11,6 +11,7 @@
 )]
 
 mod batch;
+mod bundles;
 mod child;
 mod collect;
 mod crash;

@@ -1,6 +1,6 @@
 //! The specification in `docs/cache-layout.md` and the code say the same.
 
-use greentic_dist_store::EntryRecord;
+use greentic_dist_store::{BundleRecord, EntryRecord};
 
 use crate::support::*;
 
@@ -13,6 +13,19 @@ fn the_record_of_the_specification_is_read_and_written_as_it_stands_there() {
     };
     let example = text.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
     let record: EntryRecord = serde_json::from_str(example).unwrap();
+    assert!(record.extra.is_empty(), "the specification has fields that the code does not know: {:?}", record.extra);
+    assert_eq!(format!("{}\n", serde_json::to_string_pretty(&record).unwrap()), example);
+}
+
+#[test]
+fn the_bundle_record_of_the_specification_is_read_and_written_as_it_stands_there() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/cache-layout.md");
+    let Ok(text) = std::fs::read_to_string(path) else {
+        println!("SKIPPED: the specification is not part of the package");
+        return;
+    };
+    let example = text.split("```json\n").nth(2).unwrap().split("```").next().unwrap();
+    let record: BundleRecord = serde_json::from_str(example).unwrap();
     assert!(record.extra.is_empty(), "the specification has fields that the code does not know: {:?}", record.extra);
     assert_eq!(format!("{}\n", serde_json::to_string_pretty(&record).unwrap()), example);
 }

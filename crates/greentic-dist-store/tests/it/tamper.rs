@@ -337,3 +337,18 @@ fn oversized_records_and_manifests_are_not_read() {
     huge.set_len(1 << 40).unwrap();
     assert_eq!(kind(cache.open(&artifact.pin, Proof::Full)), StoreErrorKind::Corrupt);
 }
+
+#[test]
+fn an_entry_that_is_marked_as_anything_but_ready_is_not_opened_and_heals() {
+    for state in [CacheEntryState::Partial, CacheEntryState::Corrupt, CacheEntryState::Evicted] {
+        let cache = cache();
+        let artifact = artifact(b"component");
+        artifact.publish_in(&cache);
+        cache.update(&artifact.pin, &mut |record| record.state = state).unwrap();
+        let error = cache.open(&artifact.pin, Proof::Stamped).unwrap_err();
+        assert_eq!(*error.kind(), StoreErrorKind::Corrupt);
+        assert!(error.to_string().contains(&format!("{state:?}")), "{error}");
+        assert!(artifact.publish_in(&cache).fresh);
+        assert_eq!(bytes_of(&cache, &artifact.pin, Proof::Stamped), artifact.bytes);
+    }
+}
