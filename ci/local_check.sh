@@ -19,7 +19,10 @@ lint() {
 features() {
     cargo build -p greentic-distributor-client --no-default-features --locked
     cargo clippy -p greentic-distributor-client --no-default-features --locked -- -D warnings
-    cargo clippy -p greentic-distributor-client --no-default-features --features dist-client --locked -- -D warnings
+    local set
+    for set in http-runtime dist-client dist-client,http-runtime; do
+        cargo clippy -p greentic-distributor-client --no-default-features --features "$set" --locked -- -D warnings
+    done
 }
 
 docs() {

@@ -7,7 +7,7 @@ use http::HeaderValue;
 
 use crate::config::{HttpRule, Limits, RetryPolicy, Timeouts};
 use crate::exchange::{Shared, header_value};
-use crate::http::HttpGet;
+use crate::http::{HttpCall, HttpGet};
 use crate::limit::HostLimits;
 use crate::observer::{Observer, Silent};
 use crate::oci::{CredentialSource, Registries, Repository};
@@ -74,6 +74,11 @@ impl Net {
     /// A plain GET, about to be sent. The URL is checked when it is opened.
     pub fn get(&self, url: &str) -> HttpGet {
         HttpGet::new(Arc::clone(&self.transport), url)
+    }
+
+    /// A call of an HTTP API, about to be sent.
+    pub fn call(&self, method: http::Method, url: &str) -> HttpCall {
+        HttpCall::new(Arc::clone(&self.transport), method, url)
     }
 
     /// What was done so far, by this handle and its clones.

@@ -299,6 +299,11 @@ pub(crate) async fn refusal(
     error
 }
 
+/// What a status alone means.
+pub(crate) fn kind_of_status(status: StatusCode) -> NetErrorKind {
+    kind_of(status, &ErrorBody::default())
+}
+
 fn kind_of(status: StatusCode, said: &ErrorBody) -> NetErrorKind {
     let has = |codes: &[&str]| said.errors.iter().any(|error| codes.contains(&error.code.as_str()));
     match status.as_u16() {
@@ -318,7 +323,8 @@ fn kind_of(status: StatusCode, said: &ErrorBody) -> NetErrorKind {
     }
 }
 
-fn is_transient(status: StatusCode, kind: NetErrorKind) -> bool {
+/// Whether an answer with this status may be another one next time.
+pub(crate) fn is_transient(status: StatusCode, kind: NetErrorKind) -> bool {
     kind == NetErrorKind::RateLimited
         || matches!(status.as_u16(), 408 | 425 | 429 | 499 | 500 | 502 | 503 | 504 | 520..=524 | 529)
 }

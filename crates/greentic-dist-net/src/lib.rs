@@ -32,7 +32,7 @@ mod transport;
 pub use crate::client::{Net, NetBuilder};
 pub use crate::config::{HttpRule, Limits, RetryPolicy, SlowestBody, Timeouts, is_loopback};
 pub use crate::error::{NetError, NetErrorKind, RegistryError};
-pub use crate::http::{BodyStream, HttpAnswer, HttpGet};
+pub use crate::http::{BodyStream, HttpAnswer, HttpCall, HttpGet, HttpReply};
 pub use crate::observer::{Event, Observer};
 pub use crate::oci::{
     BlobRead, BlobRequest, BlobSource, BlobStream, BoxFuture, BytesSource, Credential, CredentialSource,

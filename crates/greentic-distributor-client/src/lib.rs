@@ -49,6 +49,8 @@ mod distributor;
 #[cfg(feature = "dist-client")]
 mod env;
 pub mod error;
+#[cfg(feature = "http-runtime")]
+mod http_client;
 #[cfg(feature = "dist-client")]
 mod paths;
 #[cfg(feature = "dist-client")]
@@ -60,6 +62,10 @@ mod wit_client;
 pub use config::DistributorClientConfig;
 pub use distributor::DistributorClient;
 pub use error::DistributorError;
+#[cfg(feature = "http-runtime")]
+pub use greentic_dist_net::{NetError, NetErrorKind, RetryPolicy, Timeouts};
+#[cfg(feature = "http-runtime")]
+pub use http_client::{HttpDistributorClient, HttpDistributorClientBuilder};
 pub use source::{ChainedDistributorSource, DistributorSource};
 pub use types::*;
 pub use wit_client::{DistributorApiBindings, GeneratedDistributorApiBindings, WitDistributorClient};

@@ -2,4 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod chain;
+#[cfg(feature = "http-runtime")]
+mod http;
 mod wit;
