@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use greentic_dist_types::{Mismatch, SafeText, redact_url};
+use greentic_dist_types::{Digest, Mismatch, SafeText, redact_url};
 use http::Method;
 use url::Url;
 
@@ -121,6 +121,7 @@ struct Facts {
     request: Option<(Method, String)>,
     status: Option<u16>,
     errors: Vec<RegistryError>,
+    digests: Vec<Digest>,
     transient: bool,
     repeatable: bool,
     attempts: u32,
@@ -141,6 +142,7 @@ impl NetError {
             request: None,
             status: None,
             errors: Vec::new(),
+            digests: Vec::new(),
             transient: kind.is_transient(),
             repeatable: true,
             attempts: 0,
@@ -197,8 +199,18 @@ impl NetError {
         self
     }
 
+    pub(crate) fn with_kind(mut self, kind: NetErrorKind) -> Self {
+        self.0.kind = kind;
+        self
+    }
+
     pub(crate) fn with_errors(mut self, errors: Vec<RegistryError>) -> Self {
         self.0.errors = errors;
+        self
+    }
+
+    pub(crate) fn with_digests(mut self, digests: Vec<Digest>) -> Self {
+        self.0.digests = digests;
         self
     }
 
@@ -266,6 +278,11 @@ impl NetError {
     /// Whether the registry gave this error code, e.g. `MANIFEST_UNKNOWN`.
     pub fn has_code(&self, code: &str) -> bool {
         self.0.errors.iter().any(|error| error.code.as_str() == code)
+    }
+
+    /// The digests that the registry's error document is about: of the blobs that a manifest names and it does not have.
+    pub fn digests(&self) -> &[Digest] {
+        &self.0.digests
     }
 
     /// Attempts made in all, the first included; 0 when nothing was sent.

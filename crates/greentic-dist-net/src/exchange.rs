@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use greentic_dist_types::{SafeText, redact_url};
@@ -18,6 +18,7 @@ use crate::redirect::is_redirect;
 use crate::retry::{Retry, retry_after};
 use crate::sent::SentSecrets;
 use crate::stats::count;
+use crate::target_policy::{Guard, Reach};
 use crate::transport::{Reply, Transport, is_distrust};
 use crate::{NetError, NetErrorKind};
 
@@ -32,6 +33,8 @@ pub(crate) struct Ask {
     pub(crate) headers: HeaderMap,
     pub(crate) body: Payload,
     pub(crate) lane: Lane,
+    /// How much longer than usual the answer may take.
+    pub(crate) patience: Duration,
     /// Statuses that mean success.
     pub(crate) accept: &'static [StatusCode],
 }
@@ -43,6 +46,18 @@ pub(crate) enum Target {
     Url(Url),
     /// A path of a registry, below its base URL.
     Registry(Access, String),
+    /// A URL a registry handed out, checked already.
+    Handed(Box<Handed>),
+}
+
+/// A URL a registry handed out for what comes next: the location of an upload, the next page of a list.
+#[derive(Clone, Debug)]
+pub(crate) struct Handed {
+    pub(crate) access: Access,
+    pub(crate) url: Url,
+    pub(crate) guard: Guard,
+    /// Whether it is of the registry's own origin, where its login may go.
+    pub(crate) is_own: bool,
 }
 
 /// The header of a successful answer and its whole body.
@@ -51,6 +66,7 @@ pub(crate) struct Collected {
     pub(crate) headers: HeaderMap,
     pub(crate) status: StatusCode,
     pub(crate) url: Url,
+    pub(crate) reach: Reach,
     pub(crate) body: Bytes,
 }
 
@@ -63,17 +79,47 @@ struct Tried {
 }
 
 impl Ask {
+    /// A question without headers and body, in the lane of short answers.
+    pub(crate) fn new(method: Method, target: Target, accept: &'static [StatusCode]) -> Self {
+        Self {
+            method,
+            target,
+            headers: HeaderMap::new(),
+            body: Payload::NONE,
+            lane: Lane::Metadata,
+            patience: Duration::ZERO,
+            accept,
+        }
+    }
+
     pub(crate) fn url(&self) -> Result<Url, NetError> {
         match &self.target {
             Target::Url(url) => Ok(url.clone()),
             Target::Registry(access, path) => access.registry.url(path),
+            Target::Handed(handed) => Ok(handed.url.clone()),
         }
     }
 
     fn who(&self) -> &'static str {
         match self.target {
             Target::Url(_) => "server",
-            Target::Registry(..) => "registry",
+            Target::Registry(..) | Target::Handed(_) => "registry",
+        }
+    }
+
+    /// The access whose login goes with it.
+    fn access(&self) -> Option<&Access> {
+        match &self.target {
+            Target::Url(_) => None,
+            Target::Registry(access, _) => Some(access),
+            Target::Handed(handed) => handed.is_own.then_some(&handed.access),
+        }
+    }
+
+    fn guard(&self) -> Guard {
+        match &self.target {
+            Target::Url(_) | Target::Registry(..) => Guard::Own,
+            Target::Handed(handed) => handed.guard,
         }
     }
 
@@ -92,6 +138,18 @@ impl Ask {
             Some(value) => drop(self.headers.insert(name, value)),
             None => drop(self.headers.remove(name)),
         }
+    }
+}
+
+impl Collected {
+    fn of(reply: &Reply, body: Bytes) -> Self {
+        let (headers, status) = (reply.headers().clone(), reply.status());
+        Self { headers, status, url: reply.url.clone(), reach: reply.reach, body }
+    }
+
+    /// A header's value, when it is readable text.
+    pub(crate) fn header(&self, name: impl header::AsHeaderName) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
     }
 }
 
@@ -124,13 +182,34 @@ impl Transport {
             let attempt = async {
                 let mut reply = self.attempt(ask, &mut tried).await?;
                 let body = if ask.method == Method::HEAD { Bytes::new() } else { reply.read(self, limit).await? };
-                Ok(Collected { headers: reply.headers().clone(), status: reply.status(), url: reply.url.clone(), body })
+                Ok(Collected::of(&reply, body))
             };
             match attempt.await {
                 Ok(collected) => return Ok(collected),
                 Err(error) => self.pause(&mut retry, error).await?,
             }
         }
+    }
+
+    /// Sends until an accepted status answers; its body is of no interest.
+    ///
+    /// # Errors
+    /// As [`Transport::open`].
+    pub(crate) async fn tell(&self, ask: &Ask) -> Result<Collected, NetError> {
+        let reply = self.open(ask).await?;
+        Ok(self.close(reply).await)
+    }
+
+    /// As [`Transport::tell`], with one attempt: a new login is tried, a failure is not.
+    pub(crate) async fn tell_once(&self, ask: &Ask) -> Result<Collected, NetError> {
+        let reply = self.attempt(ask, &mut Tried::default()).await?;
+        Ok(self.close(reply).await)
+    }
+
+    async fn close(&self, reply: Reply) -> Collected {
+        let collected = Collected::of(&reply, Bytes::new());
+        reply.drain(self).await;
+        collected
     }
 
     pub(crate) fn retry_for(&self, ask: &Ask) -> Result<Retry, NetError> {
@@ -155,18 +234,21 @@ impl Transport {
         loop {
             let url = ask.url()?;
             let mut headers = ask.headers.clone();
-            let used = match &ask.target {
-                Target::Registry(access, _) => Box::pin(access.authorize(self, &mut headers, tried.auth)).await?,
-                Target::Url(_) => Used::Nothing,
+            let used = match ask.access() {
+                Some(access) => Box::pin(access.authorize(self, &mut headers, tried.auth)).await?,
+                None => Used::Nothing,
             };
             let mut hop = self.hop(ask.method.clone(), url.clone(), headers, ask.lane);
             hop.body = ask.body.clone();
+            hop.guard = ask.guard();
+            hop.header_timeout = hop.header_timeout.saturating_add(ask.patience);
             let reply = match self.follow(hop).await {
                 Ok(reply) => reply,
-                Err(error) if self.was_stale(&error, &url, tried) => {
+                Err(error) if ask.body.is_in_memory() && self.was_stale(&error, &url, tried) => {
                     tried.stale = true;
                     continue;
                 }
+                Err(error) if !ask.body.can_be_sent_again() => return Err(error.not_repeatable()),
                 Err(error) if ask.may_speak_tls(&error) => return self.attempt_over_tls(ask, error).await,
                 Err(error) => return Err(error),
             };
@@ -176,12 +258,14 @@ impl Transport {
             }
             let (left_origin, headers, reach) = (reply.left_origin, reply.headers().clone(), reply.reach);
             let error = self.refusal(ask, reply).await;
-            match (&ask.target, error.status()) {
-                (Target::Registry(access, _), Some(401)) if !left_origin => {
+            if !ask.body.can_be_sent_again() {
+                return Err(error.not_repeatable());
+            }
+            match (ask.access(), error.status()) {
+                (Some(access), Some(401)) if !left_origin => {
                     tried.auth = Box::pin(access.answer(self, &headers, reach, &used, tried.auth, error)).await?;
                 }
-                (Target::Registry(access, _), Some(403))
-                    if !left_origin && access.renew(&used, &mut tried.auth).await => {}
+                (Some(access), Some(403)) if !left_origin && access.renew(&used, &mut tried.auth).await => {}
                 // A signed URL behind the redirect has expired: the registry hands out a new one.
                 (_, Some(400 | 403)) if left_origin && !tried.asked_again => tried.asked_again = true,
                 (_, Some(400)) if ask.may_speak_tls(&error) => return self.attempt_over_tls(ask, error).await,
@@ -220,8 +304,13 @@ impl Transport {
     /// The error for an answer whose status was not asked for. Reads the small body such answers have.
     async fn refusal(&self, ask: &Ask, reply: Reply) -> NetError {
         let mut sent = SentSecrets::of(reply.authorization.as_ref());
-        if let Target::Registry(access, _) = &ask.target {
-            access.known_login().iter().for_each(|login| sent.add_login(login));
+        let access = match &ask.target {
+            Target::Url(_) => None,
+            Target::Registry(access, _) => Some(access),
+            Target::Handed(handed) => Some(&handed.access),
+        };
+        if let Some(login) = access.and_then(Access::known_login) {
+            sent.add_login(&login);
         }
         refusal(self, reply, ask.who(), &sent).await
     }
@@ -281,7 +370,8 @@ pub(crate) async fn refusal(
         .blanked(sent)
         .with_transient(is_transient(status, kind))
         .with_retry_after(wait)
-        .with_errors(said.errors);
+        .with_errors(said.errors)
+        .with_digests(said.digests);
     let detail: Option<Cow<'static, str>> = match (status, said.text) {
         (_, Some(text)) => Some(text.to_string().into()),
         (StatusCode::NOT_MODIFIED, None) => Some("not modified, though nothing was asked conditionally".into()),

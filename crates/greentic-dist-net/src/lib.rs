@@ -18,7 +18,6 @@ mod http;
 mod limit;
 mod observer;
 mod oci;
-#[expect(dead_code, reason = "the writing operations come next")]
 mod payload;
 mod redirect;
 mod resolver;
@@ -35,9 +34,10 @@ pub use crate::error::{NetError, NetErrorKind, RegistryError};
 pub use crate::http::{BodyStream, HttpAnswer, HttpCall, HttpGet, HttpReply};
 pub use crate::observer::{Event, Observer};
 pub use crate::oci::{
-    BlobRead, BlobRequest, BlobSource, BlobStream, BoxFuture, BytesSource, Credential, CredentialSource,
-    CredentialTarget, FetchedImage, FetchedManifest, ManifestHead, Repository, RepositorySource, Selector, SourceError,
-    StaticCredentials, StreamSource, UnverifiedBlobStream,
+    BlobHead, BlobRead, BlobRequest, BlobSource, BlobStream, BlobUpload, BoxFuture, BytesSource, Credential,
+    CredentialSource, CredentialTarget, FetchedImage, FetchedManifest, ManifestHead, ManifestUpload, PushedBlob,
+    PushedManifest, RawManifest, ReferrersUpkeep, Repository, RepositorySource, Selector, SourceError,
+    StaticCredentials, StreamSource, UnverifiedBlobStream, UploadMode,
 };
 pub use crate::stats::NetStats;
 pub use crate::target_policy::TargetPolicy;

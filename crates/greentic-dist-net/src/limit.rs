@@ -10,19 +10,23 @@ use url::Url;
 /// Most hosts remembered; beyond it the table starts anew.
 const HOSTS: usize = 1_024;
 
-/// Two queues, so that a manifest never waits behind the blobs of other artifacts, nor for a stream its own caller holds.
+/// Separate queues, so that a manifest never waits behind the blobs of other artifacts, nor for a stream its own caller holds,
+/// and a push never waits for the pull it copies from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lane {
     /// Manifests, tokens: short.
     Metadata,
-    /// Blobs and files.
+    /// Blobs and files, read.
     Body,
+    /// Blobs, written.
+    Upload,
 }
 
 #[derive(Debug)]
 pub(crate) struct HostLimit {
     metadata: Arc<Semaphore>,
     bodies: Arc<Semaphore>,
+    uploads: Arc<Semaphore>,
     answered: AtomicBool,
 }
 
@@ -31,6 +35,7 @@ impl HostLimit {
         Self {
             metadata: Arc::new(Semaphore::new(per_lane)),
             bodies: Arc::new(Semaphore::new(per_lane)),
+            uploads: Arc::new(Semaphore::new(per_lane)),
             answered: AtomicBool::new(false),
         }
     }
@@ -40,6 +45,7 @@ impl HostLimit {
         let queue = match lane {
             Lane::Metadata => &self.metadata,
             Lane::Body => &self.bodies,
+            Lane::Upload => &self.uploads,
         };
         Arc::clone(queue).acquire_owned().await.ok()
     }

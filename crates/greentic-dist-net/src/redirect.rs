@@ -92,7 +92,7 @@ fn location(reply: &Reply, hop: &Hop) -> Result<Option<Url>, NetError> {
     Ok(Some(next))
 }
 
-fn is_signed(url: &Url) -> bool {
+pub(crate) fn is_signed(url: &Url) -> bool {
     url.query_pairs().any(|(name, _)| SIGNATURES.iter().any(|known| known.eq_ignore_ascii_case(&name)))
 }
 

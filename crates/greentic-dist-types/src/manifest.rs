@@ -78,8 +78,12 @@ pub struct Manifest {
 /// An image index: a list of manifests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Index {
+    /// What kind of artifact this is, when the publisher says so.
+    pub artifact_type: Option<String>,
     /// The manifests, in index order.
     pub manifests: Vec<Descriptor>,
+    /// The manifest this one refers to.
+    pub subject: Option<Box<Descriptor>>,
     /// Annotations of the index, sorted by key.
     pub annotations: BTreeMap<String, String>,
 }
@@ -260,7 +264,9 @@ fn build(raw: RawManifest, kind: ManifestType) -> Result<ManifestKind, ManifestE
             return Err(ManifestError::TooMany { what: "manifests", limit: INDEX_ENTRIES });
         }
         return Ok(ManifestKind::Index(Index {
+            artifact_type: raw.artifact_type,
             manifests: manifests.into_iter().map(Into::into).collect(),
+            subject: raw.subject.map(|subject| Box::new(subject.into())),
             annotations,
         }));
     }

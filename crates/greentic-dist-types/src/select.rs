@@ -195,7 +195,7 @@ mod tests {
 
     fn index(platforms: &[Option<(&str, &str)>]) -> Index {
         let manifests = platforms.iter().map(|platform| layer("m", *platform)).collect();
-        Index { manifests, annotations: BTreeMap::new() }
+        Index { artifact_type: None, manifests, subject: None, annotations: BTreeMap::new() }
     }
 
     #[test]

@@ -2,14 +2,13 @@
 
 use bytes::Bytes;
 use greentic_dist_types::redact_url;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use url::Url;
 
 use crate::body::{Start, Transfer};
 use crate::config::is_loopback;
 use crate::exchange::{Ask, Shared, Target, header_value, parse_url};
 use crate::limit::Lane;
-use crate::payload::Payload;
 use crate::{NetError, NetErrorKind};
 
 /// A GET about to be sent; made by [`Net::get`](crate::Net::get).
@@ -78,23 +77,13 @@ impl HttpGet {
         }
         let url = parse_url(&self.url)?;
         self.check(&url)?;
-        let mut headers = HeaderMap::new();
-        headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
-        let accept: &[StatusCode] = match &self.etag {
-            Some(etag) => {
-                headers.insert(header::IF_NONE_MATCH, header_value(etag, "the ETag")?);
-                &[StatusCode::OK, StatusCode::PARTIAL_CONTENT, StatusCode::NOT_MODIFIED]
-            }
-            None => &[StatusCode::OK, StatusCode::PARTIAL_CONTENT],
-        };
-        let ask = Ask {
-            method: Method::GET,
-            target: Target::Url(url),
-            headers,
-            body: Payload::NONE,
-            lane: Lane::Body,
-            accept,
-        };
+        let mut ask = Ask::new(Method::GET, Target::Url(url), &[StatusCode::OK, StatusCode::PARTIAL_CONTENT]);
+        ask.lane = Lane::Body;
+        ask.headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
+        if let Some(etag) = &self.etag {
+            ask.headers.insert(header::IF_NONE_MATCH, header_value(etag, "the ETag")?);
+            ask.accept = &[StatusCode::OK, StatusCode::PARTIAL_CONTENT, StatusCode::NOT_MODIFIED];
+        }
         let start = Start { offset: 0, size: None, limit: self.max_bytes, content_addressed: false };
         let mut transfer = Transfer::open(self.transport, ask, start).await?;
         if transfer.is_not_modified() {

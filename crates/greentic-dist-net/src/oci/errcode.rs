@@ -2,7 +2,7 @@
 //!
 //! Distribution-spec, "Error Codes". Servers send unknown codes, other shapes, plain text, web pages and megabytes.
 
-use greentic_dist_types::SafeText;
+use greentic_dist_types::{Digest, SafeText};
 use serde_json::Value;
 
 use crate::RegistryError;
@@ -10,11 +10,15 @@ use crate::sent::SentSecrets;
 
 /// Most entries of an error document that are kept.
 const ERRORS: usize = 8;
+/// Most digests in the details of an error document that are kept.
+const DIGESTS: usize = 64;
 
 /// A failed answer's body, understood as far as possible, what was sent as a login blanked. Never fails.
 #[derive(Debug, Default)]
 pub(crate) struct ErrorBody {
     pub(crate) errors: Vec<RegistryError>,
+    /// Digests that stand in the details of the entries, of all of them.
+    pub(crate) digests: Vec<Digest>,
     /// Text that stood outside an error document.
     pub(crate) text: Option<SafeText>,
     /// Whether the answer was a web page.
@@ -37,13 +41,25 @@ impl ErrorBody {
     fn from_document(document: &Value, sent: &SentSecrets) -> Self {
         if let Some(list) = document.get("errors").and_then(Value::as_array) {
             let errors = list.iter().take(ERRORS).filter_map(|said| entry(said, sent)).collect();
-            return Self { errors, ..Self::default() };
+            let details = list.iter().filter_map(|said| said.get("detail"));
+            let digests = details.flat_map(strings).filter_map(|text| text.parse().ok()).take(DIGESTS).collect();
+            return Self { errors, digests, ..Self::default() };
         }
         // Token servers and proxies: {"details": ...}, {"error": ..., "error_description": ...}, {"message": ...}.
         let text = ["error_description", "details", "message", "error", "detail"]
             .iter()
             .find_map(|name| document.get(name).and_then(Value::as_str));
         Self { text: text.and_then(|text| shown(text, sent)), ..Self::default() }
+    }
+}
+
+/// A text, or the texts in an object or a list.
+fn strings(detail: &Value) -> Vec<&str> {
+    match detail {
+        Value::String(text) => vec![text],
+        Value::Array(list) => list.iter().filter_map(Value::as_str).collect(),
+        Value::Object(object) => object.values().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
     }
 }
 
@@ -87,6 +103,15 @@ mod tests {
         assert_eq!(seen, [("429", "slow down"), ("ARTIFACT_LOCKED", "")]);
         assert_eq!(parse(r#"{"details":"expired PAT"}"#).text.unwrap().as_str(), "expired PAT");
         assert_eq!(parse("Your session expired").text.unwrap().as_str(), "Your session expired");
+    }
+
+    #[test]
+    fn digests_are_found_in_details_of_every_shape() {
+        let (one, other) = (Digest::sha256(b"1"), Digest::sha256(b"2"));
+        let said = parse(&format!(
+            r#"{{"errors":[{{"detail":{{"Digest":"{one}","x":1}}}},{{"detail":"{other}"}},{{"detail":["{one}","y"]}},{{"detail":7}}]}}"#
+        ));
+        assert_eq!(said.digests, [one, other, one]);
     }
 
     #[test]

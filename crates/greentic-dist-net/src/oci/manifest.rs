@@ -6,10 +6,9 @@ use greentic_dist_types::{Digest, ManifestError, ManifestKind, Mismatch, SafeTex
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use serde::Deserialize;
 
+use super::auth::Action;
 use super::repository::{Repository, Selector};
 use crate::exchange::{Ask, Collected, header_value};
-use crate::limit::Lane;
-use crate::payload::Payload;
 use crate::{NetError, NetErrorKind};
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
@@ -92,7 +91,17 @@ impl Repository {
     /// `NotFound`; `Integrity` when the bytes are not those of the pin; `TooLarge`; `Protocol` when the answer is no usable
     /// manifest, with the [`ManifestError`] as source; otherwise by cause.
     pub async fn manifest(&self, selector: Selector<'_>) -> Result<FetchedManifest, NetError> {
-        let ask = self.ask(selector);
+        self.manifest_for(Action::Pull, selector).await
+    }
+
+    /// As [`Repository::manifest`], with the login of the work it is a step of.
+    pub(super) async fn manifest_for(
+        &self,
+        action: Action,
+        selector: Selector<'_>,
+    ) -> Result<FetchedManifest, NetError> {
+        let mut ask = self.ask(selector);
+        ask.target = self.target_for(action, self.manifest_path(selector));
         match self.fetch(&ask, selector).await {
             Err(error) if error.kind() == NetErrorKind::Integrity => {
                 let text = format!("a manifest did not match its digest and is fetched again: {error}");
@@ -147,21 +156,18 @@ impl Repository {
         self.transport().limits.manifest_bytes.min(limits::MANIFEST_BYTES)
     }
 
-    fn ask(&self, selector: Selector<'_>) -> Ask {
-        let path = match selector {
+    pub(super) fn manifest_path(&self, selector: Selector<'_>) -> String {
+        match selector {
             Selector::Tag(tag) => format!("/v2/{}/manifests/{tag}", self.repository()),
             Selector::Digest(digest) => format!("/v2/{}/manifests/{digest}", self.repository()),
-        };
-        let mut headers = HeaderMap::new();
-        headers.insert(header::ACCEPT, HeaderValue::from_static(media_type::MANIFEST_ACCEPT));
-        Ask {
-            method: Method::GET,
-            target: self.target(path),
-            headers,
-            body: Payload::NONE,
-            lane: Lane::Metadata,
-            accept: &[StatusCode::OK],
         }
+    }
+
+    fn ask(&self, selector: Selector<'_>) -> Ask {
+        let target = self.target(self.manifest_path(selector));
+        let mut ask = Ask::new(Method::GET, target, &[StatusCode::OK]);
+        ask.headers.insert(header::ACCEPT, HeaderValue::from_static(media_type::MANIFEST_ACCEPT));
+        ask
     }
 
     fn understand(&self, answer: Collected, selector: Selector<'_>) -> Result<FetchedManifest, NetError> {
@@ -203,7 +209,7 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
 }
 
 /// The digest a registry tells, when it tells exactly one that is well formed.
-fn digest_hint(headers: &HeaderMap) -> Option<Digest> {
+pub(super) fn digest_hint(headers: &HeaderMap) -> Option<Digest> {
     let mut told = headers.get_all(CONTENT_DIGEST).iter();
     let digest: Digest = told.next()?.to_str().ok()?.trim().parse().ok()?;
     let agree = told.all(|other| other.to_str().is_ok_and(|other| other.trim().parse() == Ok(digest)));
@@ -229,7 +235,7 @@ fn head_of(headers: &HeaderMap) -> ManifestHead {
 }
 
 /// The media type of a parsed manifest, and whether anybody said it.
-fn type_of(body: &[u8], content_type: Option<&str>, kind: &ManifestKind) -> (String, bool) {
+pub(super) fn type_of(body: &[u8], content_type: Option<&str>, kind: &ManifestKind) -> (String, bool) {
     #[derive(Deserialize)]
     struct Typed {
         #[serde(rename = "mediaType")]

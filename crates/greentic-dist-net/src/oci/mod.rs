@@ -7,17 +7,28 @@
 pub(crate) mod auth;
 mod blob;
 pub(crate) mod errcode;
+mod head_blob;
 mod image;
+mod location;
 mod manifest;
+mod mount;
+mod put_manifest;
+mod referrers_tag;
 mod registry;
 mod repository;
+mod session;
 mod source;
+mod upload;
+mod upload_chunked;
 
 pub use auth::{BoxFuture, Credential, CredentialSource, CredentialTarget, StaticCredentials};
 pub use blob::{BlobRequest, BlobStream, UnverifiedBlobStream};
+pub use head_blob::BlobHead;
 pub use image::FetchedImage;
 pub use manifest::{FetchedManifest, ManifestHead};
+pub use put_manifest::{ManifestUpload, PushedManifest, RawManifest, ReferrersUpkeep};
 pub(crate) use registry::{Registries, Registry};
 pub use repository::{Repository, Selector};
 pub(crate) use source::unreadable;
 pub use source::{BlobRead, BlobSource, BytesSource, RepositorySource, SourceError, StreamSource};
+pub use upload::{BlobUpload, PushedBlob, UploadMode};

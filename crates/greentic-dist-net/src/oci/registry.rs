@@ -25,6 +25,8 @@ pub(crate) struct Registry {
     loopback: bool,
     speaks_tls: AtomicBool,
     refuses_head: AtomicBool,
+    refuses_single_post: AtomicBool,
+    ignores_tag_parameters: AtomicBool,
     auth: RegistryAuth,
 }
 
@@ -38,6 +40,8 @@ impl Registry {
             loopback: Url::parse(&format!("http://{api_host}/")).is_ok_and(|url| is_loopback(&url)),
             speaks_tls: AtomicBool::new(false),
             refuses_head: AtomicBool::new(false),
+            refuses_single_post: AtomicBool::new(false),
+            ignores_tag_parameters: AtomicBool::new(false),
             auth: RegistryAuth::default(),
         }
     }
@@ -81,6 +85,24 @@ impl Registry {
 
     pub(crate) fn set_refuses_head(&self) {
         self.refuses_head.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was seen to take no blob in the request that opens an upload.
+    pub(crate) fn refuses_single_post(&self) -> bool {
+        self.refuses_single_post.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_refuses_single_post(&self) {
+        self.refuses_single_post.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was seen to set no tag but the one in the path of a request.
+    pub(crate) fn ignores_tag_parameters(&self) -> bool {
+        self.ignores_tag_parameters.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_ignores_tag_parameters(&self) {
+        self.ignores_tag_parameters.store(true, Ordering::Relaxed);
     }
 }
 

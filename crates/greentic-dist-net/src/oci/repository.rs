@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use greentic_dist_types::{Descriptor, Digest};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 
 use super::auth::{Access, Action};
 use super::blob::BlobRequest;
 use super::registry::Registry;
 use crate::exchange::{Ask, Shared, Target};
 use crate::limit::Lane;
-use crate::payload::Payload;
 
 /// Which manifest of a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,16 +51,9 @@ impl Repository {
     /// The content a descriptor names, about to be fetched. Sends nothing yet.
     pub fn blob(&self, descriptor: &Descriptor) -> BlobRequest {
         let path = format!("/v2/{}/blobs/{}", self.access.repository, descriptor.digest);
-        let mut headers = HeaderMap::new();
-        headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
-        let ask = Ask {
-            method: Method::GET,
-            target: Target::Registry(self.access.clone(), path),
-            headers,
-            body: Payload::NONE,
-            lane: Lane::Body,
-            accept: &[StatusCode::OK, StatusCode::PARTIAL_CONTENT],
-        };
+        let mut ask = Ask::new(Method::GET, self.target(path), &[StatusCode::OK, StatusCode::PARTIAL_CONTENT]);
+        ask.headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
+        ask.lane = Lane::Body;
         BlobRequest::new(Arc::clone(&self.transport), ask, descriptor.digest, descriptor.size_bytes)
     }
 
@@ -77,9 +69,12 @@ impl Repository {
         Target::Registry(self.access.clone(), path)
     }
 
+    pub(crate) fn access_for(&self, action: Action) -> Access {
+        Access { action, ..self.access.clone() }
+    }
+
     /// A path of this repository's registry, asked for with what `action` needs.
-    #[expect(dead_code, reason = "the writing operations come next")]
     pub(crate) fn target_for(&self, action: Action, path: String) -> Target {
-        Target::Registry(Access { action, ..self.access.clone() }, path)
+        Target::Registry(self.access_for(action), path)
     }
 }

@@ -15,6 +15,7 @@ mod http_get;
 mod limits;
 mod login;
 mod manifest;
+mod push;
 mod redirect;
 mod retry;
 mod support;
