@@ -41,6 +41,7 @@ pub struct NetBuilder {
     http_rule: HttpRule,
     target_policy: TargetPolicy,
     credentials: Option<Arc<dyn CredentialSource>>,
+    oauth2_passwords: bool,
     root_certificates_pem: Vec<u8>,
     user_agent: String,
     requests_per_host: usize,
@@ -58,6 +59,7 @@ impl Net {
             http_rule: HttpRule::default(),
             target_policy: TargetPolicy::default(),
             credentials: None,
+            oauth2_passwords: false,
             root_certificates_pem: Vec::new(),
             user_agent: concat!("greentic-dist/", env!("CARGO_PKG_VERSION")).to_owned(),
             requests_per_host: REQUESTS_PER_HOST,
@@ -135,6 +137,13 @@ impl NetBuilder {
         self
     }
 
+    /// Posts passwords to token servers as an OAuth2 grant first, and sends them as `Basic` where that is not understood: one
+    /// request more for each registry that does not. Default off: the other way round, which every token server understands.
+    pub fn oauth2_passwords(mut self, first: bool) -> Self {
+        self.oauth2_passwords = first;
+        self
+    }
+
     /// Certificates (PEM) trusted beside the platform's. Empty for none.
     pub fn root_certificates_pem(mut self, pem: Vec<u8>) -> Self {
         self.root_certificates_pem = pem;
@@ -181,6 +190,7 @@ impl NetBuilder {
             http: self.http_rule,
             policy: self.target_policy,
             credentials: self.credentials,
+            oauth2_passwords: self.oauth2_passwords,
             observer: self.observer,
             counters: Counters::default(),
             hosts: HostLimits::new(self.requests_per_host),

@@ -116,7 +116,7 @@ pub struct NetError(Box<Facts>);
 struct Facts {
     kind: NetErrorKind,
     detail: Cow<'static, str>,
-    hint: Option<Cow<'static, str>>,
+    hints: Vec<Cow<'static, str>>,
     who: &'static str,
     request: Option<(Method, String)>,
     status: Option<u16>,
@@ -137,7 +137,7 @@ impl NetError {
         Self(Box::new(Facts {
             kind,
             detail: detail.into(),
-            hint: None,
+            hints: Vec::new(),
             who: "server",
             request: None,
             status: None,
@@ -194,8 +194,9 @@ impl NetError {
         self
     }
 
+    /// Adds advice after what is there.
     pub(crate) fn with_hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
-        self.0.hint = Some(hint.into());
+        self.0.hints.push(hint.into());
         self
     }
 
@@ -317,7 +318,7 @@ impl NetError {
 
     /// What a person can do about it, most specific first. Never empty advice, may be an empty list.
     pub fn hints(&self) -> Vec<String> {
-        let mut hints: Vec<String> = self.0.hint.iter().map(|hint| hint.clone().into_owned()).collect();
+        let mut hints: Vec<String> = self.0.hints.iter().map(|hint| hint.clone().into_owned()).collect();
         match self.0.kind {
             NetErrorKind::RateLimited => match self.0.retry_after {
                 Some(wait) => hints.push(format!("try again in {} s", wait.as_secs().max(1))),

@@ -11,7 +11,7 @@ use url::Url;
 
 use crate::limit::Lane;
 use crate::observer::Event;
-use crate::oci::auth::{Access, Round, Used};
+use crate::oci::auth::{Access, Refusal, Round, Used};
 use crate::oci::errcode::ErrorBody;
 use crate::payload::Payload;
 use crate::redirect::is_redirect;
@@ -133,6 +133,14 @@ impl Ask {
         unintelligible && access.registry.may_speak_tls()
     }
 
+    /// The error with what is known about the login.
+    fn explain(&self, error: NetError) -> NetError {
+        match self.access() {
+            Some(access) => access.explain(error),
+            None => error,
+        }
+    }
+
     pub(crate) fn set(&mut self, name: header::HeaderName, value: Option<HeaderValue>) {
         match value {
             Some(value) => drop(self.headers.insert(name, value)),
@@ -235,7 +243,9 @@ impl Transport {
             let url = ask.url()?;
             let mut headers = ask.headers.clone();
             let used = match ask.access() {
-                Some(access) => Box::pin(access.authorize(self, &mut headers, tried.auth)).await?,
+                Some(access) => Box::pin(access.authorize(self, &mut headers, tried.auth))
+                    .await
+                    .map_err(|error| access.explain(error))?,
                 None => Used::Nothing,
             };
             let mut hop = self.hop(ask.method.clone(), url.clone(), headers, ask.lane);
@@ -257,19 +267,25 @@ impl Transport {
                 return accept(reply);
             }
             let (left_origin, headers, reach) = (reply.left_origin, reply.headers().clone(), reply.reach);
+            let (asked, authorization) = (reply.url.clone(), reply.authorization.clone());
             let error = self.refusal(ask, reply).await;
             if !ask.body.can_be_sent_again() {
-                return Err(error.not_repeatable());
+                return Err(ask.explain(error).not_repeatable());
             }
             match (ask.access(), error.status()) {
                 (Some(access), Some(401)) if !left_origin => {
-                    tried.auth = Box::pin(access.answer(self, &headers, reach, &used, tried.auth, error)).await?;
+                    let refusal = Refusal { url: asked, headers, reach, authorization, error };
+                    let answered = Box::pin(access.answer(self, refusal, &used, tried.auth)).await;
+                    tried.auth = answered.map_err(|error| access.explain(error))?;
                 }
                 (Some(access), Some(403)) if !left_origin && access.renew(&used, &mut tried.auth).await => {}
+                (Some(access), Some(403 | 404))
+                    if !left_origin && Box::pin(access.seek_challenge(self, &used, &mut tried.auth)).await => {}
                 // A signed URL behind the redirect has expired: the registry hands out a new one.
                 (_, Some(400 | 403)) if left_origin && !tried.asked_again => tried.asked_again = true,
                 (_, Some(400)) if ask.may_speak_tls(&error) => return self.attempt_over_tls(ask, error).await,
-                _ => return Err(error),
+                _ if left_origin => return Err(error),
+                _ => return Err(ask.explain(error)),
             }
         }
     }

@@ -35,9 +35,9 @@ pub use crate::http::{BodyStream, HttpAnswer, HttpCall, HttpGet, HttpReply};
 pub use crate::observer::{Event, Observer};
 pub use crate::oci::{
     BlobHead, BlobRead, BlobRequest, BlobSource, BlobStream, BlobUpload, BoxFuture, BytesSource, Credential,
-    CredentialSource, CredentialTarget, FetchedImage, FetchedManifest, ManifestHead, ManifestUpload, PushedBlob,
-    PushedManifest, RawManifest, ReferrersUpkeep, Repository, RepositorySource, Selector, SourceError,
-    StaticCredentials, StreamSource, UnverifiedBlobStream, UploadMode,
+    CredentialAnswer, CredentialSource, CredentialTarget, FetchedImage, FetchedManifest, Login, LoginOrigin,
+    ManifestHead, ManifestUpload, PushedBlob, PushedManifest, RawManifest, ReferrersUpkeep, Repository,
+    RepositorySource, Selector, SourceError, StaticCredentials, StreamSource, UnverifiedBlobStream, UploadMode,
 };
 pub use crate::stats::NetStats;
 pub use crate::target_policy::TargetPolicy;

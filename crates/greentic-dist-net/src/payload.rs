@@ -21,8 +21,8 @@ use crate::stats::Counters;
 /// when an attempt starts anew.
 pub(crate) type OnSent = Arc<dyn Fn(u64) + Send + Sync>;
 
-/// The body of a request.
-#[derive(Clone, Debug)]
+/// The body of a request. `Debug` shows no bytes: they may be a login on its way to a token server.
+#[derive(Clone)]
 pub(crate) enum Payload {
     /// These bytes. None of them is no body; methods that usually have one then say `Content-Length: 0`.
     Bytes(Bytes),
@@ -82,6 +82,15 @@ struct Seen {
 #[derive(Debug, thiserror::Error)]
 #[error("the content could not be read")]
 pub(crate) struct FeedError;
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes(bytes) => write!(f, "Bytes({})", bytes.len()),
+            Self::Part(part) => part.fmt(f),
+        }
+    }
+}
 
 impl Payload {
     /// No body.

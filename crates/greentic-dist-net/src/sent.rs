@@ -47,8 +47,8 @@ impl SentSecrets {
     /// Adds a login that was or may have been sent to another server of the same registry.
     pub(crate) fn add_login(&mut self, login: &Credential) {
         match login {
-            Credential::Basic { password, .. } => {
-                self.add(password.expose());
+            Credential::Basic { password: secret, .. } | Credential::IdentityToken(secret) => {
+                self.add(secret.expose());
                 if let Some(Ok(header)) = login.basic_header() {
                     self.0.append(&mut Self::of(Some(&header)).0);
                 }

@@ -39,6 +39,7 @@ pub struct TargetPolicy {
     trusted_realms: Vec<(String, String)>,
     allow_private_targets: bool,
     allow_passwords_over_http: bool,
+    http_realms: Vec<String>,
 }
 
 /// Token hosts that are known to belong to another host's registry.
@@ -53,7 +54,17 @@ impl TargetPolicy {
     /// Sends credentials for `registry` also to the token server on `realm_host` (`host` or `host:port`).
     #[must_use]
     pub fn trust_realm(mut self, registry: impl Into<String>, realm_host: impl Into<String>) -> Self {
-        self.trusted_realms.push((registry.into(), realm_host.into()));
+        let pair = (registry.into().to_ascii_lowercase(), realm_host.into().to_ascii_lowercase());
+        self.trusted_realms.push(pair);
+        self
+    }
+
+    /// Lets `registry`, which is asked over HTTPS, name a token server over plain HTTP: what a registry behind a proxy does
+    /// that does not know of its own TLS. A login is then sent in clear text, to the registry's own host or one that is
+    /// trusted for it.
+    #[must_use]
+    pub fn allow_http_realm(mut self, registry: impl Into<String>) -> Self {
+        self.http_realms.push(registry.into().to_ascii_lowercase());
         self
     }
 
@@ -75,20 +86,52 @@ impl TargetPolicy {
         self.allow_passwords_over_http
     }
 
+    pub(crate) fn allows_http_realm(&self, registry: &str) -> bool {
+        self.http_realms.iter().any(|named| named == registry)
+    }
+
+    /// Decides whether `registry` at `from`, which is as near as `reach`, may send us to the token server at `realm`.
+    pub(crate) fn check_realm(
+        &self,
+        registry: &str,
+        from: &Url,
+        reach: Reach,
+        realm: &Url,
+        http: &HttpRule,
+    ) -> Result<Guard, String> {
+        if from.scheme() == "https" && realm.scheme() == "http" {
+            if !self.allows_http_realm(registry) {
+                return Err(format!(
+                    "{registry} is asked over HTTPS and names a token server over plain HTTP, {}; it may be a proxy that \
+                     does not know of its TLS",
+                    redact_url(realm.as_str())
+                ));
+            }
+            return self.check_place(from, reach, realm);
+        }
+        self.check(from, reach, realm, http)
+    }
+
     /// Decides whether a server at `from`, which is as near as `reach`, may send us to `to`.
     ///
     /// Returns the guard for the names `to` resolves to, or the reason for the refusal.
     pub(crate) fn check(&self, from: &Url, reach: Reach, to: &Url, http: &HttpRule) -> Result<Guard, String> {
         let shown = || redact_url(to.as_str());
-        if to.as_str().len() > URL_BYTES {
-            return Err(format!("a URL of {} bytes is too long", to.as_str().len()));
-        }
         match (from.scheme(), to.scheme()) {
             (_, "https") => {}
             ("https", "http") => return Err(format!("{} would leave HTTPS", shown())),
             (_, "http") if http.allows(to) || (same_host(from, to) && from.port() == to.port()) => {}
             (_, "http") => return Err(format!("{} is plain HTTP", shown())),
             (_, other) => return Err(format!("`{}` is not a web address", SafeText::excerpt(other, 24))),
+        }
+        self.check_place(from, reach, to)
+    }
+
+    /// The part of the decision that is about the place, whatever the scheme.
+    fn check_place(&self, from: &Url, reach: Reach, to: &Url) -> Result<Guard, String> {
+        let shown = || redact_url(to.as_str());
+        if to.as_str().len() > URL_BYTES {
+            return Err(format!("a URL of {} bytes is too long", to.as_str().len()));
         }
         if !to.username().is_empty() || to.password().is_some() {
             return Err(format!("{} carries a user name", shown()));
@@ -117,6 +160,9 @@ impl TargetPolicy {
     /// and what the user trusts.
     pub(crate) fn may_send_credentials(&self, registry: &str, registry_url: &Url, realm: &Url) -> bool {
         if registry_url.origin() == realm.origin() {
+            return true;
+        }
+        if realm.scheme() == "http" && self.allows_http_realm(registry) && same_host(registry_url, realm) {
             return true;
         }
         let named = matches!(realm.host(), Some(Host::Domain(name)) if name != "localhost");

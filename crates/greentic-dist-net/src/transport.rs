@@ -39,6 +39,8 @@ pub(crate) struct Transport {
     pub(crate) http: HttpRule,
     pub(crate) policy: TargetPolicy,
     pub(crate) credentials: Option<Arc<dyn CredentialSource>>,
+    /// Whether passwords are posted to token servers before they are sent as `Basic`.
+    pub(crate) oauth2_passwords: bool,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) counters: Counters,
     pub(crate) hosts: HostLimits,

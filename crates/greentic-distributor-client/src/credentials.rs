@@ -5,7 +5,7 @@
 //! `127_0_0_1_5000`, `my-registry.io` is `MY__REGISTRY_IO`. Two registries never share a name, so that a login cannot reach
 //! the owner of a similar one. The environment is read when a registry demands a login.
 
-use greentic_dist_net::{BoxFuture, Credential, CredentialSource, CredentialTarget, NetError};
+use greentic_dist_net::{BoxFuture, Credential, CredentialAnswer, CredentialSource, CredentialTarget, Login, NetError};
 use greentic_dist_types::Secret;
 
 use crate::env;
@@ -15,8 +15,9 @@ use crate::env;
 pub struct EnvCredentials;
 
 impl CredentialSource for EnvCredentials {
-    fn credential<'a>(&'a self, target: &'a CredentialTarget) -> BoxFuture<'a, Result<Option<Credential>, NetError>> {
-        Box::pin(std::future::ready(Ok(lookup(&target.host, env::text))))
+    fn credential<'a>(&'a self, target: &'a CredentialTarget) -> BoxFuture<'a, Result<CredentialAnswer, NetError>> {
+        let login = lookup(&target.host, env::text).map(|login| Login::ambient(login, "the environment"));
+        Box::pin(std::future::ready(Ok(login.into())))
     }
 }
 

@@ -21,7 +21,9 @@ mod source;
 mod upload;
 mod upload_chunked;
 
-pub use auth::{BoxFuture, Credential, CredentialSource, CredentialTarget, StaticCredentials};
+pub use auth::{
+    BoxFuture, Credential, CredentialAnswer, CredentialSource, CredentialTarget, Login, LoginOrigin, StaticCredentials,
+};
 pub use blob::{BlobRequest, BlobStream, UnverifiedBlobStream};
 pub use head_blob::BlobHead;
 pub use image::FetchedImage;

@@ -3,8 +3,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use greentic_dist_net::{
-    BoxFuture, Credential, CredentialSource, CredentialTarget, Net, NetError, NetErrorKind, Selector,
-    StaticCredentials, TargetPolicy,
+    BoxFuture, Credential, CredentialAnswer, CredentialSource, CredentialTarget, Login, Net, NetError, NetErrorKind,
+    Selector, StaticCredentials, TargetPolicy,
 };
 use greentic_dist_testkit::scenario::{Auth, Lie, LyingRegistry, Part, Scenario, bystander};
 use greentic_dist_testkit::{LyingServer, Response, fixture};
@@ -191,10 +191,11 @@ async fn a_rejected_basic_login_is_not_sent_again_and_again() {
 struct Rotating(AtomicUsize);
 
 impl CredentialSource for Rotating {
-    fn credential<'a>(&'a self, _: &'a CredentialTarget) -> BoxFuture<'a, Result<Option<Credential>, NetError>> {
+    fn credential<'a>(&'a self, _: &'a CredentialTarget) -> BoxFuture<'a, Result<CredentialAnswer, NetError>> {
         let asked = self.0.fetch_add(1, Ordering::SeqCst);
         let password = if asked == 0 { "old" } else { CANARY };
-        Box::pin(async move { Ok(Some(Credential::Basic { username: "ann".into(), password: password.into() })) })
+        let login = Login::explicit(Credential::Basic { username: "ann".into(), password: password.into() });
+        Box::pin(async move { Ok(Some(login).into()) })
     }
 }
 

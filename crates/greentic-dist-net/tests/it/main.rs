@@ -16,6 +16,7 @@ mod limits;
 mod login;
 mod manifest;
 mod push;
+mod quirks_auth;
 mod redirect;
 mod retry;
 mod support;

@@ -43,8 +43,8 @@ mod turns;
 mod wire;
 
 pub use greentic_dist_net::{
-    Credential, CredentialSource, CredentialTarget, HttpRule, NetError, NetErrorKind, NetStats, RetryPolicy,
-    StaticCredentials, Timeouts,
+    Credential, CredentialAnswer, CredentialSource, CredentialTarget, HttpRule, Login, LoginOrigin, NetError,
+    NetErrorKind, NetStats, RetryPolicy, StaticCredentials, Timeouts,
 };
 pub use greentic_dist_store::{Proof, SourceSnapshot, StoreError, StoreErrorKind};
 pub use greentic_dist_types::{ArtifactSourceKind, ArtifactType, CacheEntryState, PlatformChoice, Secret};

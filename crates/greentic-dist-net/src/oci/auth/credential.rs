@@ -1,9 +1,4 @@
-//! Logins, and where they come from.
-
-use std::collections::HashMap;
-use std::fmt::Debug;
-use std::future::Future;
-use std::pin::Pin;
+//! Logins, and how they are written into a header.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,17 +7,8 @@ use http::HeaderValue;
 
 use crate::{NetError, NetErrorKind};
 
-/// A future in a box, as object-safe traits return it.
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
-/// What a login is wanted for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct CredentialTarget {
-    /// The registry as references write it: `host` or `host:port`; `docker.io` for Docker Hub.
-    pub host: String,
-    /// The repository, e.g. `acme/hello`.
-    pub repository: String,
-}
+/// The user name that means that the password is an identity token (credential-helper protocol).
+const IDENTITY_USER: &str = "<token>";
 
 /// A login. `Debug` shows no secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,14 +21,22 @@ pub enum Credential {
         /// The password.
         password: Secret,
     },
+    /// A token that stands for a user at the token server (`identitytoken` of Docker's configuration): exchanged there, by
+    /// OAuth2, for the tokens the registry wants. Never sent to the registry.
+    IdentityToken(Secret),
     /// A bearer token for the registry itself, sent as it is.
     Bearer(Secret),
 }
 
 impl Credential {
-    /// `Basic base64(user:password)` (RFC 7617). `None` for other kinds.
+    /// `Basic base64(user:password)` (RFC 7617). An identity token goes under the name that credential helpers give it.
+    /// `None` for a bearer token.
     pub(crate) fn basic_header(&self) -> Option<Result<HeaderValue, NetError>> {
-        let Self::Basic { username, password } = self else { return None };
+        let (username, password) = match self {
+            Self::Basic { username, password } => (username.as_str(), password),
+            Self::IdentityToken(token) => (IDENTITY_USER, token),
+            Self::Bearer(_) => return None,
+        };
         let encoded = Secret::new(STANDARD.encode(Secret::new(format!("{username}:{}", password.expose())).expose()));
         Some(sensitive(&format!("Basic {}", encoded.expose())))
     }
@@ -53,6 +47,7 @@ impl Credential {
             Self::Basic { username, password } => {
                 Secret::new(format!("basic\0{}\0{username}\0{}", username.len(), password.expose()))
             }
+            Self::IdentityToken(token) => Secret::new(format!("identity\0{}", token.expose())),
             Self::Bearer(token) => Secret::new(format!("bearer\0{}", token.expose())),
         };
         Digest::sha256(text.expose().as_bytes())
@@ -66,44 +61,6 @@ pub(crate) fn sensitive(text: &str) -> Result<HeaderValue, NetError> {
     })?;
     value.set_sensitive(true);
     Ok(value)
-}
-
-/// Where logins come from. Asked after a registry demanded a login, for a registry and a repository.
-///
-/// What it says is kept in memory and not asked for again, with three exceptions: a registry rejected a password (the source
-/// may know a newer one by now), requests that need it first at the same time may each ask, and beyond 1,024 repositories of a
-/// registry the memory starts anew.
-pub trait CredentialSource: Send + Sync + Debug {
-    /// The login for a target; `None` when there is none, which means anonymous access.
-    ///
-    /// # Errors
-    /// Any [`NetError`]; the request that needed the login fails with it.
-    fn credential<'a>(&'a self, target: &'a CredentialTarget) -> BoxFuture<'a, Result<Option<Credential>, NetError>>;
-}
-
-/// Logins known in advance, by host.
-#[derive(Clone, Debug, Default)]
-pub struct StaticCredentials(HashMap<String, Credential>);
-
-impl StaticCredentials {
-    /// No login at all.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Adds the login for a registry, written as in references (`host` or `host:port`, compared without regard to case).
-    #[must_use]
-    pub fn with(mut self, host: &str, credential: Credential) -> Self {
-        self.0.insert(host.to_ascii_lowercase(), credential);
-        self
-    }
-}
-
-impl CredentialSource for StaticCredentials {
-    fn credential<'a>(&'a self, target: &'a CredentialTarget) -> BoxFuture<'a, Result<Option<Credential>, NetError>> {
-        let found = self.0.get(&target.host.to_ascii_lowercase()).cloned();
-        Box::pin(std::future::ready(Ok(found)))
-    }
 }
 
 #[cfg(test)]
@@ -127,5 +84,6 @@ mod tests {
         assert_ne!(basic("a", "b"), basic("a", "c"));
         assert_ne!(basic("a\0b", "c"), basic("a", "b\0c"));
         assert_ne!(basic("", "x"), Credential::Bearer("x".into()).identity());
+        assert_ne!(Credential::IdentityToken("x".into()).identity(), Credential::Bearer("x".into()).identity());
     }
 }

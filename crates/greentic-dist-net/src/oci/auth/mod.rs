@@ -1,39 +1,53 @@
 //! Logging in when a registry asks for it: challenge, credential, token, once more.
+//!
+//! [`Access::authorize`] gives a request what the registry is known to want; `answer` takes what a registry says to it.
 
+mod answer;
 mod challenge;
 mod credential;
+mod scope;
+mod source;
 mod token;
+mod token_server;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use greentic_dist_types::Secret;
+use greentic_dist_types::{SafeText, Secret};
 use http::{HeaderMap, header};
 use url::Url;
 
-pub use self::credential::{BoxFuture, Credential, CredentialSource, CredentialTarget, StaticCredentials};
+pub use self::credential::Credential;
+pub use self::source::{
+    BoxFuture, CredentialAnswer, CredentialSource, CredentialTarget, Login, LoginOrigin, StaticCredentials,
+};
 
-use self::challenge::{Challenge, challenges};
+pub(crate) use self::answer::Refusal;
+pub(crate) use self::scope::Action;
 use self::token::{TokenCell, TokenKey, TokenRequest};
+use self::token_server::TokenServer;
 use super::Registry;
 use crate::config::is_loopback;
-use crate::target_policy::{Guard, Reach};
+use crate::target_policy::Guard;
 use crate::transport::Transport;
 use crate::{NetError, NetErrorKind};
 
 /// Most entries of each table of a registry; beyond it the table starts anew.
 const REMEMBERED: usize = 1_024;
-/// Longest scope taken from a challenge, in bytes.
-const SCOPE_BYTES: usize = 1 << 10;
 
 /// What one registry demanded so far, and what it was given.
 #[derive(Debug, Default)]
 pub(crate) struct RegistryAuth {
     demand: Mutex<Option<Demand>>,
-    /// Scopes a repository was asked for beyond the computed one.
-    scopes: Mutex<HashMap<String, String>>,
-    credentials: Mutex<HashMap<String, Option<Credential>>>,
+    /// Scopes that were demanded beyond the computed ones, by repository and work.
+    scopes: Mutex<HashMap<(String, Action), String>>,
+    known: Mutex<HashMap<String, Arc<Known>>>,
     tokens: Mutex<HashMap<TokenKey, Arc<TokenCell>>>,
+    server: TokenServer,
+    /// Whether a registry that refuses without a challenge was asked for one.
+    sought: tokio::sync::Mutex<bool>,
+    warned_plain_text: AtomicBool,
 }
 
 /// The scheme a registry wants.
@@ -43,32 +57,22 @@ enum Demand {
     Bearer { realm: Url, guard: Guard, service: Option<String> },
 }
 
+/// What the source said about one repository.
+#[derive(Debug)]
+struct Known {
+    login: Option<Login>,
+    remarks: Vec<SafeText>,
+    /// How the token server rejected the login, when what may be read without it is read without it.
+    rejected: Option<NetError>,
+}
+
 /// Access to one repository for one kind of work.
 #[derive(Clone, Debug)]
 pub(crate) struct Access {
     pub(crate) registry: Arc<Registry>,
-    /// Empty for [`Action::Catalog`].
+    /// Empty for [`Action::Catalog`] and for the registry as a whole.
     pub(crate) repository: Arc<str>,
     pub(crate) action: Action,
-}
-
-/// What a request is about to do: decides which scope its token is asked for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[expect(dead_code, reason = "the writing operations come next")]
-pub(crate) enum Action {
-    /// Read manifests, blobs, tags and referrers.
-    Pull,
-    /// Write blobs and manifests.
-    Push,
-    /// Write blobs, one of them mounted from this repository of the same registry, which must be readable too.
-    PushMounting {
-        /// The repository the blob is taken from.
-        from: Arc<str>,
-    },
-    /// Delete manifests, tags or blobs.
-    Delete,
-    /// List the registry's repositories.
-    Catalog,
 }
 
 /// What a request was sent with.
@@ -90,6 +94,9 @@ pub(crate) enum Used {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Round {
     answered: u32,
+    /// A token was replaced after a 401.
+    refetched: bool,
+    /// A token was replaced after a 403.
     renewed: bool,
 }
 
@@ -117,190 +124,150 @@ impl Access {
         round: Round,
     ) -> Result<Used, NetError> {
         let Some(demand) = lock(&self.registry.auth().demand).clone() else { return Ok(Used::Nothing) };
-        let credential = self.credential(transport).await?;
-        if credential.is_some() {
+        let known = self.known(transport).await?;
+        let login = known.usable(&self.action);
+        if login.is_some() {
             self.check_plain_text(transport)?;
         }
-        let (value, used) = match (demand, credential) {
+        let (value, used) = match (demand, login.map(|login| &login.credential)) {
             (_, Some(Credential::Bearer(token))) => {
                 (credential::sensitive(Secret::new(format!("Bearer {}", token.expose())).expose())?, Used::Given)
             }
-            (Demand::Basic, Some(login)) => match login.basic_header() {
+            (Demand::Basic, Some(login @ Credential::Basic { .. })) => match login.basic_header() {
                 Some(value) => (value?, Used::Basic),
                 None => return Ok(Used::Nothing),
             },
-            (Demand::Basic, None) => return Ok(Used::Nothing),
-            (Demand::Bearer { realm, guard, service }, login) => {
-                let login = login.as_ref();
-                if login.is_some() {
-                    self.check_realm(transport, &realm)?;
+            // An identity token means nothing to a registry itself.
+            (Demand::Basic, Some(Credential::IdentityToken(_)) | None) => return Ok(Used::Nothing),
+            (Demand::Bearer { realm, guard, service }, _) => {
+                let server = Server { realm, guard, service };
+                match Box::pin(self.token(transport, &server, known, round)).await? {
+                    Some((token, kept)) => (token.header.clone(), Used::Token { id: token.id, kept }),
+                    None => return Ok(Used::Nothing),
                 }
-                let scopes = self.scopes();
-                let request =
-                    TokenRequest { realm: &realm, guard, service: service.as_deref(), scopes: &scopes, login };
-                let cell = self.cell(&request);
-                let (token, kept) = match cell.token(transport, &request, round.answered).await {
-                    Ok(token) => token,
-                    // Nobody asked for this token yet: the repository may be open to everybody.
-                    Err(error) if login.is_none() && round.answered == 0 && !error.is_transient() => {
-                        return Ok(Used::Nothing);
-                    }
-                    Err(error) => return Err(error),
-                };
-                (token.header.clone(), Used::Token { id: token.id, kept })
             }
         };
         headers.insert(header::AUTHORIZATION, value);
         Ok(used)
     }
 
-    /// Takes a registry's 401. `Ok` when the request is worth sending once more.
+    /// A token for this work, and whether it was there already. `None` when the request should be tried without one.
     ///
-    /// `refusal` is that 401 as an error, returned when there is nothing left to try.
-    pub(crate) async fn answer(
+    /// A login that its token server rejects is asked of its source once more. One that was only found on this machine then
+    /// makes way for anonymous access, where nothing is to be written.
+    async fn token(
         &self,
         transport: &Transport,
-        headers: &HeaderMap,
-        reach: Reach,
-        used: &Used,
+        server: &Server,
+        mut known: Arc<Known>,
         round: Round,
-        refusal: NetError,
-    ) -> Result<Round, NetError> {
-        let offered = challenges(headers);
-        let bearer = offered.iter().find(|offer| offer.scheme == "bearer" && offer.parameter("realm").is_some());
-        if let Some(challenge) = bearer {
-            self.answer_bearer(transport, challenge, reach, used, round, refusal).await
-        } else if offered.iter().any(|offer| offer.scheme == "basic") {
-            self.answer_basic(transport, used, round, refusal).await
-        } else {
-            Err(refusal.with_hint("the registry offers no way to log in that this client knows"))
-        }
-    }
-
-    async fn answer_bearer(
-        &self,
-        transport: &Transport,
-        challenge: &Challenge,
-        reach: Reach,
-        used: &Used,
-        round: Round,
-        refusal: NetError,
-    ) -> Result<Round, NetError> {
-        let base = self.registry.url("/")?;
-        let (realm, guard) = realm_of(transport, challenge, &base, reach)?;
-        let widened = self.take_scope(challenge.parameter("scope"));
-        match used {
-            Used::Given => return Err(self.rejected(refusal)),
-            Used::Token { id, .. } => self.forget_token(*id).await,
-            Used::Basic | Used::Nothing => {}
-        }
-        if round.answered >= 2 || (round.answered == 1 && !widened) {
-            return Err(match self.credential(transport).await? {
-                Some(_) => self.rejected(refusal),
-                None => self.login_needed(refusal),
-            });
-        }
-        let service = challenge.parameter("service").map(str::to_owned);
-        *lock(&self.registry.auth().demand) = Some(Demand::Bearer { realm, guard, service });
-        Ok(Round { answered: round.answered + 1, ..round })
-    }
-
-    async fn answer_basic(
-        &self,
-        transport: &Transport,
-        used: &Used,
-        round: Round,
-        refusal: NetError,
-    ) -> Result<Round, NetError> {
-        let before = match used {
-            // A password may have been changed meanwhile: the source is asked once more.
-            Used::Basic => self.forget_credential(),
-            Used::Given => return Err(self.rejected(refusal)),
-            Used::Token { .. } | Used::Nothing => None,
-        };
-        let Some(login) = self.credential(transport).await? else { return Err(self.login_needed(refusal)) };
-        if round.answered >= 2 || before.as_ref() == Some(&login) {
-            return Err(self.rejected(refusal));
-        }
-        *lock(&self.registry.auth().demand) = Some(Demand::Basic);
-        Ok(Round { answered: round.answered + 1, ..round })
-    }
-
-    /// After a 403: gives up a token that was there before this request. True when a fresh one is worth a try.
-    pub(crate) async fn renew(&self, used: &Used, round: &mut Round) -> bool {
-        match used {
-            Used::Token { id, kept: true } if !round.renewed => {
-                round.renewed = true;
-                self.forget_token(*id).await;
-                true
+    ) -> Result<Option<(token::Token, bool)>, NetError> {
+        let scopes = self.scopes();
+        let mut asked_again = false;
+        loop {
+            let login = known.usable(&self.action);
+            if login.is_some() {
+                self.check_realm(transport, &server.realm)?;
             }
-            _ => false,
+            let request = TokenRequest {
+                realm: &server.realm,
+                guard: server.guard,
+                service: server.service.as_deref(),
+                scopes: &scopes,
+                login: login.map(|login| &login.credential),
+            };
+            let cell = self.cell(&request);
+            let error = match cell.token(transport, &self.registry.auth().server, &request, round.answered).await {
+                Ok(token) => return Ok(Some(token)),
+                Err(error) => error,
+            };
+            let Some(login) = login else {
+                // Nobody asked for this token yet: the repository may be open to everybody.
+                if round.answered == 0 && !error.is_transient() {
+                    return Ok(None);
+                }
+                return Err(error);
+            };
+            if !matches!(error.kind(), NetErrorKind::Unauthorized | NetErrorKind::Forbidden) {
+                return Err(error);
+            }
+            if !asked_again {
+                asked_again = true;
+                let newer = self.ask_anew(transport, &known).await?;
+                if newer.usable(&self.action).is_some_and(|newer| newer.credential != login.credential) {
+                    known = newer;
+                    continue;
+                }
+                known = newer;
+            }
+            let Some(login) = known.usable(&self.action) else { continue };
+            if self.action != Action::Pull || login.origin == LoginOrigin::Explicit {
+                return Err(error);
+            }
+            let text = format!("{} was rejected ({error}); going on without it", login.named());
+            transport.warn(self.registry.name(), SafeText::new(&text));
+            let rejected = Known { login: known.login.clone(), remarks: known.remarks.clone(), rejected: Some(error) };
+            known = self.remember(rejected);
         }
     }
 
-    /// The scopes to ask for: what this repository was asked for before, then the computed one.
-    fn scopes(&self) -> Vec<String> {
-        let demanded = lock(&self.registry.auth().scopes).get(&*self.repository).cloned();
-        demanded.into_iter().chain(self.computed_scopes()).collect()
-    }
-
-    /// The scopes this work needs, written as the token specification does.
-    fn computed_scopes(&self) -> Vec<String> {
-        let own = |actions: &str| format!("repository:{}:{actions}", self.repository);
-        match &self.action {
-            Action::Pull => vec![own("pull")],
-            Action::Push => vec![own("pull,push")],
-            Action::PushMounting { from } => vec![own("pull,push"), format!("repository:{from}:pull")],
-            Action::Delete => vec![own("pull,push,delete")],
-            Action::Catalog => vec!["registry:catalog:*".to_owned()],
+    /// What is known about this repository: remembered, else asked of the source.
+    async fn known(&self, transport: &Transport) -> Result<Arc<Known>, NetError> {
+        let remembered = lock(&self.registry.auth().known).get(&*self.repository).map(Arc::clone);
+        match remembered {
+            Some(known) if !known.login.as_ref().is_some_and(Login::is_expired) => Ok(known),
+            _ => self.ask_source(transport).await,
         }
     }
 
-    /// Remembers a scope a challenge of this repository demanded. True when it is new.
-    ///
-    /// A demand for this repository is not followed: the computed scopes already ask for all this work needs.
-    fn take_scope(&self, scope: Option<&str>) -> bool {
-        let own = format!("repository:{}:", self.repository);
-        let Some(scope) =
-            scope.filter(|scope| !scope.trim().is_empty() && scope.len() <= SCOPE_BYTES && !scope.starts_with(&own))
-        else {
-            return false;
+    async fn ask_source(&self, transport: &Transport) -> Result<Arc<Known>, NetError> {
+        let CredentialAnswer { login, warnings, remarks } = match &transport.credentials {
+            Some(source) => source.credential(&self.target()).await?,
+            None => CredentialAnswer::none(),
         };
-        let known = lock(&self.registry.auth().scopes).get(&*self.repository).is_some_and(|known| known == scope);
-        if !known {
-            insert_bounded(&self.registry.auth().scopes, self.repository.to_string(), scope.to_owned());
+        for warning in warnings {
+            transport.warn(self.registry.name(), warning);
         }
-        !known
+        Ok(self.remember(Known { login, remarks, rejected: None }))
     }
 
-    /// The login for this repository: remembered, else asked of the source.
-    async fn credential(&self, transport: &Transport) -> Result<Option<Credential>, NetError> {
-        let Some(source) = &transport.credentials else { return Ok(None) };
-        if let Some(known) = lock(&self.registry.auth().credentials).get(&*self.repository) {
-            return Ok(known.clone());
+    /// Tells the source that its login was rejected, and asks again.
+    async fn ask_anew(&self, transport: &Transport, known: &Known) -> Result<Arc<Known>, NetError> {
+        if let (Some(source), Some(login)) = (&transport.credentials, &known.login) {
+            source.reject(&self.target(), login);
         }
-        let target =
-            CredentialTarget { host: self.registry.name().to_owned(), repository: self.repository.to_string() };
-        let found = source.credential(&target).await?;
-        insert_bounded(&self.registry.auth().credentials, self.repository.to_string(), found.clone());
-        Ok(found)
+        self.ask_source(transport).await
+    }
+
+    fn remember(&self, known: Known) -> Arc<Known> {
+        let known = Arc::new(known);
+        insert_bounded(&self.registry.auth().known, self.repository.to_string(), Arc::clone(&known));
+        known
+    }
+
+    fn target(&self) -> CredentialTarget {
+        CredentialTarget { host: self.registry.name().to_owned(), repository: self.repository.to_string() }
     }
 
     /// The login for this repository, when it was asked for already.
     pub(crate) fn known_login(&self) -> Option<Credential> {
-        lock(&self.registry.auth().credentials).get(&*self.repository).cloned().flatten()
-    }
-
-    fn forget_credential(&self) -> Option<Credential> {
-        lock(&self.registry.auth().credentials).remove(&*self.repository).flatten()
+        let known = lock(&self.registry.auth().known).get(&*self.repository).map(Arc::clone)?;
+        known.login.as_ref().map(|login| login.credential.clone())
     }
 
     /// Passwords and tokens of a user travel in clear text only on this machine, unless the user said otherwise.
     fn check_plain_text(&self, transport: &Transport) -> Result<(), NetError> {
-        if !self.registry.is_plain() || self.registry.is_loopback() || transport.policy.passwords_over_http() {
+        if !self.registry.is_plain() || self.registry.is_loopback() {
             return Ok(());
         }
         let host = self.registry.name();
+        if transport.policy.passwords_over_http() {
+            if !self.registry.auth().warned_plain_text.swap(true, Ordering::Relaxed) {
+                let text = "the login is sent in clear text: the connection is plain HTTP";
+                transport.warn(host, SafeText::new(text));
+            }
+            return Ok(());
+        }
         let detail = format!("the login for {host} was not sent: the connection is plain HTTP");
         Err(NetError::new(NetErrorKind::Refused, detail))
     }
@@ -314,10 +281,17 @@ impl Access {
             let detail = format!(
                 "the login for {name} was not sent: the registry names the token server of another host, {asking}"
             );
-            let hint = format!("if `{asking}` really is the token server of `{name}`, trust it for this registry");
+            let port = realm.port().map(|port| format!(":{port}")).unwrap_or_default();
+            let hint = format!(
+                "if `{asking}` really is the token server of `{name}`, trust it: --trust-realm {name}={asking}{port}"
+            );
             return Err(NetError::new(NetErrorKind::Refused, detail).with_hint(hint));
         }
-        if realm.scheme() == "http" && !is_loopback(realm) && !transport.policy.passwords_over_http() {
+        if realm.scheme() == "http"
+            && !is_loopback(realm)
+            && !transport.policy.passwords_over_http()
+            && !transport.policy.allows_http_realm(name)
+        {
             let detail = format!("the login for {name} was not sent: the token server {asking} speaks plain HTTP");
             return Err(NetError::new(NetErrorKind::Refused, detail));
         }
@@ -332,35 +306,19 @@ impl Access {
         }
         Arc::clone(tokens.entry(key).or_insert_with(|| Arc::new(TokenCell::new(self.registry.name()))))
     }
-
-    async fn forget_token(&self, id: u64) {
-        let cells: Vec<Arc<TokenCell>> = lock(&self.registry.auth().tokens).values().map(Arc::clone).collect();
-        for cell in cells {
-            cell.forget(id).await;
-        }
-    }
-
-    fn rejected(&self, refusal: NetError) -> NetError {
-        refusal.with_hint(format!("the login for `{}` was rejected; log in again", self.registry.name()))
-    }
-
-    fn login_needed(&self, refusal: NetError) -> NetError {
-        refusal.with_hint(format!(
-            "`{}` wants a login for this repository, or the repository does not exist; no login is set for it",
-            self.registry.name()
-        ))
-    }
 }
 
-/// The token server a challenge names, when it may be asked at all.
-fn realm_of(transport: &Transport, challenge: &Challenge, base: &Url, reach: Reach) -> Result<(Url, Guard), NetError> {
-    let refused = |why: String| NetError::new(NetErrorKind::Refused, format!("the token realm was refused ({why})"));
-    let mut realm = base
-        .join(challenge.parameter("realm").unwrap_or_default())
-        .map_err(|error| refused("it is not a URL".into()).with_source(error))?;
-    if realm.fragment().is_some() {
-        realm.set_fragment(None);
+/// The token server a registry named.
+struct Server {
+    realm: Url,
+    guard: Guard,
+    service: Option<String>,
+}
+
+impl Known {
+    /// The login, unless it was rejected and this work may be done without one.
+    fn usable(&self, action: &Action) -> Option<&Login> {
+        let passed_over = self.rejected.is_some() && *action == Action::Pull;
+        self.login.as_ref().filter(|_| !passed_over)
     }
-    let guard = transport.policy.check(base, reach, &realm, &transport.http).map_err(refused)?;
-    Ok((realm, guard))
 }
