@@ -52,6 +52,8 @@ pub mod error;
 #[cfg(feature = "http-runtime")]
 mod http_client;
 #[cfg(feature = "dist-client")]
+mod output_file;
+#[cfg(feature = "dist-client")]
 mod paths;
 #[cfg(feature = "dist-client")]
 mod progress;

@@ -15,6 +15,9 @@ mod peer_tls;
 
 mod damage;
 mod input;
+mod lock_pull;
+mod lock_spec;
+mod lock_write;
 mod offline;
 
 mod flow_cache;
