@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, OnceLock};
 
-use greentic_dist_types::Reference;
+use greentic_dist_types::{Reference, SafeText};
 use http::HeaderValue;
 
 use crate::config::{HttpRule, Limits, RetryPolicy, Timeouts};
@@ -10,11 +10,11 @@ use crate::exchange::{Shared, header_value};
 use crate::http::{HttpCall, HttpGet};
 use crate::limit::HostLimits;
 use crate::observer::{Observer, Silent};
-use crate::oci::{CredentialSource, Registries, Repository};
+use crate::oci::{CredentialSource, Registries, RegistryHandle, Repository};
 use crate::stats::{Counters, NetStats};
 use crate::target_policy::TargetPolicy;
 use crate::transport::Transport;
-use crate::{NetError, tls};
+use crate::{NetError, NetErrorKind, tls};
 
 /// Requests at a time to one host, per lane, unless set otherwise.
 const REQUESTS_PER_HOST: usize = 8;
@@ -71,6 +71,19 @@ impl Net {
     pub fn repository(&self, reference: &Reference) -> Repository {
         let registry = self.registries.get(reference.registry(), &self.transport.http);
         Repository::new(Arc::clone(&self.transport), registry, reference.repository())
+    }
+
+    /// A registry as a whole, written as in references (`host` or `host:port`). Sends nothing.
+    ///
+    /// # Errors
+    /// `InvalidInput` for what is no registry.
+    pub fn registry(&self, name: &str) -> Result<RegistryHandle, NetError> {
+        if let Err(error) = Reference::new(name, "x", None, None) {
+            let detail = format!("`{}` is no registry", SafeText::excerpt(name, 80));
+            return Err(NetError::new(NetErrorKind::InvalidInput, detail).with_source(error));
+        }
+        let registry = self.registries.get(name, &self.transport.http);
+        Ok(RegistryHandle::new(Arc::clone(&self.transport), registry))
     }
 
     /// A plain GET, about to be sent. The URL is checked when it is opened.

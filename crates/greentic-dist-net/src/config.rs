@@ -98,6 +98,10 @@ pub struct Limits {
     pub redirects: usize,
     /// How many indexes may stand in each other. Default 2.
     pub index_depth: usize,
+    /// Largest page of a list in bytes. Default 16 MiB.
+    pub page_bytes: u64,
+    /// Most pages of one list. Default 10 000.
+    pub pages: usize,
     /// Largest body of a plain GET in bytes, unless the request says otherwise. Default 2 GiB.
     pub artifact_bytes: u64,
 }
@@ -111,6 +115,8 @@ impl Default for Limits {
             token_bytes: limits::TOKEN_BYTES,
             redirects: limits::REDIRECTS,
             index_depth: limits::INDEX_DEPTH,
+            page_bytes: limits::PAGE_BYTES,
+            pages: limits::PAGES,
             artifact_bytes: limits::ARTIFACT_BYTES,
         }
     }

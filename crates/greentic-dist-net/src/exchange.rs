@@ -116,6 +116,15 @@ impl Ask {
         }
     }
 
+    /// The access to the registry that is asked, wherever it sent us.
+    pub(crate) fn registry(&self) -> Option<&Access> {
+        match &self.target {
+            Target::Url(_) => None,
+            Target::Registry(access, _) => Some(access),
+            Target::Handed(handed) => Some(&handed.access),
+        }
+    }
+
     fn guard(&self) -> Guard {
         match &self.target {
             Target::Url(_) | Target::Registry(..) => Guard::Own,
@@ -320,12 +329,7 @@ impl Transport {
     /// The error for an answer whose status was not asked for. Reads the small body such answers have.
     async fn refusal(&self, ask: &Ask, reply: Reply) -> NetError {
         let mut sent = SentSecrets::of(reply.authorization.as_ref());
-        let access = match &ask.target {
-            Target::Url(_) => None,
-            Target::Registry(access, _) => Some(access),
-            Target::Handed(handed) => Some(&handed.access),
-        };
-        if let Some(login) = access.and_then(Access::known_login) {
+        if let Some(login) = ask.registry().and_then(Access::known_login) {
             sent.add_login(&login);
         }
         refusal(self, reply, ask.who(), &sent).await

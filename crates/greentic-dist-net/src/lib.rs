@@ -36,8 +36,9 @@ pub use crate::observer::{Event, Observer};
 pub use crate::oci::{
     BlobHead, BlobRead, BlobRequest, BlobSource, BlobStream, BlobUpload, BoxFuture, BytesSource, Credential,
     CredentialAnswer, CredentialSource, CredentialTarget, FetchedImage, FetchedManifest, Login, LoginOrigin,
-    ManifestHead, ManifestUpload, PushedBlob, PushedManifest, RawManifest, ReferrersUpkeep, Repository,
-    RepositorySource, Selector, SourceError, StaticCredentials, StreamSource, UnverifiedBlobStream, UploadMode,
+    ManifestHead, ManifestUpload, Paged, PushedBlob, PushedManifest, RawManifest, Referrers, ReferrersSource,
+    ReferrersUpkeep, RegistryHandle, RegistryVersion, Repository, RepositorySource, Selector, SourceError,
+    StaticCredentials, StreamSource, UnverifiedBlobStream, UploadMode,
 };
 pub use crate::stats::NetStats;
 pub use crate::target_policy::TargetPolicy;

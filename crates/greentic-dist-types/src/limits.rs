@@ -31,6 +31,10 @@ pub const TOKEN_BODY_BYTES: u64 = 64 << 10;
 pub const TOKEN_BYTES: usize = 32 << 10;
 /// Most redirects followed for one request.
 pub const REDIRECTS: usize = 5;
+/// Largest page of a list of tags or repositories: a thousand names of the longest kind are a quarter of a MiB.
+pub const PAGE_BYTES: u64 = 16 << 20;
+/// Most pages of one list: a server that always names another one is not followed for ever.
+pub const PAGES: usize = 10_000;
 /// Largest artifact taken without being asked to take more.
 pub const ARTIFACT_BYTES: u64 = 2 << 30;
 /// Largest `entry.json` or other record of the store.

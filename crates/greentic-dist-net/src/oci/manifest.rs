@@ -152,7 +152,7 @@ impl Repository {
         self.understand(collected, selector)
     }
 
-    fn limit(&self) -> u64 {
+    pub(super) fn limit(&self) -> u64 {
         self.transport().limits.manifest_bytes.min(limits::MANIFEST_BYTES)
     }
 

@@ -6,18 +6,24 @@
 
 pub(crate) mod auth;
 mod blob;
+mod catalog;
+mod delete;
 pub(crate) mod errcode;
 mod head_blob;
 mod image;
+mod link;
 mod location;
 mod manifest;
 mod mount;
+mod pagination;
 mod put_manifest;
+mod referrers;
 mod referrers_tag;
 mod registry;
 mod repository;
 mod session;
 mod source;
+mod tags;
 mod upload;
 mod upload_chunked;
 
@@ -25,10 +31,13 @@ pub use auth::{
     BoxFuture, Credential, CredentialAnswer, CredentialSource, CredentialTarget, Login, LoginOrigin, StaticCredentials,
 };
 pub use blob::{BlobRequest, BlobStream, UnverifiedBlobStream};
+pub use catalog::{RegistryHandle, RegistryVersion};
 pub use head_blob::BlobHead;
 pub use image::FetchedImage;
 pub use manifest::{FetchedManifest, ManifestHead};
+pub use pagination::Paged;
 pub use put_manifest::{ManifestUpload, PushedManifest, RawManifest, ReferrersUpkeep};
+pub use referrers::{Referrers, ReferrersSource};
 pub(crate) use registry::{Registries, Registry};
 pub use repository::{Repository, Selector};
 pub(crate) use source::unreadable;

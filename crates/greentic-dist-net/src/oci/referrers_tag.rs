@@ -23,7 +23,6 @@ pub(super) enum Change {
     /// This manifest.
     Add(Box<Descriptor>),
     /// Not the manifest of this digest.
-    #[expect(dead_code, reason = "deletion comes next")]
     Remove(Digest),
 }
 

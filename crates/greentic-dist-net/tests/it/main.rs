@@ -13,6 +13,7 @@ mod blob;
 mod hosts;
 mod http_get;
 mod limits;
+mod lists;
 mod login;
 mod manifest;
 mod push;

@@ -112,6 +112,13 @@ fn insert_bounded<K: std::hash::Hash + Eq, V>(table: &Mutex<HashMap<K, V>>, key:
     table.insert(key, value);
 }
 
+impl RegistryAuth {
+    /// Whether the registry demanded a login so far.
+    pub(crate) fn is_demanded(&self) -> bool {
+        lock(&self.demand).is_some()
+    }
+}
+
 impl Access {
     /// Adds what the registry is known to want. Sends nothing when a token is at hand or nothing was ever demanded.
     ///

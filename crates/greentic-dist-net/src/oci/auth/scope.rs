@@ -9,7 +9,6 @@ const SCOPE_BYTES: usize = 1 << 10;
 
 /// What a request is about to do: decides which scope its token is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[expect(dead_code, reason = "the writing operations come next")]
 pub(crate) enum Action {
     /// Read manifests, blobs, tags and referrers.
     Pull,
