@@ -97,6 +97,24 @@ pub enum ManifestKind {
     Index(Index),
 }
 
+impl ManifestKind {
+    /// The manifest this one refers to.
+    pub fn subject(&self) -> Option<&Descriptor> {
+        match self {
+            Self::Image(image) => image.subject.as_ref(),
+            Self::Index(index) => index.subject.as_deref(),
+        }
+    }
+
+    /// What kind of artifact this is, when the publisher says so.
+    pub fn artifact_type(&self) -> Option<&str> {
+        match self {
+            Self::Image(image) => image.artifact_type.as_deref(),
+            Self::Index(index) => index.artifact_type.as_deref(),
+        }
+    }
+}
+
 /// Why a body is no manifest this client accepts.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

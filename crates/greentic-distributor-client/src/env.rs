@@ -24,9 +24,6 @@ pub(crate) const REPO_REGISTRY_BASE: &str = "GREENTIC_REPO_REGISTRY_BASE";
 pub(crate) const STORE_REGISTRY_BASE: &str = "GREENTIC_STORE_REGISTRY_BASE";
 /// Where saved logins are.
 pub(crate) const STORE_SECRETS_PATH: &str = "GREENTIC_DIST_STORE_SECRETS_PATH";
-/// `1`: lock files that are out of date are refused.
-#[cfg(feature = "dist-cli")]
-pub(crate) const LOCKED: &str = "GREENTIC_DIST_LOCKED";
 /// Directory of `fixture://` artifacts.
 #[cfg(feature = "fixture-resolver")]
 pub(crate) const FIXTURE_DIR: &str = "GREENTIC_FIXTURE_DIR";

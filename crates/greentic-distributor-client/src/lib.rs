@@ -52,7 +52,7 @@ pub mod error;
 #[cfg(feature = "http-runtime")]
 mod http_client;
 #[cfg(feature = "dist-client")]
-mod output_file;
+pub mod oci;
 #[cfg(feature = "dist-client")]
 mod paths;
 #[cfg(feature = "dist-client")]

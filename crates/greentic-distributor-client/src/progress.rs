@@ -33,7 +33,16 @@ pub enum Event<'a> {
         /// Bytes that are there now, resumed ones included.
         bytes: u64,
     },
-    /// The artifact is verified and in the cache.
+    /// Bytes were sent. The first event of a transfer to a registry; where nothing has to be sent there is none.
+    Sent {
+        /// The name of the transfer.
+        reference: &'a str,
+        /// Bytes that the connection has taken. Goes back when an attempt starts anew.
+        bytes: u64,
+        /// Bytes in all.
+        total_bytes: u64,
+    },
+    /// The artifact is verified and in the cache, or the bytes are where they were to go.
     Finished {
         /// The reference of the transfer.
         reference: &'a str,

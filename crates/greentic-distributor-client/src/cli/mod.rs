@@ -15,7 +15,7 @@ use std::sync::Arc;
 use clap::Parser as _;
 
 pub use args::{Cli, Commands};
-pub use commands::{CacheCommand, DemoArgs, InspectArgs, LockAddArgs, LockArgs, LockCommand, PullArgs, ResolveArgs};
+pub use commands::{CacheCommand, DemoArgs, InspectArgs, PullArgs, ResolveArgs};
 pub use exit::CliError;
 
 use crate::dist::{DistClient, DistOptions};

@@ -32,6 +32,7 @@ enum Mode {
 
 struct Transfer {
     bar: Option<ProgressBar>,
+    verb: &'static str,
     total: Option<u64>,
     said: Instant,
     worth_a_line: bool,
@@ -65,7 +66,16 @@ impl TerminalReporter {
         }
     }
 
-    fn started(&self, reference: &str, total: Option<u64>, resumed_at: u64) {
+    /// The first bytes of a transfer to a registry make it known.
+    fn sent(&self, reference: &str, bytes: u64, total: u64) {
+        let is_new = !self.transfers.lock().unwrap_or_else(PoisonError::into_inner).contains_key(reference);
+        if is_new {
+            self.started("uploading", reference, Some(total), 0);
+        }
+        self.progressed(reference, bytes);
+    }
+
+    fn started(&self, verb: &'static str, reference: &str, total: Option<u64>, resumed_at: u64) {
         let name = SafeText::excerpt(reference, NAME_CHARS).to_string();
         let bar = match &self.mode {
             Mode::Bars(bars) => {
@@ -82,9 +92,9 @@ impl TerminalReporter {
             let size = total.map_or_else(|| "unknown size".to_owned(), human_bytes);
             let resumed =
                 if resumed_at > 0 { format!(", resuming at {}", human_bytes(resumed_at)) } else { String::new() };
-            self.say(&format!("downloading {name} ({size}{resumed})"));
+            self.say(&format!("{verb} {name} ({size}{resumed})"));
         }
-        let transfer = Transfer { bar, total, said: Instant::now(), worth_a_line };
+        let transfer = Transfer { bar, verb, total, said: Instant::now(), worth_a_line };
         self.transfers.lock().unwrap_or_else(PoisonError::into_inner).insert(reference.to_owned(), transfer);
     }
 
@@ -99,8 +109,9 @@ impl TerminalReporter {
                 Some(total) if total > 0 => format!("{} %", u128::from(bytes) * 100 / u128::from(total)),
                 _ => human_bytes(bytes),
             };
+            let verb = transfer.verb;
             drop(transfers);
-            self.say(&format!("still downloading {} {share}", SafeText::excerpt(reference, NAME_CHARS)));
+            self.say(&format!("still {verb} {} {share}", SafeText::excerpt(reference, NAME_CHARS)));
         }
     }
 
@@ -127,7 +138,10 @@ impl TerminalReporter {
 impl Reporter for TerminalReporter {
     fn event(&self, event: &Event<'_>) {
         match *event {
-            Event::Started { reference, total_bytes, resumed_at } => self.started(reference, total_bytes, resumed_at),
+            Event::Started { reference, total_bytes, resumed_at } => {
+                self.started("downloading", reference, total_bytes, resumed_at);
+            }
+            Event::Sent { reference, bytes, total_bytes } => self.sent(reference, bytes, total_bytes),
             Event::Progress { reference, bytes } => self.progressed(reference, bytes),
             Event::Finished { reference, bytes } => self.finished(reference, bytes),
             Event::Failed { reference } => self.failed(reference),

@@ -26,16 +26,16 @@ use crate::progress::{Event, Reporter};
 /// synchronous, need no runtime and block on the disk.
 #[derive(Clone)]
 pub struct DistClient {
-    pub(super) inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-pub(super) struct Inner {
+pub(crate) struct Inner {
     pub(super) options: DistOptions,
     pub(super) platform: PlatformChoice,
     pub(super) max_artifact_bytes: u64,
     pub(super) proof: Proof,
     pub(super) store: Store,
-    pub(super) reporter: Arc<dyn Reporter>,
+    pub(crate) reporter: Arc<dyn Reporter>,
     pub(super) memo: Memo,
     pub(super) turns: Turns,
     pub(super) transfers: Semaphore,
@@ -66,7 +66,7 @@ impl Inner {
     }
 
     /// The network, built at first need: a call that is answered from the cache never gets here.
-    pub(super) fn net(&self, reference: &str) -> Result<&Net, DistError> {
+    pub(crate) fn net(&self, reference: &str) -> Result<&Net, DistError> {
         if let Some(net) = self.net.get() {
             return Ok(net);
         }
@@ -74,7 +74,7 @@ impl Inner {
         Ok(self.net.get_or_init(|| net))
     }
 
-    pub(super) fn warn(&self, message: &str) {
+    pub(crate) fn warn(&self, message: &str) {
         tracing::warn!("{message}");
         self.reporter.event(&Event::Warning { message });
     }

@@ -2,9 +2,10 @@
 
 use greentic_dist_net::{NetError, NetErrorKind};
 use greentic_dist_store::{StoreError, StoreErrorKind};
-use greentic_dist_types::{LockError, ParseReferenceError, SafeText, SelectError};
+use greentic_dist_types::{ParseReferenceError, SafeText, SelectError};
 
 use super::source::InvalidRefReason;
+use crate::oci::LayoutError;
 
 /// Any failure of [`DistClient`](super::DistClient).
 ///
@@ -111,26 +112,12 @@ pub enum DistError {
         /// The reference as typed.
         reference: String,
     },
+    /// An OCI image layout that could not be read or written.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
     /// The login for a store is missing or cannot be used.
     #[error("{0}")]
     StoreAuth(String),
-    /// A lock file that cannot be believed. Nothing of it was asked for.
-    #[error("invalid lockfile `{path}`")]
-    InvalidLock {
-        /// The file.
-        path: String,
-        /// Every problem with its place in the file.
-        #[source]
-        source: Box<LockError>,
-    },
-    /// A lock file says something that is not so any more.
-    #[error("lockfile `{path}` is out of date: {reason}")]
-    LockOutOfDate {
-        /// The file.
-        path: String,
-        /// What is not so, both digests included.
-        reason: String,
-    },
     /// A document (a lock file, an advisory) that is not the JSON it should be.
     #[error("invalid lockfile or advisory document")]
     Serde(#[from] serde_json::Error),
@@ -215,13 +202,11 @@ impl DistError {
             | Self::InvalidInput(_)
             | Self::TagNotAllowed { .. }
             | Self::InsecureUrl { .. }
-            | Self::InvalidLock { .. }
             | Self::Serde(_) => DistErrorKind::InvalidInput,
             Self::NotFound { .. } => DistErrorKind::NotFound,
             Self::Offline { .. } => DistErrorKind::Offline,
             Self::Unauthorized { .. } | Self::ResolutionUnavailable { .. } | Self::StoreAuth(_) => DistErrorKind::Auth,
             Self::CorruptArtifact { .. } => DistErrorKind::Integrity,
-            Self::LockOutOfDate { .. } => DistErrorKind::LockOutOfDate,
             Self::Network { source, .. } => kind_of_net(source),
             Self::CacheError { source: CacheFailure::Io(error), .. } => match error.kind() {
                 std::io::ErrorKind::NotFound => DistErrorKind::NotFound,
@@ -232,6 +217,7 @@ impl DistError {
                 StoreErrorKind::Corrupt | StoreErrorKind::Integrity(_) => DistErrorKind::Integrity,
                 _ => DistErrorKind::Internal,
             },
+            Self::Layout(error) => error.kind(),
             Self::Cancelled => DistErrorKind::Temporary,
             Self::Selection { .. } | Self::UnsupportedAbi { .. } | Self::TooLarge { .. } => DistErrorKind::Internal,
         }
@@ -263,11 +249,10 @@ impl DistError {
             Self::Unauthorized { target } => Some(target),
             Self::InsecureUrl { url } => Some(url),
             Self::CacheError { .. }
+            | Self::Layout(_)
             | Self::UnsupportedAbi { .. }
             | Self::InvalidInput(_)
             | Self::StoreAuth(_)
-            | Self::InvalidLock { .. }
-            | Self::LockOutOfDate { .. }
             | Self::Serde(_)
             | Self::Cancelled => None,
         }
@@ -295,10 +280,8 @@ impl DistError {
             Self::CorruptArtifact { .. } => {
                 vec!["pull it again while online; a damaged cache entry is replaced by a verified one".into()]
             }
-            Self::LockOutOfDate { .. } => {
-                vec!["`greentic-dist lock update` writes what the references mean now".into()]
-            }
             Self::CacheError { source: CacheFailure::Store(error), .. } => error.hints(),
+            Self::Layout(error) => error.hints(),
             Self::TagNotAllowed { .. } => {
                 vec!["write the digest: `host/name@sha256:…` (`greentic-dist resolve` prints it)".into()]
             }
@@ -356,6 +339,10 @@ fn kind_of_net(error: &NetError) -> DistErrorKind {
         NetErrorKind::Offline => DistErrorKind::Offline,
         NetErrorKind::InvalidInput => DistErrorKind::InvalidInput,
         NetErrorKind::Refused => DistErrorKind::Policy,
+        NetErrorKind::Source => {
+            let layout = std::error::Error::source(error).and_then(|source| source.downcast_ref::<LayoutError>());
+            layout.map_or(DistErrorKind::Internal, LayoutError::kind)
+        }
         _ if error.is_transient() => DistErrorKind::Temporary,
         _ => DistErrorKind::Internal,
     }

@@ -67,7 +67,7 @@ async fn bring(
 
 /// Opens a cached entry. A damaged one is an exact error offline; online it is as good as none, and what is fetched takes
 /// its place.
-pub(super) async fn open_whole(
+async fn open_whole(
     inner: &Arc<Inner>,
     pin: Digest,
     shown: &str,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::error::chain;
-use super::{CacheFailure, DistError};
+use super::{CacheFailure, DistError, DistErrorKind};
 
 /// What failed, by name. The variant names are the JSON, verbatim; they are never renamed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -135,6 +135,15 @@ fn parts(error: &DistError) -> (IntegrationErrorCode, bool, Option<Value>) {
             let code = if damaged { Code::CacheCorrupt } else { Code::BundleOpenFailed };
             (code, !damaged, Some(json!({ "path": path })))
         }
+        DistError::Layout(layout) => {
+            let code = match error.kind() {
+                DistErrorKind::NotFound => Code::ResolutionFailed,
+                DistErrorKind::Integrity => Code::DigestMismatch,
+                DistErrorKind::InvalidInput | DistErrorKind::Policy => Code::UnsupportedSource,
+                _ => Code::DownloadFailed,
+            };
+            (code, false, Some(json!({ "path": layout.path().display().to_string() })))
+        }
         DistError::InvalidInput(_) => (Code::PolicyInputInvalid, false, None),
         DistError::InsecureUrl { url } => (Code::UnsupportedSource, false, Some(json!({ "url": url }))),
         DistError::Offline { reference } => {
@@ -142,14 +151,6 @@ fn parts(error: &DistError) -> (IntegrationErrorCode, bool, Option<Value>) {
         }
         DistError::StoreAuth(_) => (Code::ResolutionFailed, false, None),
         DistError::Serde(_) => (Code::DescriptorCorrupt, false, None),
-        DistError::InvalidLock { path, source } => {
-            let problems: Vec<String> = source.problems().iter().map(ToString::to_string).collect();
-            let details = json!({ "path": path, "problems": problems, "total": source.total() });
-            (Code::DescriptorCorrupt, false, Some(details))
-        }
-        DistError::LockOutOfDate { path, reason } => {
-            (Code::PolicyInputInvalid, false, Some(json!({ "path": path, "reason": reason })))
-        }
         DistError::Cancelled => (Code::DownloadFailed, true, None),
     }
 }

@@ -9,7 +9,6 @@ mod demo;
 mod directory;
 mod environment;
 mod json;
-mod lock;
 mod offline;
 mod peers;
 mod text;

@@ -15,10 +15,10 @@ mod peer_tls;
 
 mod damage;
 mod input;
-mod lock_pull;
-mod lock_spec;
-mod lock_write;
 mod offline;
+
+mod copy_layouts;
+mod copy_registries;
 
 mod flow_cache;
 mod flow_file;

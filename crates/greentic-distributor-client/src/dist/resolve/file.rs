@@ -97,8 +97,7 @@ fn copy(path: &Path, limit: u64, mut take: impl FnMut(&[u8]) -> Result<(), DistE
     }
 }
 
-/// Opens a regular file; devices, pipes and directories are refused.
-pub(crate) fn open_regular(path: &Path) -> Result<File, DistError> {
+fn open_regular(path: &Path) -> Result<File, DistError> {
     let failed = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::NotFound => DistError::NotFound { reference: path.display().to_string() },
         _ => DistError::io(path, error),

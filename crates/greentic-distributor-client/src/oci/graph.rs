@@ -1,0 +1,391 @@
+//! What belongs to an artifact: its manifests, their children, what refers to them. Found before anything is moved.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use greentic_dist_net::{BlobSource, BoxFuture};
+use greentic_dist_types::{
+    Descriptor, Digest, ManifestKind, PlatformChoice, SafeText, SelectError, media_type, select_platform,
+};
+use tokio::task::JoinSet;
+
+use crate::dist::DistError;
+
+/// Most manifests of one artifact, referrers included.
+const MANIFESTS: usize = 10_000;
+/// Most bytes of manifests held at once.
+const MANIFEST_BYTES: u64 = 64 << 20;
+/// How many indexes may stand in each other.
+const DEPTH: usize = 8;
+/// Questions about manifests at a time.
+pub(crate) const QUESTIONS: usize = 8;
+/// What cosign and its peers append to the name they derive from a digest.
+const ATTACHED: [&str; 3] = ["sig", "att", "sbom"];
+
+/// A manifest with its bytes, proven against its digest.
+#[derive(Clone, Debug)]
+pub(crate) struct ProvenManifest {
+    pub(crate) raw: Bytes,
+    pub(crate) digest: Digest,
+    /// What whoever led here calls it, else the type its body says or has the shape of.
+    pub(crate) media_type: String,
+    pub(crate) kind: ManifestKind,
+}
+
+/// A manifest and the name it has in a layout's index.
+#[derive(Clone, Debug)]
+pub(crate) struct Named {
+    pub(crate) descriptor: Descriptor,
+    pub(crate) name: Option<String>,
+}
+
+/// Whether a source could say what refers to a manifest. None is an answer, silence is not.
+#[derive(Clone, Debug)]
+pub(crate) enum Asked {
+    Found(Vec<Descriptor>),
+    CouldNotAsk(SafeText),
+}
+
+/// Where an artifact is copied from. Cheap to share among tasks.
+pub(crate) trait Source: Send + Sync + fmt::Debug {
+    /// What the place names.
+    fn root(&self) -> BoxFuture<'_, Result<ProvenManifest, DistError>>;
+    /// The manifest a descriptor names; it has the descriptor's digest and size.
+    fn manifest<'a>(&'a self, entry: &'a Descriptor) -> BoxFuture<'a, Result<ProvenManifest, DistError>>;
+    /// The manifest a tag of the same place names.
+    fn tagged<'a>(&'a self, tag: &'a str) -> BoxFuture<'a, Result<Option<ProvenManifest>, DistError>>;
+    /// The manifests whose subject this is.
+    fn referrers(&self, subject: Digest) -> BoxFuture<'_, Result<Asked, DistError>>;
+    /// Content, to be read as often as needed.
+    fn blob(&self, descriptor: &Descriptor) -> Arc<dyn BlobSource>;
+}
+
+/// One manifest of a [`Graph`].
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    pub(crate) manifest: ProvenManifest,
+    pub(crate) role: Role,
+}
+
+/// Why a manifest belongs to an artifact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// It is what was asked for.
+    Root,
+    /// An index names it.
+    Child,
+    /// It refers to another manifest by its subject.
+    Referrer,
+    /// Its tag is derived from another manifest's digest.
+    Attached(String),
+}
+
+/// Everything that belongs to an artifact. Children come before their index, and what is referred to before what refers.
+#[derive(Debug)]
+pub(crate) struct Graph {
+    pub(crate) root: Digest,
+    pub(crate) nodes: Vec<Node>,
+    /// Why nobody knows whether something refers to the artifact, where that could not be asked.
+    pub(crate) could_not_ask: Option<SafeText>,
+}
+
+impl ProvenManifest {
+    pub(crate) fn descriptor(&self) -> Descriptor {
+        Descriptor::new(&self.media_type, self.digest, self.raw.len() as u64)
+    }
+
+    /// Config and layers, but those that registries do not keep.
+    pub(crate) fn blobs(&self) -> Vec<&Descriptor> {
+        let ManifestKind::Image(image) = &self.kind else { return Vec::new() };
+        let all = std::iter::once(&image.config).chain(&image.layers);
+        all.filter(|blob| !is_foreign(&blob.media_type)).collect()
+    }
+
+    /// As an entry of a layout's index.
+    pub(crate) fn named(&self, name: Option<&str>) -> Named {
+        let mut descriptor = self.descriptor();
+        descriptor.artifact_type = self.kind.artifact_type().map(ToOwned::to_owned);
+        Named { descriptor, name: name.map(ToOwned::to_owned) }
+    }
+
+    fn children(&self) -> &[Descriptor] {
+        match &self.kind {
+            ManifestKind::Index(index) => &index.manifests,
+            ManifestKind::Image(_) => &[],
+        }
+    }
+}
+
+/// Layers that stay where their publisher has them (image-spec, "Non-Distributable Layers").
+fn is_foreign(media_type: &str) -> bool {
+    let essence = media_type::essence(media_type);
+    essence.starts_with("application/vnd.oci.image.layer.nondistributable.")
+        || essence.starts_with("application/vnd.docker.image.rootfs.foreign.")
+}
+
+/// The manifest another one refers to.
+pub(crate) fn subject_of(kind: &ManifestKind) -> Option<Digest> {
+    kind.subject().map(|subject| subject.digest)
+}
+
+/// The tag under which registries without a referrers API keep what refers to a manifest (distribution-spec, "Referrers Tag
+/// Schema").
+pub(crate) fn referrers_tag(digest: Digest) -> String {
+    let hex = digest.to_hex();
+    format!("{}-{}", digest.algorithm(), hex.get(..64).unwrap_or(&hex))
+}
+
+impl Graph {
+    /// Finds everything that belongs to what a source names.
+    ///
+    /// With a platform, an index is narrowed to its one manifest. Cancel-safe.
+    ///
+    /// # Errors
+    /// The source's; [`DistError::InvalidInput`] for indexes nested too deeply or more manifests than anybody publishes.
+    pub(crate) async fn find(
+        source: &Arc<dyn Source>,
+        platform: Option<&PlatformChoice>,
+        with_referrers: bool,
+    ) -> Result<Self, DistError> {
+        let mut root = source.root().await?;
+        if let Some(platform) = platform {
+            root = narrow(source, root, platform).await?;
+        }
+        let mut finder = Finder { source: Arc::clone(source), found: HashMap::new(), bytes: 0 };
+        let digest = root.digest;
+        finder.close(vec![(root, Role::Root)]).await?;
+        let mut could_not_ask = None;
+        if with_referrers {
+            could_not_ask = finder.attach(digest).await?;
+        }
+        Ok(Self { root: digest, nodes: finder.ordered(digest), could_not_ask })
+    }
+
+    /// Every blob of every manifest, each once, sorted by digest.
+    pub(crate) fn blobs(&self) -> BTreeMap<Digest, Descriptor> {
+        let all = self.nodes.iter().flat_map(|node| node.manifest.blobs());
+        all.map(|blob| (blob.digest, blob.clone())).collect()
+    }
+
+    /// The manifest that was asked for.
+    pub(crate) fn root_manifest(&self) -> Option<&ProvenManifest> {
+        self.nodes.iter().map(|node| &node.manifest).find(|manifest| manifest.digest == self.root)
+    }
+}
+
+/// Goes down through indexes to the manifest of a platform.
+async fn narrow(
+    source: &Arc<dyn Source>,
+    root: ProvenManifest,
+    platform: &PlatformChoice,
+) -> Result<ProvenManifest, DistError> {
+    let mut current = root;
+    for _ in 0..DEPTH {
+        let chosen = match &current.kind {
+            ManifestKind::Image(_) => return Ok(current),
+            ManifestKind::Index(index) => exactly(index, platform)
+                .map_err(|source| DistError::Selection { reference: current.digest.to_string(), source })?
+                .clone(),
+        };
+        current = source.manifest(&chosen).await?;
+    }
+    Err(too_deep())
+}
+
+/// The entry of a platform that was asked for by name. Unlike a pull, which takes the only entry whatever it says, this
+/// takes no other than the one asked for.
+fn exactly<'a>(
+    index: &'a greentic_dist_types::Index,
+    platform: &PlatformChoice,
+) -> Result<&'a Descriptor, SelectError> {
+    let chosen = select_platform(index, platform)?;
+    let fits = chosen
+        .platform
+        .as_ref()
+        .is_none_or(|found| platform.os.contains(&found.os) && platform.architecture.contains(&found.architecture));
+    if fits {
+        return Ok(chosen);
+    }
+    let seen = index.manifests.iter().filter_map(|entry| entry.platform.as_ref()).map(ToString::to_string);
+    Err(SelectError::NoPlatform {
+        wanted: SafeText::new(&format!("{} on {}", platform.os.join(" or "), platform.architecture.join(" or "))),
+        seen: SafeText::new(&seen.collect::<Vec<_>>().join(", ")),
+    })
+}
+
+fn too_deep() -> DistError {
+    DistError::InvalidInput(format!("indexes are nested more than {DEPTH} deep"))
+}
+
+/// What was found so far.
+struct Finder {
+    source: Arc<dyn Source>,
+    found: HashMap<Digest, Node>,
+    bytes: u64,
+}
+
+impl Finder {
+    /// Adds manifests and all their children, level by level.
+    async fn close(&mut self, starts: Vec<(ProvenManifest, Role)>) -> Result<(), DistError> {
+        let mut level = starts;
+        for _ in 0..=DEPTH {
+            let mut wanted: Vec<Descriptor> = Vec::new();
+            for (manifest, role) in level {
+                if self.found.contains_key(&manifest.digest) {
+                    continue;
+                }
+                wanted.extend(manifest.children().iter().cloned());
+                self.add(manifest, role)?;
+            }
+            let mut seen: HashSet<Digest> = self.found.keys().copied().collect();
+            wanted.retain(|child| seen.insert(child.digest));
+            if wanted.is_empty() {
+                return Ok(());
+            }
+            let source = Arc::clone(&self.source);
+            let fetched = gather(wanted, QUESTIONS, move |child| {
+                let source = Arc::clone(&source);
+                async move { source.manifest(&child).await }
+            });
+            level = fetched.await?.into_iter().map(|manifest| (manifest, Role::Child)).collect();
+        }
+        Err(too_deep())
+    }
+
+    fn add(&mut self, manifest: ProvenManifest, role: Role) -> Result<(), DistError> {
+        self.bytes = self.bytes.saturating_add(manifest.raw.len() as u64);
+        if self.found.len() >= MANIFESTS || self.bytes > MANIFEST_BYTES {
+            return Err(DistError::InvalidInput(format!(
+                "more than {MANIFESTS} manifests, or {} MiB of them, belong to it",
+                MANIFEST_BYTES >> 20
+            )));
+        }
+        self.found.insert(manifest.digest, Node { manifest, role });
+        Ok(())
+    }
+
+    /// Adds what refers to the manifests that are there, and what refers to that. Returns why it could not be asked.
+    async fn attach(&mut self, root: Digest) -> Result<Option<SafeText>, DistError> {
+        let mut silent = None;
+        let mut asked: HashSet<Digest> = HashSet::new();
+        for _ in 0..=DEPTH {
+            let ask: Vec<Digest> = self
+                .ordered(root)
+                .iter()
+                .filter(|node| !matches!(node.role, Role::Attached(_)))
+                .map(|node| node.manifest.digest)
+                .filter(|digest| asked.insert(*digest))
+                .collect();
+            if ask.is_empty() {
+                return Ok(silent);
+            }
+            let source = Arc::clone(&self.source);
+            let answers = gather(ask, QUESTIONS, move |digest| {
+                let source = Arc::clone(&source);
+                async move { around(&source, digest).await }
+            });
+            for (subject, answer) in answers.await? {
+                if let Some(why) = answer.silence {
+                    silent.get_or_insert(why);
+                }
+                // What does not say that it refers to the subject is somebody's mistake, not a referrer.
+                let referrers = answer.referrers.into_iter().filter(|one| subject_of(&one.kind) == Some(subject));
+                let referrers = referrers.map(|manifest| (manifest, Role::Referrer));
+                let attached = answer.attached.into_iter().map(|(tag, manifest)| (manifest, Role::Attached(tag)));
+                let starts = referrers.chain(attached).collect();
+                self.close(starts).await?;
+            }
+        }
+        Err(DistError::InvalidInput(format!("what refers to it is more than {DEPTH} steps away")))
+    }
+
+    /// Children before their index, the subject before what refers to it; apart from that by digest, so that the same
+    /// content gives the same order.
+    fn ordered(&self, root: Digest) -> Vec<Node> {
+        let mut order = Vec::new();
+        let mut seen = HashSet::new();
+        self.visit(root, &mut seen, &mut order);
+        let mut rest: Vec<&Node> = self.found.values().filter(|node| node.role != Role::Child).collect();
+        rest.sort_by_key(|node| node.manifest.digest);
+        for node in &rest {
+            self.visit(node.manifest.digest, &mut seen, &mut order);
+        }
+        order
+    }
+
+    /// Digests make cycles impossible: no manifest can name one that names it.
+    fn visit(&self, digest: Digest, seen: &mut HashSet<Digest>, order: &mut Vec<Node>) {
+        let Some(node) = self.found.get(&digest) else { return };
+        if !seen.insert(digest) {
+            return;
+        }
+        if let Some(subject) = subject_of(&node.manifest.kind) {
+            self.visit(subject, seen, order);
+        }
+        for child in node.manifest.children() {
+            self.visit(child.digest, seen, order);
+        }
+        order.push(node.clone());
+    }
+}
+
+/// What stands around one manifest.
+struct Around {
+    referrers: Vec<ProvenManifest>,
+    attached: Vec<(String, ProvenManifest)>,
+    silence: Option<SafeText>,
+}
+
+async fn around(source: &Arc<dyn Source>, subject: Digest) -> Result<(Digest, Around), DistError> {
+    let mut around = Around { referrers: Vec::new(), attached: Vec::new(), silence: None };
+    match source.referrers(subject).await? {
+        Asked::Found(entries) => {
+            for entry in entries {
+                around.referrers.push(source.manifest(&entry).await?);
+            }
+        }
+        Asked::CouldNotAsk(why) => around.silence = Some(why),
+    }
+    let tag = referrers_tag(subject);
+    for suffix in ATTACHED {
+        let tag = format!("{tag}.{suffix}");
+        if let Some(manifest) = source.tagged(&tag).await? {
+            around.attached.push((tag, manifest));
+        }
+    }
+    Ok((subject, around))
+}
+
+/// Does the same with each of several things, a few at a time, and returns the results in their order.
+pub(crate) async fn gather<T, R, F>(items: Vec<T>, at_once: usize, work: impl Fn(T) -> F) -> Result<Vec<R>, DistError>
+where
+    T: Send + 'static,
+    R: Send + 'static,
+    F: Future<Output = Result<R, DistError>> + Send + 'static,
+{
+    let mut results: Vec<Option<R>> = items.iter().map(|_| None).collect();
+    let mut items = items.into_iter().enumerate();
+    let mut tasks = JoinSet::new();
+    loop {
+        while tasks.len() < at_once {
+            let Some((position, item)) = items.next() else { break };
+            let working = work(item);
+            tasks.spawn(async move { (position, working.await) });
+        }
+        let Some(joined) = tasks.join_next().await else { break };
+        match joined {
+            Ok((position, result)) => {
+                if let Some(slot) = results.get_mut(position) {
+                    *slot = Some(result?);
+                }
+            }
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_cancelled) => return Err(DistError::Cancelled),
+            },
+        }
+    }
+    results.into_iter().map(|slot| slot.ok_or(DistError::Cancelled)).collect()
+}

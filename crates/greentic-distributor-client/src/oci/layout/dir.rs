@@ -1,0 +1,284 @@
+//! A layout that is written into a directory: blobs first, the index last, each by one rename.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use greentic_dist_types::limits::MANIFEST_BYTES;
+use greentic_dist_types::{Algorithm, Descriptor, Digest, Mismatch, Verifier};
+
+use super::beneath::Folder;
+use super::index::IndexDocument;
+use super::read::{check_version, read_capped};
+use super::{BLOBS, INDEX_FILE, LAYOUT_FILE, LAYOUT_FILE_BYTES, LAYOUT_JSON};
+use crate::oci::graph::Named;
+use crate::oci::{LayoutError, LayoutProblem};
+
+/// Where blobs are while they come. Not part of the image-spec's layout; removed when nothing is in it.
+const PARTIAL: &str = ".partial";
+/// Bytes hashed at a time.
+const CHUNK: usize = 256 << 10;
+
+/// An OCI image layout in a directory, open for writing.
+///
+/// A blob gets its name when it is whole and proven, by a rename; the index names a manifest when everything below it is
+/// there. Several processes may write to one directory: the index is changed under a lock of the file `oci-layout`.
+#[derive(Debug)]
+pub(crate) struct DirWriter {
+    path: PathBuf,
+    root: Folder,
+    blobs: Folder,
+}
+
+/// A blob that is being written: what an earlier attempt left is its beginning.
+#[derive(Debug)]
+pub(crate) struct Partial {
+    path: PathBuf,
+    folder: Folder,
+    name: String,
+    file: File,
+    digest: Digest,
+    verifier: Verifier,
+    /// Whether the bytes may be kept for the next attempt.
+    keep: bool,
+}
+
+impl DirWriter {
+    /// Opens a layout, or makes one where there is nothing or an empty directory. Parents must be there.
+    pub(crate) fn open(path: &Path) -> Result<Self, LayoutError> {
+        let failed = |error| LayoutError::io(path, error);
+        match std::fs::create_dir(path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
+            _ => {}
+        }
+        let root = Folder::open(path).map_err(failed)?;
+        match root.file(LAYOUT_FILE) {
+            Ok(file) => {
+                let document = read_capped(file.take(LAYOUT_FILE_BYTES + 1), LAYOUT_FILE_BYTES).map_err(failed)?;
+                check_version(path, &document.unwrap_or_default())?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => begin(path, &root)?,
+            Err(error) => return Err(failed(error)),
+        }
+        root.create_folder(BLOBS).map_err(failed)?;
+        let blobs = root.folder(BLOBS).map_err(failed)?;
+        Ok(Self { path: path.to_owned(), root, blobs })
+    }
+
+    /// Whether a blob is there, whole. One that is not what its name promises is taken away.
+    pub(crate) fn has(&self, descriptor: &Descriptor) -> Result<bool, LayoutError> {
+        let failed = |error| LayoutError::io(&self.path, error);
+        let (digest, size) = (descriptor.digest, descriptor.size_bytes);
+        let absent = |error: io::Error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) };
+        let folder = match self.blobs.folder(digest.algorithm().name()) {
+            Ok(folder) => folder,
+            Err(error) => return absent(error).map(|()| false).map_err(failed),
+        };
+        let mut file = match folder.file(&digest.to_hex()) {
+            Ok(file) => file,
+            Err(error) => return absent(error).map(|()| false).map_err(failed),
+        };
+        let mut verifier = Verifier::for_content(digest, size);
+        let proven = feed(&mut file, &mut verifier).map_err(failed)?;
+        if proven.is_ok() && verifier.finish().is_ok() {
+            return Ok(true);
+        }
+        folder.remove(&digest.to_hex()).or_else(absent).map_err(failed)?;
+        Ok(false)
+    }
+
+    /// Begins to write a blob, after what an earlier attempt left of it.
+    pub(crate) fn begin(&self, descriptor: &Descriptor) -> Result<Partial, LayoutError> {
+        let failed = |error| LayoutError::io(&self.path, error);
+        self.root.create_folder(PARTIAL).map_err(failed)?;
+        let folder = self.root.folder(PARTIAL).map_err(failed)?;
+        let digest = descriptor.digest;
+        let name = format!("{}-{}", digest.algorithm(), digest.to_hex());
+        let verifier = Verifier::for_content(digest, descriptor.size_bytes);
+        let shared = open_shared(&folder, &name).map_err(failed)?;
+        let is_shared = shared.is_some();
+        let (name, mut file) = if let Some(file) = shared {
+            (name, file)
+        } else {
+            // Another process is at it: this one writes beside it, and whoever is first has it.
+            let own = format!("{name}.{}", unique());
+            let file = folder.create_file(&own).map_err(failed)?;
+            (own, file)
+        };
+        let path = self.path.clone();
+        // The clone has the same position and the same lock.
+        let kept = file.try_clone().map_err(failed)?;
+        let mut partial = Partial { path, folder, name, verifier, digest, keep: is_shared, file: kept };
+        let fits = feed(&mut file, &mut partial.verifier).map_err(failed)?.is_ok();
+        if !fits {
+            partial.restart(descriptor).map_err(failed)?;
+        }
+        Ok(partial)
+    }
+
+    /// Ends a blob: proves it, and gives it its name.
+    pub(crate) fn finish(&self, mut partial: Partial) -> Result<(), LayoutError> {
+        let digest = partial.digest;
+        let failed = |error| LayoutError::io(&self.path, error);
+        if let Err(mismatch) = partial.verifier.clone().finish() {
+            partial.keep = matches!(mismatch, Mismatch::Short { .. }) && partial.keep;
+            return Err(LayoutError::new(&self.path, LayoutProblem::Damaged { digest, mismatch }));
+        }
+        partial.file.sync_data().map_err(failed)?;
+        let into = self.algorithm(digest.algorithm())?;
+        partial.folder.rename(&partial.name, &into, &digest.to_hex()).map_err(failed)?;
+        partial.keep = true;
+        Ok(())
+    }
+
+    /// Writes content that is at hand.
+    pub(crate) fn put(&self, descriptor: &Descriptor, bytes: &[u8]) -> Result<(), LayoutError> {
+        if self.has(descriptor)? {
+            return Ok(());
+        }
+        let mut partial = self.begin(descriptor)?;
+        partial.rest_of(bytes)?;
+        self.finish(partial)
+    }
+
+    /// Adds manifests to the index, whose content is there.
+    pub(crate) fn name(&self, manifests: &[Named]) -> Result<(), LayoutError> {
+        let failed = |error| LayoutError::io(&self.path, error);
+        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+            if let Ok(folder) = self.blobs.folder(algorithm.name()) {
+                folder.sync().map_err(failed)?;
+            }
+        }
+        // Whoever changes the index holds this file; where there are no locks, the last one wins, as with every other tool.
+        let guard = self.root.file_to_write(LAYOUT_FILE).map_err(failed)?;
+        let _unlocked_where_unsupported = guard.lock().is_err();
+        let mut index = match self.root.file(INDEX_FILE) {
+            Ok(file) => {
+                let bytes = read_capped(file.take(MANIFEST_BYTES + 1), MANIFEST_BYTES).map_err(failed)?;
+                IndexDocument::parse(&self.path, &bytes.unwrap_or_default())?
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => IndexDocument::empty(),
+            Err(error) => return Err(failed(error)),
+        };
+        for manifest in manifests {
+            index.add(&manifest.descriptor, manifest.name.as_deref());
+        }
+        replace(&self.root, INDEX_FILE, &index.to_bytes()).map_err(failed)?;
+        // Not empty while another process writes to it, or where a transfer was cut.
+        drop(self.root.remove_folder(PARTIAL));
+        self.root.sync().map_err(failed)
+    }
+
+    fn algorithm(&self, algorithm: Algorithm) -> Result<Folder, LayoutError> {
+        let failed = |error| LayoutError::io(&self.path, error);
+        self.blobs.create_folder(algorithm.name()).map_err(failed)?;
+        self.blobs.folder(algorithm.name()).map_err(failed)
+    }
+}
+
+impl Partial {
+    /// Bytes that are there.
+    pub(crate) const fn offset(&self) -> u64 {
+        self.verifier.seen()
+    }
+
+    /// Takes the next bytes.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), LayoutError> {
+        let digest = self.digest;
+        if let Err(mismatch) = self.verifier.update(bytes) {
+            self.keep = false;
+            return Err(LayoutError::new(&self.path, LayoutProblem::Damaged { digest, mismatch }));
+        }
+        self.file.write_all(bytes).map_err(|error| LayoutError::io(&self.path, error))
+    }
+
+    /// Wrong bytes came: none of them is kept.
+    pub(crate) fn discard(mut self) {
+        self.keep = false;
+    }
+
+    /// Takes what is missing of content that is at hand.
+    fn rest_of(&mut self, bytes: &[u8]) -> Result<(), LayoutError> {
+        let from = usize::try_from(self.offset()).unwrap_or(usize::MAX);
+        self.write(bytes.get(from..).unwrap_or_default())
+    }
+
+    fn restart(&mut self, descriptor: &Descriptor) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.seek(SeekFrom::Start(0))?;
+        self.verifier = Verifier::for_content(descriptor.digest, descriptor.size_bytes);
+        Ok(())
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        if !self.keep {
+            drop(self.folder.remove(&self.name));
+        }
+    }
+}
+
+/// Makes a layout of an empty directory.
+fn begin(path: &Path, root: &Folder) -> Result<(), LayoutError> {
+    let failed = |error| LayoutError::io(path, error);
+    if std::fs::read_dir(root.path()).map_err(failed)?.next().is_some() {
+        let why = "it has no `oci-layout`, and the directory is not empty";
+        return Err(LayoutError::new(path, LayoutProblem::NotALayout(why.into())));
+    }
+    // An index before the marker: a directory with the marker is a layout, whenever the power fails.
+    replace(root, INDEX_FILE, &IndexDocument::empty().to_bytes()).map_err(failed)?;
+    replace(root, LAYOUT_FILE, LAYOUT_JSON).map_err(failed)
+}
+
+/// Opens the file in which every process continues a blob, locked; `None` when somebody has it, or it is not ours to write.
+fn open_shared(folder: &Folder, name: &str) -> io::Result<Option<File>> {
+    let file = match folder.file_to_write(name) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match folder.create_file(name) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
+            Err(error) => return Err(error),
+        },
+        Err(error) if super::beneath::is_odd(&error) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    // Between the opening and the lock, another process may have finished it and given it its name.
+    let is_ours = file.try_lock().is_ok() && folder.is_still(name, &file)?;
+    Ok(is_ours.then_some(file))
+}
+
+/// A suffix that nobody else uses at this time.
+pub(super) fn unique() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Writes a document under a name of its own and gives it its name when it is whole.
+fn replace(folder: &Folder, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let temporary = format!(".{name}.{}", unique());
+    let mut file = folder.create_file(&temporary)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_data());
+    let renamed = written.and_then(|()| folder.rename(&temporary, folder, name));
+    if renamed.is_err() {
+        drop(folder.remove(&temporary));
+    }
+    renamed
+}
+
+/// Feeds a file to its end, or to the byte that is too many.
+fn feed(file: &mut File, verifier: &mut Verifier) -> io::Result<Result<(), Mismatch>> {
+    let mut buffer = vec![0_u8; CHUNK];
+    loop {
+        let count = match file.read(&mut buffer) {
+            Ok(0) => return Ok(Ok(())),
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        if let Err(mismatch) = verifier.update(buffer.get(..count).unwrap_or_default()) {
+            return Ok(Err(mismatch));
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! OCI content in registries, directories and archives.
+//!
+//! A [`Place`] names an artifact wherever it is: `ghcr.io/acme/hello:1` in a registry, `oci-layout:./dist:1` in a directory,
+//! `oci-archive:hello.tar` in a tar file.
+//!
+//! An OCI image layout is read without trust: a link, a device or a doubled name in it is refused, every byte is hashed, an
+//! archive is never unpacked. What is written is complete or not there: a blob gets its name when it is proven, and the
+//! index names an artifact when everything below it is there.
+
+mod copy;
+mod error;
+mod graph;
+mod layout;
+mod place;
+mod registry;
+mod sink;
+mod source;
+
+pub use copy::{CopyOptions, CopyReport};
+pub use error::{LayoutError, LayoutProblem};
+pub use place::{Place, PlaceKind};

@@ -1,0 +1,143 @@
+//! Registries as sources and destinations of a copy, with the requests each copy costs.
+
+use std::path::Path;
+
+use greentic_dist_serve::{Registry, RunningRegistry};
+use greentic_dist_testkit::content::{self, Content};
+use greentic_distributor_client::dist::{DistError, DistErrorKind};
+use greentic_distributor_client::oci::{CopyOptions, CopyReport, Place};
+
+use crate::copy_layouts::{assert_holds, layout_of};
+use crate::support::{Home, chain};
+
+fn registry() -> RunningRegistry {
+    Registry::in_memory().start(([127, 0, 0, 1], 0).into()).unwrap()
+}
+
+fn at(host: &str, name: &str) -> Place {
+    Place::parse(&format!("{host}/{name}")).unwrap()
+}
+
+fn dir(path: &Path) -> Place {
+    Place::parse(&format!("oci-layout:{}", path.display())).unwrap()
+}
+
+async fn copy(from: &Place, to: &Place) -> Result<CopyReport, DistError> {
+    Home::new().client().copy(from, to, &CopyOptions::default()).await
+}
+
+/// What a registry was asked after its first `already` requests: `METHOD path status`, digests and sessions cut short.
+fn asked(registry: &RunningRegistry, already: usize) -> Vec<String> {
+    let journal = registry.journal();
+    let mut lines: Vec<String> =
+        journal[already..].iter().map(|one| format!("{} {}", one.line(), one.status)).collect();
+    lines.sort();
+    lines
+}
+
+#[tokio::test]
+async fn every_kind_of_content_goes_into_a_registry_across_it_and_out_unchanged() {
+    for (name, content) in content::kinds().into_iter().filter(|(name, _)| *name != "subject") {
+        let from = layout_of(&content);
+        let (one, other) = (registry(), registry());
+        let out = tempfile::tempdir().unwrap();
+        let out = out.path().join("layout");
+        for (from, to) in [
+            (dir(from.path()), at(&one.host(), "acme/hello:1")),
+            (at(&one.host(), "acme/hello:1"), at(&one.host(), "mirror/hello:2")),
+            (at(&one.host(), "mirror/hello:2"), at(&other.host(), "acme/hello")),
+            (at(&other.host(), "acme/hello:2"), dir(&out)),
+        ] {
+            let report = copy(&from, &to).await.unwrap_or_else(|error| panic!("{name}: {}", chain(&error)));
+            assert_eq!(report.digest, content.root.digest.to_string(), "{name}");
+            assert_eq!(report.manifests_copied, 1 + content.manifests.len(), "{name}");
+            assert_eq!(report.referrers, usize::from(name == "subject"), "{name}");
+        }
+        assert_holds(&out, &content);
+    }
+}
+
+#[tokio::test]
+async fn a_second_copy_asks_for_manifests_only_and_a_copy_inside_a_registry_moves_no_byte() {
+    let content = content::image();
+    let from = layout_of(&content);
+    let registry = registry();
+    let (there, source) = (at(&registry.host(), "acme/hello:1"), dir(from.path()));
+    let report = copy(&source, &there).await.unwrap();
+    assert_eq!((report.blobs_copied, report.blobs_present, report.manifests_copied), (3, 0, 1));
+    let digest = content.root.digest;
+
+    let already = registry.journal().len();
+    let report = copy(&source, &there).await.unwrap();
+    assert_eq!((report.blobs_copied, report.blobs_present, report.manifests_present), (0, 3, 1));
+    assert_eq!(asked(&registry, already), ["HEAD /v2/acme/hello/manifests/1 200"]);
+
+    let already = registry.journal().len();
+    copy(&source, &at(&registry.host(), "acme/hello:2")).await.unwrap();
+    assert_eq!(
+        asked(&registry, already),
+        [
+            "HEAD /v2/acme/hello/manifests/2 404".to_owned(),
+            format!("HEAD /v2/acme/hello/manifests/{digest} 200"),
+            "PUT /v2/acme/hello/manifests/2 201".to_owned(),
+        ]
+    );
+
+    let already = registry.journal().len();
+    let report = copy(&there, &at(&registry.host(), "other/name:1")).await.unwrap();
+    // This registry keeps blobs for all its repositories, so that there is nothing to be mounted.
+    assert_eq!((report.blobs_present, report.blobs_copied, report.bytes_copied), (3, 0, 0));
+    let lines = asked(&registry, already);
+    assert_eq!(
+        lines.iter().filter(|line| line.starts_with("GET") && line.contains("/blobs/")).count(),
+        0,
+        "{lines:#?}"
+    );
+}
+
+#[tokio::test]
+async fn a_destination_digest_must_be_the_artifacts() {
+    let content = content::image();
+    let from = layout_of(&content);
+    let registry = registry();
+    let wrong = at(&registry.host(), &format!("acme/hello@{}", content.blobs[0].digest));
+    let error = copy(&dir(from.path()), &wrong).await.unwrap_err();
+    assert_eq!(error.kind(), DistErrorKind::InvalidInput, "{error:?}");
+    assert_eq!(registry.requests(), 0);
+    let right = at(&registry.host(), &format!("acme/hello@{}", content.root.digest));
+    assert_eq!(copy(&dir(from.path()), &right).await.unwrap().tags, [""; 0]);
+}
+
+#[tokio::test]
+async fn offline_a_registry_is_not_asked_and_layouts_are() {
+    let from = layout_of(&content::image());
+    let registry = registry();
+    let home = Home::new();
+    let to = at(&registry.host(), "acme/hello:1");
+    let error = home.offline().copy(&dir(from.path()), &to, &CopyOptions::default()).await.unwrap_err();
+    assert_eq!(error.exit_code(), 4, "{error:?}");
+    let error = home.offline().copy(&to, &dir(from.path()), &CopyOptions::default()).await.unwrap_err();
+    assert_eq!(error.exit_code(), 4, "{error:?}");
+    assert_eq!(registry.requests(), 0);
+    let out = tempfile::tempdir().unwrap();
+    let out = dir(&out.path().join("layout"));
+    home.offline().copy(&dir(from.path()), &out, &CopyOptions::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_missing_at_the_source_ends_the_copy_before_a_tag_is_set() {
+    let content = content::index();
+    let from = layout_of(&content);
+    let child = content.manifests[1].digest;
+    std::fs::remove_file(from.path().join("blobs/sha256").join(child.to_hex())).unwrap();
+    let registry = registry();
+    let error = copy(&dir(from.path()), &at(&registry.host(), "acme/hello:1")).await.unwrap_err();
+    assert_eq!(error.kind(), DistErrorKind::NotFound, "{error:?}");
+    assert_eq!(registry.requests(), 0, "the graph is known before anything is sent");
+    let whole: Content = content::image();
+    let from = layout_of(&whole);
+    std::fs::write(from.path().join("blobs/sha256").join(whole.blobs[1].digest.to_hex()), "wrong").unwrap();
+    let error = copy(&dir(from.path()), &at(&registry.host(), "acme/hello:1")).await.unwrap_err();
+    assert_eq!(error.kind(), DistErrorKind::Integrity, "{}", chain(&error));
+    assert!(!asked(&registry, 0).iter().any(|line| line.starts_with("PUT /v2/acme/hello/manifests")));
+}
