@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use greentic_dist_types::{Reference, SafeText};
 use http::HeaderValue;
 
-use crate::config::{HttpRule, Limits, RetryPolicy, Timeouts};
+use crate::config::{HttpRule, Limits, RangePolicy, RetryPolicy, Timeouts};
 use crate::exchange::{Shared, header_value};
 use crate::http::{HttpCall, HttpGet};
 use crate::limit::HostLimits;
@@ -38,6 +38,7 @@ pub struct NetBuilder {
     timeouts: Timeouts,
     retry: RetryPolicy,
     limits: Limits,
+    ranges: RangePolicy,
     http_rule: HttpRule,
     target_policy: TargetPolicy,
     credentials: Option<Arc<dyn CredentialSource>>,
@@ -56,6 +57,7 @@ impl Net {
             timeouts: Timeouts::default(),
             retry: RetryPolicy::default(),
             limits: Limits::default(),
+            ranges: RangePolicy::default(),
             http_rule: HttpRule::default(),
             target_policy: TargetPolicy::default(),
             credentials: None,
@@ -132,6 +134,12 @@ impl NetBuilder {
         self
     }
 
+    /// When a large blob comes over several connections; see [`BlobRequest::open_pieces`](crate::BlobRequest::open_pieces).
+    pub fn ranges(mut self, ranges: RangePolicy) -> Self {
+        self.ranges = ranges;
+        self
+    }
+
     /// Which registries are asked over plain HTTP. Default: those on loopback.
     pub fn http_rule(mut self, rule: HttpRule) -> Self {
         self.http_rule = rule;
@@ -200,6 +208,7 @@ impl NetBuilder {
             timeouts: self.timeouts,
             retry: self.retry,
             limits: self.limits,
+            ranges: self.ranges,
             http: self.http_rule,
             policy: self.target_policy,
             credentials: self.credentials,

@@ -83,6 +83,43 @@ impl Default for RetryPolicy {
     }
 }
 
+/// When a large blob comes over several connections at a time.
+///
+/// It begins with one. When that turns out slow, segments of the blob are asked for over others, with HTTP/1.1 each, and
+/// given up again when all of them together are hardly faster. What was found out about a host is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RangePolicy {
+    /// Connections of one blob, the first included. Default 4; with 1 there is never another.
+    pub connections: usize,
+    /// The smallest rest of a blob in bytes that is worth it. Default 32 MiB.
+    pub from_bytes: u64,
+    /// Bytes of one segment. Default 8 MiB. Bytes come at most 16 segments before their turn.
+    pub segment_bytes: u64,
+    /// How long the first connection is watched before others are opened. Default 200 ms.
+    pub look: Duration,
+    /// The speed from which on one connection is enough, in bytes a second over the second half of `look`. Default
+    /// 256 MiB/s.
+    pub fast_bytes_per_second: u64,
+    /// How long they are then watched together. Default 2 s.
+    pub trial: Duration,
+    /// By how much they must be faster than the first was alone, in percent. Default 15.
+    pub gain_percent: u32,
+}
+
+impl Default for RangePolicy {
+    fn default() -> Self {
+        Self {
+            connections: 4,
+            from_bytes: 32 << 20,
+            segment_bytes: 8 << 20,
+            look: Duration::from_millis(200),
+            fast_bytes_per_second: 256 << 20,
+            trial: Duration::from_secs(2),
+            gain_percent: 15,
+        }
+    }
+}
+
 /// Caps on what a peer may make this client read and follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

@@ -28,17 +28,18 @@ mod target_policy;
 mod tls;
 mod transport;
 
+pub use crate::body::Piece;
 pub use crate::client::{Net, NetBuilder};
-pub use crate::config::{HttpRule, Limits, RetryPolicy, SlowestBody, Timeouts, is_loopback};
+pub use crate::config::{HttpRule, Limits, RangePolicy, RetryPolicy, SlowestBody, Timeouts, is_loopback};
 pub use crate::error::{NetError, NetErrorKind, RegistryError};
 pub use crate::http::{BodyStream, HttpAnswer, HttpCall, HttpGet, HttpReply};
 pub use crate::observer::{Event, Observer};
 pub use crate::oci::{
-    BlobHead, BlobRead, BlobRequest, BlobSource, BlobStream, BlobUpload, BoxFuture, BytesSource, Credential,
-    CredentialAnswer, CredentialSource, CredentialTarget, FetchedImage, FetchedManifest, Login, LoginOrigin,
-    ManifestHead, ManifestUpload, Paged, PushedBlob, PushedManifest, RawManifest, Referrers, ReferrersSource,
-    ReferrersUpkeep, RegistryHandle, RegistryVersion, Repository, RepositorySource, Selector, SourceError,
-    StaticCredentials, StreamSource, UnverifiedBlobStream, UploadMode,
+    BlobHead, BlobPieces, BlobRead, BlobRequest, BlobSource, BlobStream, BlobUpload, BoxFuture, BytesSource,
+    Credential, CredentialAnswer, CredentialSource, CredentialTarget, FetchedImage, FetchedManifest, Login,
+    LoginOrigin, ManifestHead, ManifestUpload, Paged, PushedBlob, PushedManifest, RawManifest, Referrers,
+    ReferrersSource, ReferrersUpkeep, RegistryHandle, RegistryVersion, Repository, RepositorySource, Selector,
+    SourceError, StaticCredentials, StreamSource, UnverifiedBlobStream, UploadMode,
 };
 pub use crate::stats::NetStats;
 pub use crate::target_policy::TargetPolicy;

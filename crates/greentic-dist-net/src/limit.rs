@@ -1,7 +1,7 @@
 //! How many requests one host gets at a time. The permit lives in the answer and ends with its body.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -18,8 +18,18 @@ pub(crate) enum Lane {
     Metadata,
     /// Blobs and files, read.
     Body,
+    /// A part of a blob, beside others of it: as [`Lane::Body`], over a connection of its own.
+    Segment,
     /// Blobs, written.
     Upload,
+}
+
+/// What several connections for one body are good for at a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gain {
+    Unknown,
+    Some,
+    None,
 }
 
 #[derive(Debug)]
@@ -28,6 +38,7 @@ pub(crate) struct HostLimit {
     bodies: Arc<Semaphore>,
     uploads: Arc<Semaphore>,
     answered: AtomicBool,
+    gain: AtomicU8,
 }
 
 impl HostLimit {
@@ -37,6 +48,7 @@ impl HostLimit {
             bodies: Arc::new(Semaphore::new(per_lane)),
             uploads: Arc::new(Semaphore::new(per_lane)),
             answered: AtomicBool::new(false),
+            gain: AtomicU8::new(0),
         }
     }
 
@@ -44,10 +56,32 @@ impl HostLimit {
     pub(crate) async fn acquire(&self, lane: Lane) -> Option<OwnedSemaphorePermit> {
         let queue = match lane {
             Lane::Metadata => &self.metadata,
-            Lane::Body => &self.bodies,
+            Lane::Body | Lane::Segment => &self.bodies,
             Lane::Upload => &self.uploads,
         };
         Arc::clone(queue).acquire_owned().await.ok()
+    }
+
+    /// How many more bodies may be transferred right now.
+    pub(crate) fn room(&self) -> usize {
+        self.bodies.available_permits()
+    }
+
+    pub(crate) fn gain(&self) -> Gain {
+        match self.gain.load(Ordering::Relaxed) {
+            0 => Gain::Unknown,
+            1 => Gain::Some,
+            _ => Gain::None,
+        }
+    }
+
+    pub(crate) fn set_gain(&self, gain: Gain) {
+        let number = match gain {
+            Gain::Unknown => 0,
+            Gain::Some => 1,
+            Gain::None => 2,
+        };
+        self.gain.store(number, Ordering::Relaxed);
     }
 
     /// Remembers that the host answered: later requests may meet a connection it has closed meanwhile.

@@ -17,7 +17,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout, timeout_at};
 use url::{Host, Url};
 
-use crate::config::{HttpRule, Limits, RetryPolicy, Timeouts};
+use crate::config::{HttpRule, Limits, RangePolicy, RetryPolicy, Timeouts};
 use crate::limit::{HostLimits, Lane};
 use crate::oci::CredentialSource;
 use crate::payload::{Opened, Payload, Watch};
@@ -36,6 +36,7 @@ pub(crate) struct Transport {
     pub(crate) timeouts: Timeouts,
     pub(crate) retry: RetryPolicy,
     pub(crate) limits: Limits,
+    pub(crate) ranges: RangePolicy,
     pub(crate) http: HttpRule,
     pub(crate) policy: TargetPolicy,
     pub(crate) credentials: Option<Arc<dyn CredentialSource>>,
@@ -57,6 +58,8 @@ pub(crate) struct Transport {
 pub(crate) struct Slot {
     runtime: runtime::Id,
     tls: bool,
+    /// For requests each of which is to have a connection of its own, over which HTTP/2 would put them together.
+    apart: bool,
     route: Route,
 }
 
@@ -95,6 +98,8 @@ pub(crate) struct Reply {
     pub(crate) url: Url,
     /// Whether a redirect led away from the server that was asked.
     pub(crate) left_origin: bool,
+    /// What the name of the answering server was allowed to resolve to.
+    pub(crate) guard: Guard,
     /// How near the answering server is.
     pub(crate) reach: Reach,
     /// The login that was sent to the server that was asked.
@@ -125,7 +130,7 @@ impl Transport {
         }
         let host = self.hosts.of(&url);
         let permit = host.acquire(lane).await;
-        let (client, direct) = self.client(&url, guard).map_err(|error| error.for_request(&method, &url))?;
+        let (client, direct) = self.client(&url, guard, lane).map_err(|error| error.for_request(&method, &url))?;
         headers.insert(header::USER_AGENT, self.user_agent.clone());
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let authorization = headers.get(header::AUTHORIZATION).cloned();
@@ -161,7 +166,8 @@ impl Transport {
         let peer = if direct { response.remote_addr().map(|address| address.ip()) } else { None };
         let reach = peer.or_else(|| literal(&url)).map_or(Reach::Public, |ip| reach_of(ip).unwrap_or(Reach::Private));
         let pace = Pace::default();
-        Ok(Reply { response, method, url, left_origin: false, reach, authorization, pace, _permit: permit })
+        let left_origin = false;
+        Ok(Reply { response, method, url, left_origin, guard, reach, authorization, pace, _permit: permit })
     }
 
     /// Waits for the header of an answer: so long after the request was sent, and before that, so long while the peer takes
@@ -200,14 +206,16 @@ impl Transport {
     }
 
     /// The client for a URL, built at first need; and whether it connects without a proxy.
-    fn client(&self, url: &Url, guard: Guard) -> Result<(reqwest::Client, bool), NetError> {
+    fn client(&self, url: &Url, guard: Guard, lane: Lane) -> Result<(reqwest::Client, bool), NetError> {
         let runtime = runtime::Handle::try_current()
             .map_err(|error| {
                 NetError::new(NetErrorKind::InvalidInput, "no async runtime is running").with_source(error)
             })?
             .id();
         let route = if self.is_proxied(url) { Route::Proxy } else { Route::Direct(guard) };
-        let slot = Slot { runtime, tls: url.scheme() == "https", route };
+        let tls = url.scheme() == "https";
+        // Without TLS every connection speaks HTTP/1.1.
+        let slot = Slot { runtime, tls, apart: tls && lane == Lane::Segment, route };
         let direct = route != Route::Proxy;
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, client)) = clients.iter().find(|(known, _)| *known == slot) {
@@ -236,7 +244,7 @@ impl Transport {
     }
 
     fn build(&self, slot: Slot) -> Result<reqwest::Client, NetError> {
-        let tls = if slot.tls {
+        let mut tls = if slot.tls {
             if let Some(config) = self.tls.get() {
                 config.clone()
             } else {
@@ -246,6 +254,9 @@ impl Transport {
         } else {
             tls::without_roots()?
         };
+        if slot.apart {
+            tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        }
         let builder = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .redirect(reqwest::redirect::Policy::none())
@@ -263,6 +274,7 @@ impl Transport {
             .http2_initial_connection_window_size(32 << 20)
             .http2_keep_alive_interval(Duration::from_secs(20))
             .http2_keep_alive_timeout(Duration::from_secs(10));
+        let builder = if slot.apart { builder.http1_only() } else { builder };
         let builder = match slot.route {
             Route::Proxy => builder,
             Route::Direct(guard) => builder.no_proxy().dns_resolver(Arc::new(GuardedResolver(guard))),

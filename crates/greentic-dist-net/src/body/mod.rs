@@ -1,6 +1,10 @@
 //! Bodies that outlive a connection.
 
+mod areas;
 mod content_range;
+mod pieces;
 mod resume;
 
+pub use pieces::Piece;
+pub(crate) use pieces::Pieces;
 pub(crate) use resume::{Start, Transfer};

@@ -12,6 +12,9 @@ use crate::stats::count;
 use crate::transport::Reply;
 use crate::{NetError, NetErrorKind};
 
+/// Bytes that are read and thrown away rather than asked around: another request costs more.
+const NEAR: u64 = 1 << 20;
+
 /// Progress since the last connection that makes the next one come without a wait, in bytes.
 const GOOD_PROGRESS: u64 = 64 << 10;
 
@@ -26,6 +29,9 @@ pub(crate) struct Start {
     pub(crate) limit: u64,
     /// Whether the body is named by its digest: any server's bytes of it are the same, no validator is needed to resume.
     pub(crate) content_addressed: bool,
+    /// The end of the only range that is wanted, of a body whose size is known: an answer that is not exactly that range is
+    /// an error of kind `Protocol`.
+    pub(crate) range_end: Option<u64>,
 }
 
 /// A running transfer.
@@ -44,7 +50,13 @@ pub(crate) struct Transfer {
     /// Bytes to throw away: the answer began before `offset`.
     skip: u64,
     size: Option<u64>,
+    /// Up to where bytes are wanted now; the rest is asked for by others.
+    bound: Option<u64>,
+    /// Up to where the present answer goes, when that is not the end of the body.
+    until: Option<u64>,
     held: Option<Bytes>,
+    /// Read from the connection and not wanted then.
+    returned: Option<Bytes>,
     validator: Option<HeaderValue>,
     ranges: bool,
     done: bool,
@@ -69,7 +81,10 @@ impl Transfer {
             offset: start.offset,
             skip: 0,
             size: start.size,
+            bound: start.range_end,
+            until: None,
             held: None,
+            returned: None,
             validator: None,
             ranges: true,
             done: false,
@@ -108,8 +123,47 @@ impl Transfer {
 
     /// The next byte that [`Transfer::next`] hands out.
     pub(crate) fn offset(&self) -> u64 {
-        let held = self.held.as_ref().map_or(0, Bytes::len);
-        self.offset.saturating_sub(u64::try_from(held).unwrap_or(u64::MAX))
+        let waiting = [&self.held, &self.returned].into_iter().flatten().map(Bytes::len).sum::<usize>();
+        self.offset.saturating_sub(u64::try_from(waiting).unwrap_or(u64::MAX))
+    }
+
+    /// Gives back the end of the last piece.
+    pub(crate) fn give_back(&mut self, rest: Bytes) {
+        self.returned = Some(rest).filter(|rest| !rest.is_empty());
+    }
+
+    /// Goes on at `offset`, up to `end`: over the connection that is open when it gets there soon, else over another.
+    pub(crate) fn seek(&mut self, offset: u64, end: u64) {
+        self.bound = self.size.filter(|size| end < *size).map(|_| end);
+        let is_open = self.reply.is_some() || self.done;
+        let reaches = is_open && self.wanted().is_none_or(|wanted| wanted >= end);
+        let ahead = offset.checked_sub(self.offset()).filter(|ahead| *ahead <= NEAR || !self.ranges);
+        if !ahead.is_some_and(|ahead| reaches && self.pass_over(ahead)) {
+            (self.reply, self.held, self.returned) = (None, None, None);
+            (self.skip, self.done, self.offset) = (0, false, offset);
+        }
+    }
+
+    /// Throws away the next bytes. False when the present answer is over before.
+    fn pass_over(&mut self, bytes: u64) -> bool {
+        let mut left = usize::try_from(bytes).unwrap_or(usize::MAX);
+        for waiting in [&mut self.returned, &mut self.held] {
+            if let Some(mut piece) = waiting.take() {
+                let count = left.min(piece.len());
+                piece.advance(count);
+                left -= count;
+                *waiting = Some(piece).filter(|piece| !piece.is_empty());
+            }
+        }
+        let left = u64::try_from(left).unwrap_or(u64::MAX);
+        self.skip = self.skip.saturating_add(left);
+        self.offset = self.offset.saturating_add(left);
+        left == 0 || !self.done
+    }
+
+    /// Where the present answer ends.
+    fn wanted(&self) -> Option<u64> {
+        self.until.or(self.size)
     }
 
     /// The next piece; `None` at the proven end. After an error the transfer is over.
@@ -117,6 +171,9 @@ impl Transfer {
     /// Cancel-safe: no byte is lost when the future is dropped.
     pub(crate) async fn next(&mut self) -> Option<Result<Bytes, NetError>> {
         loop {
+            if let Some(returned) = self.returned.take() {
+                return Some(Ok(returned));
+            }
             if self.done {
                 return self.held.take().map(Ok);
             }
@@ -138,6 +195,7 @@ impl Transfer {
             self.pause().await;
             self.pausing = false;
         }
+        let wanted = self.wanted();
         let Some(reply) = &mut self.reply else {
             Box::pin(self.connect()).await?;
             return Ok(None);
@@ -145,7 +203,7 @@ impl Transfer {
         match reply.chunk(&self.transport).await {
             Ok(Some(piece)) => self.take(piece),
             Ok(None) => {
-                if self.skip == 0 && self.size.is_none_or(|size| size == self.offset) {
+                if self.skip == 0 && wanted.is_none_or(|end| end == self.offset) {
                     self.done = true;
                     self.reply = None;
                     return Ok(None);
@@ -155,7 +213,7 @@ impl Transfer {
                 self.interrupted(error)
             }
             // All bytes are there; how the connection ended does not matter.
-            Err(_) if self.size == Some(self.offset) && self.skip == 0 => {
+            Err(_) if wanted == Some(self.offset) && self.skip == 0 => {
                 self.done = true;
                 self.reply = None;
                 Ok(None)
@@ -175,9 +233,10 @@ impl Transfer {
         }
         let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
         let end = self.offset.saturating_add(length);
-        let wrong = match self.size {
-            Some(expected) if end > expected => Some(Mismatch::Long { expected }),
-            None if end > self.start.limit => Some(Mismatch::TooLarge { limit: self.start.limit }),
+        let wrong = match (self.wanted(), self.until) {
+            (Some(expected), None) if end > expected => Some(Mismatch::Long { expected }),
+            (Some(expected), Some(_)) if end > expected => return self.cut(&piece, expected),
+            (None, _) if end > self.start.limit => Some(Mismatch::TooLarge { limit: self.start.limit }),
             _ => None,
         };
         if let Some(mismatch) = wrong {
@@ -186,11 +245,22 @@ impl Transfer {
         self.offset = end;
         self.progress = self.progress.saturating_add(length);
         self.stuck = 0;
-        if self.size == Some(end) {
+        if self.wanted() == Some(end) {
             self.held = Some(piece);
             return Ok(None);
         }
         Ok(Some(piece))
+    }
+
+    /// A range that goes on behind its end.
+    fn cut(&mut self, piece: &Bytes, end: u64) -> Result<Option<Bytes>, NetError> {
+        if self.start.range_end.is_some() {
+            return Err(self.not_the_range());
+        }
+        let own = usize::try_from(end.saturating_sub(self.offset)).unwrap_or(usize::MAX);
+        (self.offset, self.reply, self.done) = (end, None, true);
+        self.returned = Some(piece.slice(..own.min(piece.len()))).filter(|piece| !piece.is_empty());
+        Ok(None)
     }
 
     /// The body stopped before its end: goes on with the next connection, or gives up.
@@ -226,25 +296,31 @@ impl Transfer {
     /// Connects until there is an answer that goes on at `offset`.
     async fn connect(&mut self) -> Result<(), NetError> {
         loop {
-            let asked = self.offset > 0 && self.ranges;
-            let range = asked.then(|| HeaderValue::from_str(&format!("bytes={}-", self.offset)).ok()).flatten();
+            let asked = self.ranges && (self.offset > 0 || self.bound.is_some());
+            let last = self.bound.map(|end| end.saturating_sub(1).to_string()).unwrap_or_default();
+            let range = asked.then(|| HeaderValue::from_str(&format!("bytes={}-{last}", self.offset)).ok()).flatten();
             self.ask.set(header::IF_RANGE, self.validator.clone().filter(|_| range.is_some()));
             self.ask.set(header::RANGE, range);
             let reply = match self.transport.open(&self.ask).await {
                 Ok(reply) => reply,
                 // Some servers fail on a range instead of ignoring it.
-                Err(error) if asked && matches!(error.status(), Some(400 | 416)) => {
+                Err(error) if asked && self.start.range_end.is_none() && matches!(error.status(), Some(400 | 416)) => {
                     self.give_up_ranges(error)?;
                     continue;
                 }
                 Err(error) => return Err(error),
             };
+            self.until = None;
             match reply.status() {
                 StatusCode::NOT_MODIFIED => {}
                 StatusCode::PARTIAL_CONTENT if asked && !self.is_of_the_same_version(&reply) => {
                     return Err(self.changed(&reply));
                 }
-                StatusCode::PARTIAL_CONTENT if asked && self.goes_on(&reply) => self.skip = 0,
+                StatusCode::PARTIAL_CONTENT if asked && self.goes_on(&reply) => {
+                    self.skip = 0;
+                    self.until = self.bound;
+                }
+                _ if self.start.range_end.is_some() => return Err(self.not_the_range()),
                 StatusCode::PARTIAL_CONTENT => {
                     let detail = "a partial answer holds other bytes than the wanted ones";
                     let error = NetError::new(NetErrorKind::Protocol, detail).for_request(&self.ask.method, &reply.url);
@@ -288,8 +364,16 @@ impl Transfer {
                 (None, Some(size)) => range.last < size,
                 (_, None) => true,
             };
-            range.first == self.offset && whole
+            let bounded = self.bound.is_none_or(|end| range.last.checked_add(1) == Some(end));
+            range.first == self.offset && whole && bounded
         })
+    }
+
+    fn not_the_range(&self) -> NetError {
+        self.about(NetError::new(
+            NetErrorKind::Protocol,
+            "the answer holds other bytes than the range that was asked for",
+        ))
     }
 
     /// An answer with the whole body: what was handed out already is thrown away.

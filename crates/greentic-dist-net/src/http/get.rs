@@ -84,7 +84,7 @@ impl HttpGet {
             ask.headers.insert(header::IF_NONE_MATCH, header_value(etag, "the ETag")?);
             ask.accept = &[StatusCode::OK, StatusCode::PARTIAL_CONTENT, StatusCode::NOT_MODIFIED];
         }
-        let start = Start { offset: 0, size: None, limit: self.max_bytes, content_addressed: false };
+        let start = Start { offset: 0, size: None, limit: self.max_bytes, content_addressed: false, range_end: None };
         let mut transfer = Transfer::open(self.transport, ask, start).await?;
         if transfer.is_not_modified() {
             return Ok(HttpAnswer::NotModified);

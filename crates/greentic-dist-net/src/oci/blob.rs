@@ -1,9 +1,11 @@
 //! Blobs: content named by its digest, proven while it flows.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use greentic_dist_types::{Digest, Mismatch, Verifier};
 
-use crate::body::{Start, Transfer};
+use crate::body::{Piece, Pieces, Start, Transfer};
 use crate::exchange::{Ask, Shared};
 use crate::{NetError, NetErrorKind};
 
@@ -37,6 +39,22 @@ pub struct UnverifiedBlobStream {
     transfer: Box<Transfer>,
     digest: Digest,
     size_bytes: u64,
+}
+
+/// A blob on its way in pieces that say where they belong, over as many connections at a time as make it faster.
+///
+/// The bytes are exact in number and each comes once; they may be anything until the consumer has hashed them.
+#[derive(Debug)]
+pub struct BlobPieces {
+    way: Way,
+    digest: Digest,
+    size_bytes: u64,
+}
+
+#[derive(Debug)]
+enum Way {
+    One(Box<Transfer>),
+    Several(Box<Pieces>),
 }
 
 impl BlobRequest {
@@ -73,14 +91,65 @@ impl BlobRequest {
     /// # Errors
     /// `InvalidInput` for an offset beyond the size; otherwise as [`BlobRequest::open`].
     pub async fn open_unverified(self) -> Result<UnverifiedBlobStream, NetError> {
-        let Self { transport, ask, digest, size_bytes, offset } = self;
-        if offset > size_bytes {
-            let detail = format!("the offset {offset} is beyond the blob's {size_bytes} bytes");
+        let transfer = self.transfer().await?;
+        Ok(UnverifiedBlobStream { transfer: Box::new(transfer), digest: self.digest, size_bytes: self.size_bytes })
+    }
+
+    /// Opens the blob without hashing it, for a consumer that takes its pieces in any order.
+    ///
+    /// The first request is the same as that of [`BlobRequest::open_unverified`]. A large blob whose server has ranges may then
+    /// come over several connections, see [`RangePolicy`](crate::RangePolicy).
+    ///
+    /// # Errors
+    /// As [`BlobRequest::open_unverified`].
+    pub async fn open_pieces(self) -> Result<BlobPieces, NetError> {
+        let transfer = Box::new(self.transfer().await?);
+        let Self { transport, ask, digest, size_bytes, .. } = self;
+        let way = match Pieces::new(&transport, &ask, transfer, size_bytes) {
+            Ok(pieces) => Way::Several(Box::new(pieces)),
+            Err(transfer) => Way::One(transfer),
+        };
+        Ok(BlobPieces { way, digest, size_bytes })
+    }
+
+    async fn transfer(&self) -> Result<Transfer, NetError> {
+        let (offset, size) = (self.offset, self.size_bytes);
+        if offset > size {
+            let detail = format!("the offset {offset} is beyond the blob's {size} bytes");
             return Err(NetError::new(NetErrorKind::InvalidInput, detail));
         }
-        let start = Start { offset, size: Some(size_bytes), limit: size_bytes, content_addressed: true };
-        let transfer = Transfer::open(transport, ask, start).await?;
-        Ok(UnverifiedBlobStream { transfer: Box::new(transfer), digest, size_bytes })
+        let start = Start { offset, size: Some(size), limit: size, content_addressed: true, range_end: None };
+        Transfer::open(Arc::clone(&self.transport), self.ask.clone(), start).await
+    }
+}
+
+impl BlobPieces {
+    /// The next piece as it came from a socket; `None` when exactly the blob's size has come.
+    ///
+    /// After an error the stream is over. Cancel-safe: no byte is lost. Nothing is sent or received but in here.
+    ///
+    /// # Errors
+    /// `Integrity` for missing and excess bytes; `Timeout`, `Interrupted` and the errors of a new request when the body could
+    /// not be continued over its first connection. A failure of another one is none.
+    pub async fn next(&mut self) -> Option<Result<Piece, NetError>> {
+        match &mut self.way {
+            Way::One(transfer) => {
+                let offset = transfer.offset();
+                let piece = transfer.next().await?;
+                Some(piece.map(|bytes| Piece { offset, bytes }))
+            }
+            Way::Several(pieces) => pieces.next().await,
+        }
+    }
+
+    /// The digest the bytes must have, and nobody has proven.
+    pub const fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The size of the whole blob in bytes.
+    pub const fn size_bytes(&self) -> u64 {
+        self.size_bytes
     }
 }
 

@@ -30,7 +30,7 @@ mod upload_chunked;
 pub use auth::{
     BoxFuture, Credential, CredentialAnswer, CredentialSource, CredentialTarget, Login, LoginOrigin, StaticCredentials,
 };
-pub use blob::{BlobRequest, BlobStream, UnverifiedBlobStream};
+pub use blob::{BlobPieces, BlobRequest, BlobStream, UnverifiedBlobStream};
 pub use catalog::{RegistryHandle, RegistryVersion};
 pub use head_blob::BlobHead;
 pub use image::FetchedImage;

@@ -16,6 +16,7 @@ mod limits;
 mod lists;
 mod login;
 mod manifest;
+mod pieces;
 mod push;
 mod quirks_auth;
 mod redirect;

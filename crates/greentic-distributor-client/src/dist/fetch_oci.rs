@@ -29,7 +29,9 @@ pub(super) async fn fetch(inner: &Arc<Inner>, descriptor: &ArtifactDescriptor) -
     let mut tries = 0;
     let published = loop {
         tries += 1;
-        match bring(inner, shown, &wanted).await {
+        // What was put together from parts and is wrong is asked for in one.
+        let way = if tries == 1 { Way::Fastest } else { Way::Simplest };
+        match bring(inner, shown, &wanted, way).await {
             Err(error) if tries < TRIES && error.kind() == DistErrorKind::Integrity => {
                 inner.warn(&format!("{}; asking once more", SafeText::new(&super::error::chain(&error))));
             }
@@ -48,11 +50,20 @@ struct Wanted {
     layer: Descriptor,
 }
 
+/// How bytes are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// Over several connections, where that is faster.
+    Fastest,
+    /// From the first byte to the last.
+    Simplest,
+}
+
 /// The component manifest that travels as a layer beside the component.
 type Sidecars = Vec<(Sidecar, Vec<u8>)>;
 
 /// One attempt under the lock of the bytes: whoever held it before may have brought them.
-async fn bring(inner: &Arc<Inner>, shown: &str, wanted: &Arc<Wanted>) -> Result<Published, DistError> {
+async fn bring(inner: &Arc<Inner>, shown: &str, wanted: &Arc<Wanted>, way: Way) -> Result<Published, DistError> {
     let lock = transfer::lock(inner, shown, wanted.layer.digest).await?;
     if let Some(published) = already_here(inner, wanted).await? {
         return Ok(published);
@@ -67,7 +78,7 @@ async fn bring(inner: &Arc<Inner>, shown: &str, wanted: &Arc<Wanted>) -> Result<
         total_bytes: Some(wanted.layer.size_bytes),
         resumed_at: ingest.offset(),
     });
-    let result = transfer(inner, shown, wanted, sidecars, ingest, lock).await;
+    let result = transfer(inner, shown, wanted, way, sidecars, ingest, lock).await;
     inner.reporter.event(&match &result {
         Ok(_) => Event::Finished { reference: shown, bytes: wanted.layer.size_bytes },
         Err(_) => Event::Failed { reference: shown },
@@ -117,20 +128,25 @@ async fn transfer(
     inner: &Arc<Inner>,
     shown: &str,
     wanted: &Arc<Wanted>,
+    way: Way,
     sidecars: Sidecars,
     ingest: Ingest,
     lock: Held,
 ) -> Result<Published, DistError> {
-    let stream = inner
-        .net(shown)?
-        .repository(&wanted.reference)
-        .blob(&wanted.layer)
-        .from_offset(ingest.offset())
-        .open_unverified()
-        .await
-        .map_err(|error| DistError::from_net(shown, error))?;
+    let request = inner.net(shown)?.repository(&wanted.reference).blob(&wanted.layer).from_offset(ingest.offset());
+    let wrap = |error| DistError::from_net(shown, error);
     let wanted = Arc::clone(wanted);
-    transfer::stream_into_store(inner, shown, stream, ingest, lock, move |_| wanted.entry(sidecars)).await
+    let draft = move |_| wanted.entry(sidecars);
+    match way {
+        Way::Fastest => {
+            let pieces = request.open_pieces().await.map_err(wrap)?;
+            transfer::stream_into_store(inner, shown, pieces, ingest, lock, draft).await
+        }
+        Way::Simplest => {
+            let stream = request.open_unverified().await.map_err(wrap)?;
+            transfer::stream_into_store(inner, shown, stream, ingest, lock, draft).await
+        }
+    }
 }
 
 impl Wanted {

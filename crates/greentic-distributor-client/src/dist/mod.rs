@@ -44,7 +44,7 @@ mod wire;
 
 pub use greentic_dist_net::{
     Credential, CredentialAnswer, CredentialSource, CredentialTarget, HttpRule, Login, LoginOrigin, NetError,
-    NetErrorKind, NetStats, RetryPolicy, StaticCredentials, Timeouts,
+    NetErrorKind, NetStats, RangePolicy, RetryPolicy, StaticCredentials, Timeouts,
 };
 pub use greentic_dist_store::{Proof, SourceSnapshot, StoreError, StoreErrorKind};
 pub use greentic_dist_types::{ArtifactSourceKind, ArtifactType, CacheEntryState, PlatformChoice, Secret};

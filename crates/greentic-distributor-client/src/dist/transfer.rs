@@ -26,7 +26,7 @@ const CHANNEL_DEPTH: usize = 4;
 const PARCEL_BYTES: usize = 1 << 20;
 
 enum Message {
-    Data(Vec<Bytes>),
+    Data(Vec<Chunk>),
     /// All bytes came; only this publishes.
     End,
     /// The bytes are wrong for certain; do not keep them for a resume.
@@ -36,13 +36,13 @@ enum Message {
 /// Chunks until they make a parcel.
 #[derive(Default)]
 struct Parcel {
-    chunks: Vec<Bytes>,
+    chunks: Vec<Chunk>,
     bytes: usize,
 }
 
 impl Parcel {
-    fn add(&mut self, chunk: Bytes) {
-        self.bytes += chunk.len();
+    fn add(&mut self, chunk: Chunk) {
+        self.bytes += chunk.bytes.len();
         self.chunks.push(chunk);
     }
 
@@ -52,21 +52,37 @@ impl Parcel {
     }
 }
 
+/// Bytes as they came from the network.
+pub(super) struct Chunk {
+    /// Where they belong; `None` behind the ones before.
+    offset: Option<u64>,
+    bytes: Bytes,
+}
+
 /// Where chunks come from: the body of a blob or of a URL.
 pub(super) trait ChunkSource: Send {
     /// The next chunk; `None` at the end.
-    fn next(&mut self) -> impl Future<Output = Option<Result<Bytes, NetError>>> + Send;
+    fn next(&mut self) -> impl Future<Output = Option<Result<Chunk, NetError>>> + Send;
+}
+
+impl ChunkSource for greentic_dist_net::BlobPieces {
+    async fn next(&mut self) -> Option<Result<Chunk, NetError>> {
+        let piece = Self::next(self).await?;
+        Some(piece.map(|piece| Chunk { offset: Some(piece.offset), bytes: piece.bytes }))
+    }
 }
 
 impl ChunkSource for greentic_dist_net::UnverifiedBlobStream {
-    async fn next(&mut self) -> Option<Result<Bytes, NetError>> {
-        Self::next(self).await
+    async fn next(&mut self) -> Option<Result<Chunk, NetError>> {
+        let bytes = Self::next(self).await?;
+        Some(bytes.map(|bytes| Chunk { offset: None, bytes }))
     }
 }
 
 impl ChunkSource for greentic_dist_net::BodyStream {
-    async fn next(&mut self) -> Option<Result<Bytes, NetError>> {
-        Self::next(self).await
+    async fn next(&mut self) -> Option<Result<Chunk, NetError>> {
+        let bytes = Self::next(self).await?;
+        Some(bytes.map(|bytes| Chunk { offset: None, bytes }))
     }
 }
 
@@ -98,8 +114,11 @@ where
                 while let Some(message) = receiver.blocking_recv() {
                     match message {
                         Message::Data(parcel) => {
-                            for chunk in &parcel {
-                                ingest.write_shared(chunk)?;
+                            for Chunk { offset, bytes } in &parcel {
+                                match offset {
+                                    Some(offset) => ingest.write_shared_at(*offset, bytes)?,
+                                    None => ingest.write_shared(bytes)?,
+                                }
                             }
                         }
                         Message::Discard => {
@@ -133,7 +152,7 @@ where
             };
             match came {
                 Some(Ok(chunk)) => {
-                    bytes += chunk.len() as u64;
+                    bytes += chunk.bytes.len() as u64;
                     parcel.add(chunk);
                 }
                 Some(Err(error)) => break Err(error),

@@ -1,0 +1,253 @@
+//! Which connection brings which bytes of a body.
+//!
+//! The first connection reads from the front, as if it were alone. Each other one takes a segment from the tail of a window
+//! of what nobody has taken, so that the first goes on undisturbed for as long as possible and what comes before its turn
+//! stays within a few windows. Where nothing is free any more, the tail of what another connection has still before it is
+//! taken over, so that a slow one does not hold up the end.
+
+use std::collections::BTreeMap;
+
+/// Segments in a window.
+const WINDOW: u64 = 8;
+/// How many windows the bytes that come before their turn may be ahead of the first that is missing.
+const WINDOWS_AHEAD: u64 = 2;
+/// The least part of a segment that is taken over from another connection.
+const SPLIT: u64 = 16;
+
+/// Bytes from `at` to `end`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Area {
+    pub(super) at: u64,
+    pub(super) end: u64,
+}
+
+impl Area {
+    const fn left(self) -> u64 {
+        self.end.saturating_sub(self.at)
+    }
+}
+
+/// The bytes that are still to come, free ones and those that a connection has taken.
+#[derive(Debug)]
+pub(super) struct Areas {
+    segment: u64,
+    free: BTreeMap<u64, u64>,
+    /// What each connection has still before it; the first one is number 0.
+    taken: Vec<Option<Area>>,
+}
+
+impl Areas {
+    /// All bytes from `from` to `size` are the first connection's; others may take segments of `segment` bytes.
+    pub(super) fn new(from: u64, size: u64, segment: u64) -> Self {
+        let all = Area { at: from, end: size };
+        Self { segment: segment.max(1), free: BTreeMap::new(), taken: vec![(all.left() > 0).then_some(all)] }
+    }
+
+    /// What a connection has still before it.
+    pub(super) fn of(&self, number: usize) -> Option<Area> {
+        self.taken.get(number).copied().flatten()
+    }
+
+    /// Whether any byte is still to come.
+    pub(super) fn is_complete(&self) -> bool {
+        self.free.is_empty() && self.taken.iter().all(Option::is_none)
+    }
+
+    /// Counts `bytes` that a connection received; how many of them are its own, the rest is another's.
+    pub(super) fn receive(&mut self, number: usize, bytes: u64) -> u64 {
+        let Some(slot) = self.taken.get_mut(number) else { return 0 };
+        let Some(area) = slot else { return 0 };
+        let own = bytes.min(area.left());
+        area.at += own;
+        if area.left() == 0 {
+            *slot = None;
+        }
+        own
+    }
+
+    /// What a connection had before it is free again.
+    pub(super) fn release(&mut self, number: usize) {
+        if let Some(area) = self.taken.get_mut(number).and_then(Option::take) {
+            self.put_back(area.at, area.end);
+        }
+    }
+
+    /// The next bytes for the first connection: the front of what is free, all of it when it is `alone`.
+    pub(super) fn take_front(&mut self, alone: bool) -> Option<Area> {
+        let far = self.far();
+        let most = if alone { u64::MAX } else { self.segment };
+        let area = match self.free.first_key_value().map(|(at, end)| Area { at: *at, end: *end }) {
+            Some(free) if free.at < far => {
+                let upto = free.end.min(free.at.saturating_add(most)).min(far);
+                self.free.remove(&free.at);
+                self.put_back(upto, free.end);
+                Area { at: free.at, end: upto }
+            }
+            _ => self.take_over()?,
+        };
+        self.set(0, area);
+        Some(area)
+    }
+
+    /// The next segment for another connection.
+    pub(super) fn take_segment(&mut self, number: usize) -> Option<Area> {
+        let window = self.segment.saturating_mul(WINDOW);
+        let far = self.far();
+        let upto_in = |area: Area| area.end.min(area.at.saturating_add(window)).min(far);
+        let first = self.of(0);
+        let free = self.free.first_key_value().map(|(at, end)| Area { at: *at, end: *end });
+        let area = if let Some(first) =
+            first.filter(|first| Area { at: first.at, end: upto_in(*first) }.left() >= self.segment.saturating_mul(2))
+        {
+            let upto = upto_in(first);
+            let at = upto - self.segment;
+            self.put_back(upto, first.end);
+            self.set(0, Area { at: first.at, end: at });
+            Area { at, end: upto }
+        } else if let Some(free) = free.filter(|free| free.at < far) {
+            let upto = upto_in(free);
+            let at = upto.saturating_sub(self.segment).max(free.at);
+            self.free.remove(&free.at);
+            self.put_back(free.at, at);
+            self.put_back(upto, free.end);
+            Area { at, end: upto }
+        } else {
+            self.take_over()?
+        };
+        self.set(number, area);
+        Some(area)
+    }
+
+    /// Where bytes would come too long before their turn.
+    fn far(&self) -> u64 {
+        let missing = self.taken.iter().flatten().map(|area| area.at).min();
+        missing.map_or(u64::MAX, |at| at.saturating_add(self.segment.saturating_mul(WINDOW * WINDOWS_AHEAD)))
+    }
+
+    /// The second half of what the connection with most before it has to bring.
+    fn take_over(&mut self) -> Option<Area> {
+        let largest = self.taken.iter_mut().flatten().max_by_key(|area| area.left())?;
+        if largest.left() / 2 < (self.segment / SPLIT).max(1) {
+            return None;
+        }
+        let end = largest.end;
+        largest.end -= largest.left() / 2;
+        Some(Area { at: largest.end, end })
+    }
+
+    fn set(&mut self, number: usize, area: Area) {
+        if self.taken.len() <= number {
+            self.taken.resize(number + 1, None);
+        }
+        if let Some(slot) = self.taken.get_mut(number) {
+            *slot = (area.left() > 0).then_some(area);
+        }
+    }
+
+    fn put_back(&mut self, at: u64, mut end: u64) {
+        if at >= end {
+            return;
+        }
+        if let Some(further) = self.free.remove(&end) {
+            end = further;
+        }
+        match self.free.range_mut(..at).next_back() {
+            Some((_, upto)) if *upto == at => *upto = end,
+            _ => drop(self.free.insert(at, end)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn segments_come_from_the_tail_of_a_window_and_the_first_connection_goes_on() {
+        let mut areas = Areas::new(0, 100, 2);
+        assert_eq!(areas.of(0), Some(Area { at: 0, end: 100 }));
+        assert_eq!(areas.receive(0, 3), 3);
+        // The window is 16 bytes long.
+        assert_eq!(areas.take_segment(1), Some(Area { at: 17, end: 19 }));
+        assert_eq!(areas.take_segment(2), Some(Area { at: 15, end: 17 }));
+        assert_eq!(areas.of(0), Some(Area { at: 3, end: 15 }));
+        assert_eq!(areas.receive(0, 10), 10);
+        // Too little is left before the first: the next window.
+        assert_eq!(areas.take_segment(3), Some(Area { at: 33, end: 35 }));
+        assert_eq!(areas.receive(0, 5), 2, "what is behind its end is another's");
+        assert_eq!(areas.of(0), None);
+        assert_eq!(areas.take_front(false), Some(Area { at: 19, end: 21 }));
+        assert_eq!(areas.receive(0, 2), 2);
+        assert_eq!(areas.take_front(true), Some(Area { at: 21, end: 33 }), "alone it takes all there is");
+    }
+
+    #[test]
+    fn what_is_given_back_is_the_next_for_the_first_connection() {
+        let mut areas = Areas::new(0, 8, 2);
+        let _segments = [areas.take_segment(1), areas.take_segment(2)];
+        areas.release(1);
+        areas.release(2);
+        areas.receive(0, 4);
+        assert_eq!(areas.take_front(true), Some(Area { at: 4, end: 8 }));
+    }
+
+    #[test]
+    fn the_tail_of_a_slow_connection_is_taken_over() {
+        let mut areas = Areas::new(0, 96, 32);
+        assert_eq!(areas.take_segment(1), Some(Area { at: 64, end: 96 }));
+        areas.receive(0, 64);
+        assert_eq!(areas.take_front(false), Some(Area { at: 80, end: 96 }));
+        areas.receive(0, 16);
+        assert_eq!(areas.take_front(false), Some(Area { at: 72, end: 80 }));
+        areas.receive(0, 8);
+        assert_eq!(areas.receive(1, 100), 8);
+        assert!(areas.is_complete());
+    }
+
+    proptest! {
+        #[test]
+        fn every_byte_is_somebodys_exactly_once_and_none_is_too_far_ahead(
+            size in 0_u64..4_000,
+            from in 0_u64..50,
+            segment in 1_u64..64,
+            steps in proptest::collection::vec((0_usize..4, 0_u8..10, 1_u64..40), 0..400),
+        ) {
+            let mut areas = Areas::new(from, size, segment);
+            let mut brought = vec![0_u8; usize::try_from(size).unwrap()];
+            let mut bring = |areas: &mut Areas, number: usize, bytes: u64| {
+                let Some(area) = areas.of(number) else { return };
+                let own = areas.receive(number, bytes);
+                for at in area.at..area.at + own {
+                    brought[usize::try_from(at).unwrap()] += 1;
+                }
+            };
+            for (number, action, bytes) in steps {
+                if action == 0 && number > 0 {
+                    areas.release(number);
+                } else if areas.of(number).is_some() {
+                    bring(&mut areas, number, bytes);
+                } else if number == 0 {
+                    let _area = areas.take_front(action % 2 == 0);
+                } else {
+                    let first = areas.taken.iter().flatten().map(|area| area.at).chain(areas.free.keys().copied()).min();
+                    if let (Some(area), Some(first)) = (areas.take_segment(number), first) {
+                        prop_assert!(area.end <= first + segment * WINDOW * WINDOWS_AHEAD);
+                    }
+                }
+            }
+            for number in 1..4 {
+                areas.release(number);
+            }
+            while !areas.is_complete() {
+                if areas.of(0).is_none() {
+                    prop_assert!(areas.take_front(true).is_some());
+                }
+                bring(&mut areas, 0, u64::MAX);
+            }
+            let start = usize::try_from(from.min(size)).unwrap();
+            prop_assert!(brought[..start].iter().all(|times| *times == 0));
+            prop_assert!(brought[start..].iter().all(|times| *times == 1));
+        }
+    }
+}
