@@ -342,13 +342,19 @@ impl Store {
     /// # Errors
     /// `NotOurs` for a root others may write to; `Permission` and `Io` as they come.
     pub fn list(&self) -> Result<Vec<Digest>, StoreError> {
+        Ok(self.list_sized()?.into_iter().map(|(pin, _)| pin).collect())
+    }
+
+    /// As [`Store::list`], with the sizes of the artifacts in bytes.
+    pub(crate) fn list_sized(&self) -> Result<Vec<(Digest, u64)>, StoreError> {
         const OP: &str = "list the cache";
         if !self.root_for_reading()? {
             return Ok(Vec::new());
         }
         let at = |path: &Path, error| StoreError::io(OP, path, error);
-        let holds_file = |dir: &Dir, name: &str| {
-            dir.stat(name).map(|stat| stat.is_some_and(|stat| stat.is_file)).map_err(|error| at(dir.path(), error))
+        let file_size = |dir: &Dir, name: &str| {
+            let found = dir.stat(name).map_err(|error| at(dir.path(), error))?;
+            Ok(found.filter(|stat| stat.is_file).map(|stat| stat.size_bytes))
         };
         let mut pins = Vec::new();
         let root = Dir::open(&self.root().canonicalize().map_err(|error| at(self.root(), error))?)
@@ -359,19 +365,19 @@ impl Store {
                 continue;
             }
             if let Some(pin) = layout::parse_entry_dir(&name)
-                && holds_file(&root, &format!("{name}/{blob}"))?
+                && let Some(size) = file_size(&root, &format!("{name}/{blob}"))?
             {
-                pins.push(pin);
+                pins.push((pin, size));
             }
         }
         self.each_sharded(&mut |shard, name, pin| {
-            if holds_file(shard, &format!("{name}/{}", self.paths().blob_name(Layout::Sharded)))? {
-                pins.push(pin);
+            if let Some(size) = file_size(shard, &format!("{name}/{}", self.paths().blob_name(Layout::Sharded)))? {
+                pins.push((pin, size));
             }
             Ok(())
         })?;
         pins.sort_unstable();
-        pins.dedup();
+        pins.dedup_by_key(|(pin, _)| *pin);
         Ok(pins)
     }
 

@@ -9,6 +9,7 @@
 //! <root>/refs/<sha256 of reference>.json              what a tag meant last time
 //! <root>/refs/by-content/<algorithm>-<hex>            one pin per line: entries with that content
 //! <root>/bundles/bundle__sha256__<hex>.json           bundle records
+//! <root>/usage                                        how many bytes the artifacts have, about
 //! <root>/tmp/ partial/ locks/ trash/ quarantine/      never read as entries
 //! ```
 //!
@@ -30,6 +31,8 @@ pub(crate) const STAMP: &str = "verified";
 pub(crate) const LAST_USED: &str = "last_used";
 /// The tag backup programs look for.
 pub(crate) const CACHEDIR_TAG: &str = "CACHEDIR.TAG";
+/// How many bytes the artifacts have, about.
+const USAGE: &str = "usage";
 /// The artifact in the older, sharded layout.
 const SHARDED_BLOB: &str = "blob";
 /// The suffix of partial downloads.
@@ -158,6 +161,11 @@ impl Paths {
         self.root.join(CACHEDIR_TAG)
     }
 
+    /// The running total of the artifacts' bytes.
+    pub(crate) fn usage(&self) -> PathBuf {
+        self.root.join(USAGE)
+    }
+
     /// Where the entry of `pin` is published.
     pub(crate) fn entry_dir(&self, pin: &Digest) -> PathBuf {
         self.root.join(pin.to_hex())
@@ -193,8 +201,10 @@ impl Paths {
         let name = match name {
             LockName::Digest(digest) => format!("{}{LOCK_SUFFIX}", file_stem(digest)),
             LockName::Key(key) => format!("key-{}{LOCK_SUFFIX}", key.to_hex()),
+            LockName::Lease(pin) => format!("lease-{}{LOCK_SUFFIX}", file_stem(pin)),
             LockName::Gc => format!("gc{LOCK_SUFFIX}"),
             LockName::Bundles => format!("bundles{LOCK_SUFFIX}"),
+            LockName::Retention => format!("retention{LOCK_SUFFIX}"),
         };
         self.sub(Sub::Locks).join(name)
     }
@@ -226,10 +236,14 @@ pub(crate) enum LockName {
     Digest(Digest),
     /// Work on something that has no digest yet; the digest is that of the key's text.
     Key(Digest),
+    /// Somebody works with the path of an entry, so that it must stay.
+    Lease(Digest),
     /// Collection of garbage.
     Gc,
     /// A change of the bundle records.
     Bundles,
+    /// Making room.
+    Retention,
 }
 
 /// 32 hex characters from a random 128-bit number.

@@ -68,9 +68,10 @@ impl DigestLock {
     /// The digest that is locked; for [`Store::lock_key`] the digest of the key's text.
     pub fn digest(&self) -> Digest {
         match self.name {
-            LockName::Digest(digest) | LockName::Key(digest) => digest,
+            LockName::Digest(digest) | LockName::Key(digest) | LockName::Lease(digest) => digest,
             LockName::Gc => Digest::sha256(b"gc"),
             LockName::Bundles => Digest::sha256(b"bundles"),
+            LockName::Retention => Digest::sha256(b"retention"),
         }
     }
 }
@@ -176,6 +177,15 @@ impl Store {
         Ok(self.try_file(&path)?.map(|file| claimed.into_lock(path, file)))
     }
 
+    /// Locks `name`, waiting for it at most `limit`; `None` when that was not enough.
+    pub(crate) fn lock_name_within(&self, name: LockName, limit: Duration) -> Result<Option<DigestLock>, StoreError> {
+        match self.wait_within(name, limit, &mut |_| (), &|| false) {
+            Ok(lock) => Ok(Some(lock)),
+            Err(error) if *error.kind() == StoreErrorKind::Locked => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The error for a lock that was not to be had.
     pub(crate) fn in_use(&self, op: &'static str, name: LockName) -> StoreError {
         let path = self.paths().lock(&name);
@@ -189,9 +199,19 @@ impl Store {
         on_wait: &mut dyn FnMut(&LockWait),
         stop: &dyn Fn() -> bool,
     ) -> Result<DigestLock, StoreError> {
+        self.wait_within(name, self.0.options.lock_timeout, on_wait, stop)
+    }
+
+    fn wait_within(
+        &self,
+        name: LockName,
+        limit: Duration,
+        on_wait: &mut dyn FnMut(&LockWait),
+        stop: &dyn Fn() -> bool,
+    ) -> Result<DigestLock, StoreError> {
         self.dir_for_writing(Sub::Locks)?;
         let path = self.paths().lock(&name);
-        let mut wait = Waiting::new(self.0.options.lock_timeout);
+        let mut wait = Waiting::new(limit);
         let mut pause = Duration::ZERO;
         while !self.0.held.claim(&name, pause) {
             pause = wait.go_on(&path, on_wait, stop)?;

@@ -2,8 +2,10 @@
 
 use std::fs::{File, FileType, Metadata, OpenOptions};
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::SystemTime;
+
+pub(crate) use crate::dir::{Dir, Stat};
 
 /// The kind of a directory entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,7 +114,7 @@ pub(crate) fn lacks_locks(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::Unsupported
 }
 
-fn require_regular(file: File) -> io::Result<File> {
+pub(crate) fn require_regular(file: File) -> io::Result<File> {
     if file.metadata()?.is_file() {
         Ok(file)
     } else {
@@ -138,7 +140,7 @@ fn careful(_mode: u32) -> OpenOptions {
 }
 
 /// Mode 0600, whatever the umask.
-fn private(file: File) -> io::Result<File> {
+pub(crate) fn private(file: File) -> io::Result<File> {
     set_mode(&file, 0o600)?;
     Ok(file)
 }
@@ -166,7 +168,7 @@ pub(crate) fn is_ours(meta: &Metadata, owners: Owners) -> bool {
 }
 
 /// Refuses a file that must not be written to, before anything of it is changed.
-fn require_ours(file: File, owners: Owners) -> io::Result<File> {
+pub(crate) fn require_ours(file: File, owners: Owners) -> io::Result<File> {
     if is_ours(&file.metadata()?, owners) {
         Ok(file)
     } else {
@@ -184,6 +186,11 @@ pub(crate) fn open_or_create(path: &Path) -> io::Result<File> {
 pub(crate) fn open_append(path: &Path, owners: Owners) -> io::Result<File> {
     let file = require_regular(careful(0o600).read(true).append(true).create(true).open(path)?)?;
     private(require_ours(file, owners)?)
+}
+
+/// Opens an existing regular file for reading and writing; whether it is ours is for the caller to find out.
+pub(crate) fn open_to_change(path: &Path) -> io::Result<File> {
+    require_regular(careful(0o600).read(true).write(true).open(path)?)
 }
 
 /// Opens an existing regular file for reading.
@@ -230,17 +237,26 @@ pub(crate) fn set_mode(file: &File, mode: u32) -> io::Result<()> {
     }
 }
 
-/// Sets the time of last modification to now, without opening or rewriting the file.
-pub(crate) fn touch(path: &Path) -> io::Result<()> {
+/// Sets the times of last access and modification, without opening or rewriting the file where the system can do that.
+pub(crate) fn set_times(path: &Path, accessed: SystemTime, modified: SystemTime) -> io::Result<()> {
     #[cfg(unix)]
     {
-        use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
-        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
-        let times = Timestamps { last_access: now, last_modification: now };
+        use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
+        let timespec = |time: SystemTime| {
+            let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            Timespec {
+                tv_sec: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+                tv_nsec: since.subsec_nanos().into(),
+            }
+        };
+        let times = Timestamps { last_access: timespec(accessed), last_modification: timespec(modified) };
         Ok(utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?)
     }
     #[cfg(not(unix))]
-    File::options().write(true).open(path)?.set_modified(SystemTime::now())
+    {
+        let times = std::fs::FileTimes::new().set_accessed(accessed).set_modified(modified);
+        File::options().write(true).open(path)?.set_times(times)
+    }
 }
 
 /// Whether every change of a file shows in its change time, however soon it follows the last look at it, as on the
@@ -369,116 +385,6 @@ pub(crate) fn boot_id() -> Option<&'static str> {
         (text.len() == 36 && text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')).then(|| text.to_owned())
     })
     .as_deref()
-}
-
-/// An open directory, reached without following a symbolic link at the end of its path. Files are opened below it, so that
-/// a directory swapped meanwhile changes nothing.
-#[derive(Debug)]
-pub(crate) struct Dir {
-    path: PathBuf,
-    #[cfg(unix)]
-    fd: std::os::fd::OwnedFd,
-}
-
-impl Dir {
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        #[cfg(unix)]
-        {
-            use rustix::fs::{CWD, Mode, OFlags, openat};
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let fd = openat(CWD, path, flags, Mode::empty())?;
-            Ok(Self { path: path.to_owned(), fd })
-        }
-        #[cfg(not(unix))]
-        {
-            if !std::fs::symlink_metadata(path)?.is_dir() {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "not a directory"));
-            }
-            Ok(Self { path: path.to_owned() })
-        }
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    pub(crate) fn metadata(&self) -> io::Result<Metadata> {
-        #[cfg(unix)]
-        return File::from(self.fd.try_clone()?).metadata();
-        #[cfg(not(unix))]
-        std::fs::symlink_metadata(&self.path)
-    }
-
-    /// Opens a regular file for reading. `InvalidData` or an error for which [`is_odd_file`] holds when it is none.
-    pub(crate) fn open_file(&self, name: &str) -> io::Result<File> {
-        #[cfg(unix)]
-        {
-            use rustix::fs::{Mode, OFlags, openat};
-            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-            require_regular(File::from(openat(&self.fd, name, flags, Mode::empty())?))
-        }
-        #[cfg(not(unix))]
-        open_read(&self.path.join(name))
-    }
-
-    /// Opens a regular file for writing from its start, creating it with mode 0600.
-    ///
-    /// One that is not ours is refused untouched.
-    pub(crate) fn rewrite_file(&self, name: &str, owners: Owners) -> io::Result<File> {
-        #[cfg(unix)]
-        let file = {
-            use rustix::fs::{Mode, OFlags, openat};
-            let flags =
-                OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-            require_regular(File::from(openat(&self.fd, name, flags, Mode::from_raw_mode(0o600))?))?
-        };
-        #[cfg(not(unix))]
-        let file = open_or_create(&self.path.join(name))?;
-        let file = require_ours(file, owners)?;
-        file.set_len(0)?;
-        private(file)
-    }
-
-    /// Reads a regular file of at most `limit` bytes; `None` when there is none.
-    ///
-    /// `InvalidData` when it is larger or no regular file.
-    pub(crate) fn read_small(&self, name: &str, limit: u64) -> io::Result<Option<Vec<u8>>> {
-        match self.open_file(name) {
-            Ok(file) => read_at_most(file, limit).map(Some),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// What is at `name`, symbolic links not followed; `None` when nothing is.
-    pub(crate) fn stat(&self, name: &str) -> io::Result<Option<Stat>> {
-        #[cfg(unix)]
-        {
-            use rustix::fs::{AtFlags, FileType, statat};
-            use rustix::io::Errno;
-            match statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(stat) => Ok(Some(Stat {
-                    is_file: FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile,
-                    size_bytes: u64::try_from(stat.st_size).unwrap_or_default(),
-                })),
-                Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
-                Err(error) => Err(error.into()),
-            }
-        }
-        #[cfg(not(unix))]
-        match std::fs::symlink_metadata(self.path.join(name)) {
-            Ok(meta) => Ok(Some(Stat { is_file: meta.is_file(), size_bytes: meta.len() })),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-}
-
-/// What [`Dir::stat`] tells.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Stat {
-    pub(crate) is_file: bool,
-    pub(crate) size_bytes: u64,
 }
 
 /// Reads to the end, refusing the first byte beyond `limit`.

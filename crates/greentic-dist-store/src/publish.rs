@@ -14,6 +14,7 @@ use crate::ingest::WRITEBACK_BYTES;
 use crate::layout::{self, ARTIFACT_MODE, Layout, Sub};
 use crate::open::{Proof, is_current};
 use crate::os::{self, Dir, FileState};
+use crate::remove::shared_size;
 use crate::stage::Staged;
 use crate::{Store, StoreError, StoreErrorKind};
 
@@ -109,20 +110,38 @@ impl Store {
             self.index_content(&content_digest, &pin);
         }
         crash_point("indexed");
+        let size_bytes = staged.entry.record.size_bytes;
+        // Before it is there: a process that dies in between leaves a total that is too large, which is looked into.
+        self.note_added(size_bytes);
+        match self.name(&staged, &target) {
+            Ok(None) => {
+                crash_point("published");
+                staged.dir.disarm();
+                Ok(Published { entry: staged.entry.clone(), fresh: true })
+            }
+            Ok(Some(theirs)) => {
+                self.note_removed(size_bytes);
+                Ok(Published { entry: *theirs, fresh: false })
+            }
+            Err(error) => {
+                self.note_removed(size_bytes);
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives a staged entry its name; `Some` when a good entry has it already.
+    fn name(&self, staged: &Staged, target: &Path) -> Result<Option<Box<Entry>>, StoreError> {
         for _ in 0..TRIES {
-            match self.try_name(&staged)? {
-                Naming::Ours => {
-                    crash_point("published");
-                    staged.dir.disarm();
-                    return Ok(Published { entry: staged.entry.clone(), fresh: true });
-                }
-                Naming::Theirs(entry) => return Ok(Published { entry: *entry, fresh: false }),
+            match self.try_name(staged)? {
+                Naming::Ours => return Ok(None),
+                Naming::Theirs(entry) => return Ok(Some(entry)),
                 Naming::Again => {}
             }
         }
         let busy = io::Error::from(io::ErrorKind::ResourceBusy);
         let detail = "other entries come and go under its name";
-        Err(StoreError::io(OP, &target, busy).with_digest(&pin).with_detail(detail))
+        Err(StoreError::io(OP, target, busy).with_digest(&staged.entry.pin).with_detail(detail))
     }
 
     /// Renames a staged entry to its final name, or finds out who has it.
@@ -157,6 +176,7 @@ impl Store {
         let at = |error| StoreError::io(OP, target, error).with_digest(&entry.pin);
         let name = layout::quarantine_name(self.clock().unix_seconds(), &entry.pin, "did not prove itself");
         let away = self.dir_for_writing(Sub::Quarantine)?.join(name);
+        let (size, _) = shared_size(&target.join(self.paths().blob_name(Layout::Current)));
         match os::exchange(staged, target) {
             // The old one now has the staging name; nothing was missing at any time.
             Ok(true) => {
@@ -174,8 +194,9 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound && staged.exists() => return Ok(Naming::Again),
             Err(error) => return Err(at(error)),
         }
+        self.note_removed(size);
         tracing::warn!(pin = %entry.pin, quarantine = %away.display(), "a corrupt entry was replaced");
-        self.trim_quarantine();
+        self.trim_quarantine(false);
         Ok(Naming::Ours)
     }
 

@@ -1,17 +1,19 @@
 //! Taking entries away: renamed first, so that nobody sees half of one, deleted then.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use greentic_dist_types::Digest;
 
 use crate::error::Context;
-use crate::layout::{self, Layout, LockName, Sub};
+use crate::layout::{self, Layout, Sub};
 use crate::os::{self, Dir};
+use crate::retention::{EvictTerms, Obstacle};
 use crate::temp::discard;
-use crate::{Store, StoreError};
+use crate::{Store, StoreError, StoreErrorKind};
 
+const OP: &str = "remove the entry";
 /// Most entries kept in quarantine.
 const QUARANTINE_ENTRIES: usize = 16;
 /// How long an entry is kept in quarantine.
@@ -27,67 +29,61 @@ pub struct Removed {
 }
 
 impl Store {
-    /// Removes the entry of a pin, in whatever layout. Readers that have it open go on reading.
+    /// Removes the entry of a pin, in whatever layout, and its bundle record, whatever that says. Readers that have it open go
+    /// on reading.
     ///
     /// Does not wait: an entry somebody works on is left alone. Not to be called while holding the lock of the same digest.
     ///
     /// # Errors
-    /// `Locked` when somebody works on it; otherwise as any write.
+    /// `Locked` when somebody works on it or has a lease of it; otherwise as any write.
     pub fn remove(&self, digest: &Digest) -> Result<Removed, StoreError> {
         if !self.root_for_reading()? || !self.places(digest).iter().any(|(_, path)| path.symlink_metadata().is_ok()) {
             return Ok(Removed::default());
         }
-        let Some(_lock) = self.try_lock(digest)? else {
-            return Err(self.in_use("remove the entry", LockName::Digest(*digest)).with_digest(digest));
+        let _held = match self.hold(digest)? {
+            Ok(held) => held,
+            Err(Obstacle::Working(name)) => return Err(self.in_use(OP, name).with_digest(digest)),
+            Err(Obstacle::Leased) => {
+                return Err(StoreError::new(StoreErrorKind::Locked, OP, &self.paths().entry_dir(digest))
+                    .with_digest(digest)
+                    .with_detail("somebody has a lease of it"));
+            }
         };
-        // Whoever fetches or links the same bytes holds the lock of the bytes.
-        let content =
-            self.stat(digest).ok().flatten().map(|entry| entry.content_digest).filter(|content| content != digest);
-        let _content_lock = match content {
-            None => None,
-            Some(content) => match self.try_lock(&content)? {
-                Some(lock) => Some(lock),
-                None => return Err(self.in_use("remove the entry", LockName::Digest(content)).with_digest(digest)),
-            },
-        };
-        let mut removed = Removed::default();
-        for (layout, path) in self.places(digest) {
-            if layout == Layout::Sharded && !self.is_below_real_directories(&path) {
-                continue;
-            }
-            if let Some(bytes) = self.throw_away(&path)? {
-                removed.existed = true;
-                removed.bytes += bytes;
-            }
-            if layout == Layout::Sharded
-                && let Some(shard) = path.parent()
-            {
-                // Succeeds only when it was the last entry of its shard.
-                let _gone = std::fs::remove_dir(shard).is_ok();
-            }
+        let (_, victims) = self.evict_held(digest, EvictTerms { unused_since: None, bundle: None })?;
+        let mut removed = Removed { existed: !victims.is_empty(), bytes: 0 };
+        for victim in victims {
+            removed.bytes += size_of(&victim);
+            delete(&victim);
         }
         Ok(removed)
     }
 
     /// Whether no directory between the root and `path` is a symbolic link, so that a rename of `path` moves something of
     /// ours.
-    fn is_below_real_directories(&self, path: &Path) -> bool {
+    pub(crate) fn is_below_real_directories(&self, path: &Path) -> bool {
         path.ancestors().skip(1).take_while(|above| *above != self.root()).all(|above| Dir::open(above).is_ok())
     }
 
     /// Renames what is at `path` into the trash and deletes it there. The bytes it gave back; `None` when nothing was
     /// there.
     pub(crate) fn throw_away(&self, path: &Path) -> Result<Option<u64>, StoreError> {
-        self.dir_for_writing(Sub::Trash)?;
-        let victim = self.paths().random(Sub::Trash);
-        match std::fs::rename(path, &victim) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(StoreError::io("remove the entry", path, error)),
-        }
+        let Some(victim) = self.to_trash(path)? else { return Ok(None) };
         let bytes = size_of(&victim);
         delete(&victim);
         Ok(Some(bytes))
+    }
+
+    /// Renames what is at `path` into the trash. Where it is now; `None` when nothing was there.
+    pub(crate) fn to_trash(&self, path: &Path) -> Result<Option<PathBuf>, StoreError> {
+        self.dir_for_writing(Sub::Trash)?;
+        let victim = self.paths().random(Sub::Trash);
+        match std::fs::rename(path, &victim) {
+            Ok(()) => Ok(Some(victim)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            // It was done and the answer got lost, as on network file systems.
+            Err(_) if path.symlink_metadata().is_err() && victim.symlink_metadata().is_ok() => Ok(Some(victim)),
+            Err(error) => Err(StoreError::io(OP, path, error)),
+        }
     }
 
     /// Puts the entry of a pin aside, out of everybody's way, for somebody to look at. At most sixteen are kept, for at
@@ -103,16 +99,18 @@ impl Store {
         }
         let dir = self.dir_for_writing(Sub::Quarantine)?;
         let name = layout::quarantine_name(self.clock().unix_seconds(), pin, why);
+        let (size, _) = shared_size(&path.join(self.paths().blob_name(Layout::Current)));
         match std::fs::rename(&path, dir.join(name)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             other => other.at("quarantine the entry", &path)?,
         }
-        self.trim_quarantine();
+        self.note_removed(size);
+        self.trim_quarantine(false);
         Ok(())
     }
 
     /// Deletes what is too much or too long in quarantine.
-    pub(crate) fn trim_quarantine(&self) -> u64 {
+    pub(crate) fn trim_quarantine(&self, dry_run: bool) -> u64 {
         let dir = self.paths().sub(Sub::Quarantine);
         if Dir::open(&dir).is_err() {
             return 0;
@@ -129,10 +127,20 @@ impl Store {
             if index >= QUARANTINE_ENTRIES || at < oldest {
                 let path = dir.join(name);
                 bytes += size_of(&path);
-                delete(&path);
+                if !dry_run {
+                    delete(&path);
+                }
             }
         }
         bytes
+    }
+}
+
+/// The size of the artifact at `path`, and how much of it no other entry shares.
+pub(crate) fn shared_size(path: &Path) -> (u64, u64) {
+    match std::fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_file() => (meta.len(), if os::link_count(&meta) <= 1 { meta.len() } else { 0 }),
+        _ => (0, 0),
     }
 }
 
@@ -150,9 +158,12 @@ pub(crate) fn size_of(path: &Path) -> u64 {
     layout::names(path).unwrap_or_default().into_iter().map(|(name, _)| of_file(&path.join(name))).sum()
 }
 
-/// Deletes a file, a symbolic link (not what it points to) or a directory with all that is in it. What cannot be deleted
-/// stays where it is for the next collection.
-pub(crate) fn delete(path: &Path) {
+/// Deletes a file, a symbolic link (not what it points to) or a directory with all that is in it. False when it cannot be
+/// deleted; it stays where it is for the next collection.
+pub(crate) fn delete(path: &Path) -> bool {
     let is_dir = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir());
-    discard(if is_dir { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }, path);
+    let deleted = if is_dir { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+    let is_gone = deleted.is_ok();
+    discard(deleted, path);
+    is_gone
 }

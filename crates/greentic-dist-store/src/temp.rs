@@ -32,7 +32,7 @@ pub(crate) struct TempDir {
 }
 
 /// What became of the lock of a new temporary.
-enum Claim {
+pub(crate) enum Claim {
     Held,
     Unsupported,
     Lost,
@@ -40,7 +40,7 @@ enum Claim {
 
 /// Locks what is open as `file`. Between its opening and its lock somebody may have removed it, collection for example, so
 /// whether it is still there is looked up after the lock is held.
-fn claim(file: &File, path: &Path) -> std::io::Result<Claim> {
+pub(crate) fn claim(file: &File, path: &Path) -> std::io::Result<Claim> {
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Ok(Claim::Lost),

@@ -76,5 +76,6 @@ pub use wit_client::{DistributorApiBindings, GeneratedDistributorApiBindings, Wi
 pub use dist::{
     ArtifactDescriptor, ArtifactSource, ArtifactSourceKind, ArtifactType, CacheEntry, CacheEntryState, CachePolicy,
     DistClient, DistOptions, IntegrationError, IntegrationErrorCode, IntegrityState, LockHint, ResolvePolicy,
-    ResolvedArtifact, ResolvedVia, RetentionReport, SourceSnapshot, TransportHints,
+    ResolvedArtifact, ResolvedVia, RetentionDecision, RetentionDisposition, RetentionEnvironment, RetentionInput,
+    RetentionOutcome, RetentionReport, SourceSnapshot, TransportHints,
 };

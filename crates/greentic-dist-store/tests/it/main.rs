@@ -19,6 +19,7 @@ mod flow;
 mod gauntlet;
 mod ingest;
 mod intruder;
+mod last_use;
 mod layouts;
 mod lock;
 mod place;

@@ -1,10 +1,12 @@
 //! Opening, looking at and removing what is in the cache. Synchronous; opens no socket.
 
-use greentic_dist_store::{Proof, StoreErrorKind};
+use std::time::SystemTime;
+
+use greentic_dist_store::{Entry, GcReport, Proof};
 use greentic_dist_types::Digest;
 
 use super::client::Inner;
-use super::{CacheEntry, DistClient, DistError, InvalidRefReason, ResolvedArtifact, RetentionReport, TransportHints};
+use super::{CacheEntry, DistClient, DistError, InvalidRefReason, ResolvedArtifact, TransportHints};
 
 /// Parses a digest argument; `sha256:` may be left out.
 pub(super) fn parse_digest(text: &str) -> Result<Digest, DistError> {
@@ -22,13 +24,20 @@ pub(super) fn hints(inner: &Inner) -> TransportHints {
     }
 }
 
-/// Opens an entry. `None` when there is none.
+/// How often an entry that is evicted while it is opened is looked for again.
+const OPENS: usize = 4;
+
+/// Opens an entry. `None` when there is none. That it is used is noted before its path is handed out, so that whoever makes
+/// room leaves it.
 pub(super) fn try_open(inner: &Inner, key: &Digest, shown: &str) -> Result<Option<ResolvedArtifact>, DistError> {
-    let opened = inner.store.open(key, inner.proof).map_err(|error| DistError::from_store(shown, error))?;
-    Ok(opened.map(|open| {
-        inner.store.touch(&open.entry);
-        ResolvedArtifact::from_entry(&open.entry, false, hints(inner))
-    }))
+    for _ in 0..OPENS {
+        let opened = inner.store.open(key, inner.proof).map_err(|error| DistError::from_store(shown, error))?;
+        let Some(open) = opened else { return Ok(None) };
+        if inner.store.touch(&open.entry) {
+            return Ok(Some(ResolvedArtifact::from_entry(&open.entry, false, hints(inner))));
+        }
+    }
+    Ok(None)
 }
 
 pub(super) fn open(inner: &Inner, key: &str) -> Result<ResolvedArtifact, DistError> {
@@ -42,7 +51,7 @@ pub(super) fn stat(inner: &Inner, key: &str) -> Result<CacheEntry, DistError> {
         path: error.path().display().to_string(),
         source: super::CacheFailure::Store(Box::new(error)),
     })?;
-    entry.map(CacheEntry::from_store).ok_or_else(|| DistError::NotFound { reference: key.to_owned() })
+    entry.map(|entry| view(inner, entry)).ok_or_else(|| DistError::NotFound { reference: key.to_owned() })
 }
 
 pub(super) fn list(inner: &Inner) -> Result<Vec<String>, DistError> {
@@ -51,36 +60,30 @@ pub(super) fn list(inner: &Inner) -> Result<Vec<String>, DistError> {
 }
 
 pub(super) fn entries(inner: &Inner) -> Vec<CacheEntry> {
-    inner.store.entries().map(|entries| entries.into_iter().map(CacheEntry::from_store).collect()).unwrap_or_default()
+    try_entries(inner).unwrap_or_default()
 }
 
-/// Removes entries. Every digest is parsed before anything is touched; what a pull is using right now is refused and
-/// reported, not waited for.
-pub(super) fn remove(inner: &Inner, digests: &[String]) -> Result<RetentionReport, DistError> {
-    let parsed = digests.iter().map(|digest| parse_digest(digest)).collect::<Result<Vec<_>, _>>()?;
-    let mut report = RetentionReport { scanned_entries: parsed.len(), ..RetentionReport::default() };
-    for digest in &parsed {
-        match inner.store.remove(digest) {
-            Ok(removed) if removed.existed => {
-                report.evicted += 1;
-                report.bytes_reclaimed += removed.bytes;
-            }
-            Ok(_) => {}
-            Err(error) if *error.kind() == StoreErrorKind::Locked => report.refusals.push(digest.to_string()),
-            Err(error) => return Err(DistError::from_store(&digest.to_string(), error)),
-        }
+pub(super) fn try_entries(inner: &Inner) -> Result<Vec<CacheEntry>, DistError> {
+    let entries = inner.store.entries().map_err(|error| DistError::from_store("the cache", error))?;
+    Ok(entries.into_iter().map(|entry| view(inner, entry)).collect())
+}
+
+/// An entry as it is shown: with its last use, which is newer than what its record says.
+pub(super) fn view(inner: &Inner, entry: Entry) -> CacheEntry {
+    let used_at = inner.store.last_used(&entry);
+    let mut shown = CacheEntry::from_store(entry);
+    shown.last_accessed_at = used_at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    shown
+}
+
+/// Removes what cannot be used any more, or says what would go.
+pub(super) fn gc(inner: &Inner, dry_run: bool) -> Result<GcReport, DistError> {
+    let collected = if dry_run { inner.store.gc_dry_run() } else { inner.store.gc() };
+    let report = collected.map_err(|error| DistError::from_store("the cache", error))?;
+    for path in &report.unreadable {
+        inner.warn(&format!("`{}` is no bundle record that can be read; it was left alone", path.display()));
     }
-    report.kept = report.refusals.len();
     Ok(report)
-}
-
-/// Removes what cannot be used any more: dead temporary files, old partial downloads, entries without their artifact.
-pub(super) fn gc(inner: &Inner) -> Result<Vec<String>, DistError> {
-    let report = inner.store.gc().map_err(|error| DistError::from_store("the cache", error))?;
-    let mut removed: Vec<String> = report.removed.iter().map(ToString::to_string).collect();
-    removed.sort();
-    removed.dedup();
-    Ok(removed)
 }
 
 /// Hashes every byte of an entry again, whatever the stamp says. `None` when there is no such entry.
@@ -89,22 +92,27 @@ pub(super) fn verify_full(inner: &Inner, key: &Digest) -> Result<Option<()>, Dis
     Ok(opened.map(|_| ()))
 }
 
-impl DistClient {
-    /// Removes entries by digest and reports what that did. Entries in use by a pull are refused and listed.
-    ///
-    /// # Errors
-    /// [`DistError::InvalidRef`] for a text that is no digest, before anything is touched; [`DistError::CacheError`].
-    pub fn remove(&self, digests: &[String]) -> Result<RetentionReport, DistError> {
-        remove(&self.inner, digests)
-    }
+fn digests(report: &GcReport) -> Vec<String> {
+    report.removed.iter().map(ToString::to_string).collect()
+}
 
-    /// Removes dead temporary files, old partial downloads and entries that can never be opened again; returns the digests
-    /// of the latter, sorted. What another process is working on stays.
+impl DistClient {
+    /// Removes dead temporary files, old partial downloads, entries that can never be opened again, and bundle records whose
+    /// entry is gone; returns the digests of the latter two, sorted. What another process is working on stays, and so does a
+    /// bundle record that cannot be read, with a warning.
     ///
     /// # Errors
     /// [`DistError::CacheError`].
     pub fn gc(&self) -> Result<Vec<String>, DistError> {
-        gc(&self.inner)
+        Ok(digests(&gc(&self.inner, false)?))
+    }
+
+    /// What [`DistClient::gc`] would remove now. Changes nothing.
+    ///
+    /// # Errors
+    /// [`DistError::CacheError`].
+    pub fn gc_dry_run(&self) -> Result<Vec<String>, DistError> {
+        Ok(digests(&gc(&self.inner, true)?))
     }
 
     /// Hashes a cached artifact from its first to its last byte again, whatever was proven before.

@@ -10,6 +10,7 @@ use greentic_dist_types::PlatformChoice;
 use tokio::sync::Semaphore;
 
 use super::memo::Memo;
+use super::retention::Holds;
 use super::turns::Turns;
 use super::wire::Wire;
 use super::{
@@ -38,6 +39,7 @@ pub(crate) struct Inner {
     pub(crate) reporter: Arc<dyn Reporter>,
     pub(super) memo: Memo,
     pub(super) turns: Turns,
+    pub(super) holds: Arc<Holds>,
     pub(super) transfers: Semaphore,
     net_settings: NetBuilder,
     net: OnceLock<Net>,
@@ -57,6 +59,7 @@ impl Inner {
             proof,
             memo: Memo::default(),
             turns: Turns::default(),
+            holds: Arc::default(),
             transfers: Semaphore::new(TRANSFERS),
             net_settings: net.offline(options.offline).observer(Arc::new(Wire(Arc::clone(&reporter)))),
             reporter,

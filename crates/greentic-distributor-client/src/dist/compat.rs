@@ -1,6 +1,6 @@
 //! Names of 0.4, each a few lines over the flow.
 
-use super::{CachePolicy, DistClient, DistError, ResolvePolicy, ResolvedArtifact};
+use super::{CachePolicy, DistClient, DistError, ResolvePolicy, ResolvedArtifact, RetentionReport, cache};
 
 impl DistClient {
     /// Parses, resolves and fetches in one call. Same errors and guarantees as the three.
@@ -25,11 +25,27 @@ impl DistClient {
         Err(DistError::NotFound { reference: reference.to_owned() })
     }
 
-    /// Removes entries by digest. Every digest is checked before anything is touched; unknown ones are no error.
+    /// Earlier name of [`DistClient::remove`].
     ///
     /// # Errors
-    /// [`DistError::InvalidRef`] for a text that is no digest; [`DistError::CacheError`].
+    /// As [`DistClient::remove`].
+    pub fn evict_cache(&self, digests: &[String]) -> Result<RetentionReport, DistError> {
+        self.remove(digests)
+    }
+
+    /// Removes entries by digest with their bundle records, whatever state those are in. Every digest is checked before
+    /// anything is touched; unknown ones are no error. What somebody works on or holds a lease of stays.
+    ///
+    /// # Errors
+    /// [`DistError::InvalidRef`] for a text that is no digest; [`DistError::CacheError`], also for the first entry that stays,
+    /// after all others are gone.
     pub fn remove_cached(&self, digests: &[String]) -> Result<(), DistError> {
-        self.remove(digests).map(|_| ())
+        let parsed = digests.iter().map(|digest| cache::parse_digest(digest)).collect::<Result<Vec<_>, _>>()?;
+        let removed = parsed
+            .iter()
+            .map(|pin| self.inner.store.remove(pin).map_err(|error| DistError::from_store(&pin.to_string(), error)));
+        // All of them, whatever becomes of one.
+        let failed: Vec<DistError> = removed.filter_map(Result::err).collect();
+        failed.into_iter().next().map_or(Ok(()), Err)
     }
 }

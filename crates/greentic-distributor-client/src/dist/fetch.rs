@@ -7,10 +7,23 @@ use greentic_dist_types::{Digest, SafeText, redact_url};
 
 use super::client::Inner;
 use super::entry::snapshot;
-use super::{ArtifactDescriptor, ArtifactSourceKind, DistError, ResolvedArtifact, cache, fetch_oci, resolve};
+use super::{
+    ArtifactDescriptor, ArtifactSourceKind, DistError, ResolvedArtifact, cache, fetch_oci, resolve, retention,
+};
 use crate::blocking;
 
+/// Fetches, and makes room for what that brought.
 pub(super) async fn fetch(inner: &Arc<Inner>, descriptor: &ArtifactDescriptor) -> Result<ResolvedArtifact, DistError> {
+    let _wanted = cache::parse_digest(&descriptor.digest).ok().map(|pin| inner.holds.hold(pin));
+    let artifact = get(inner, descriptor).await?;
+    if artifact.fetched {
+        let _brought = cache::parse_digest(&artifact.digest).ok().map(|pin| inner.holds.hold(pin));
+        retention::cap::keep(inner).await;
+    }
+    Ok(artifact)
+}
+
+async fn get(inner: &Arc<Inner>, descriptor: &ArtifactDescriptor) -> Result<ResolvedArtifact, DistError> {
     let shown = shown_ref(descriptor);
     if descriptor.digest.is_empty() {
         return bring(inner, descriptor, &shown, inner.is_offline(false)).await;

@@ -17,6 +17,8 @@ impl DistClient {
     /// References that mean the same bytes are transferred once. Dropping the future stops what is in flight; what was
     /// downloaded is kept.
     pub async fn pull_all(&self, references: &[String]) -> Vec<Result<ResolvedArtifact, DistError>> {
+        // All of them are to be there when this returns, whatever the cap says.
+        let _together = self.inner.holds.group();
         let permits = Arc::new(Semaphore::new(IN_FLIGHT));
         let mut tasks = JoinSet::new();
         for (position, reference) in references.iter().enumerate() {

@@ -60,7 +60,10 @@ pub use error::{CacheFailure, DistError, DistErrorKind, ResolveError};
 pub use inspect::ArtifactInspection;
 pub use integration_error::{IntegrationError, IntegrationErrorCode};
 pub use options::DistOptions;
-pub use retention::RetentionReport;
+pub use retention::{
+    CacheLease, RemoveOptions, RetentionDecision, RetentionDisposition, RetentionEnvironment, RetentionInput,
+    RetentionOutcome, RetentionReport,
+};
 pub use source::{ArtifactSource, InvalidRefReason, TransportHints};
 
 /// How a source is resolved. A value without choices today; kept so that calls name it.

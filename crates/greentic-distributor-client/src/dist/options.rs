@@ -20,8 +20,8 @@ pub struct DistOptions {
     /// Whether `http://` URLs of this machine are allowed as sources. Default:
     /// `GREENTIC_DIST_ALLOW_INSECURE_LOCAL_HTTP` is exactly `1`. Loopback OCI registries do not need it.
     pub allow_insecure_local_http: bool,
-    /// Size the cache should not outgrow, in bytes; 0 is no cap. Default: `GREENTIC_CACHE_MAX_BYTES`, else 3 GiB. Enforced
-    /// by retention, which is not part of this version: see "Not yet" in the README.
+    /// Size the cache should not outgrow, in bytes; 0 is no cap. Default: `GREENTIC_CACHE_MAX_BYTES`, else 3 GiB. Kept
+    /// by every call that brings an artifact, before it returns; what bundles stand on and what is in use stays all the same.
     pub cache_max_bytes: u64,
     /// Registry that `repo://` names are joined to. Default: `GREENTIC_REPO_REGISTRY_BASE`.
     pub repo_registry_base: Option<String>,

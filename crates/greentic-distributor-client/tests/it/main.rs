@@ -17,8 +17,10 @@ mod damage;
 mod input;
 mod offline;
 
+mod cap;
 mod copy_layouts;
 mod copy_registries;
+mod retention;
 
 mod flow_cache;
 mod flow_file;

@@ -1,0 +1,119 @@
+//! An open directory and what is directly in it.
+
+use std::fs::{File, Metadata};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::os::{Owners, private, read_at_most, require_ours, require_regular};
+#[cfg(not(unix))]
+use crate::os::{open_or_create, open_read};
+
+/// An open directory, reached without following a symbolic link at the end of its path. Files are opened below it, so that
+/// a directory swapped meanwhile changes nothing.
+#[derive(Debug)]
+pub(crate) struct Dir {
+    path: PathBuf,
+    #[cfg(unix)]
+    fd: std::os::fd::OwnedFd,
+}
+
+impl Dir {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        #[cfg(unix)]
+        {
+            use rustix::fs::{CWD, Mode, OFlags, openat};
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let fd = openat(CWD, path, flags, Mode::empty())?;
+            Ok(Self { path: path.to_owned(), fd })
+        }
+        #[cfg(not(unix))]
+        {
+            if !std::fs::symlink_metadata(path)?.is_dir() {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "not a directory"));
+            }
+            Ok(Self { path: path.to_owned() })
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn metadata(&self) -> io::Result<Metadata> {
+        #[cfg(unix)]
+        return File::from(self.fd.try_clone()?).metadata();
+        #[cfg(not(unix))]
+        std::fs::symlink_metadata(&self.path)
+    }
+
+    /// Opens a regular file for reading. `InvalidData` or an error for which [`is_odd_file`] holds when it is none.
+    pub(crate) fn open_file(&self, name: &str) -> io::Result<File> {
+        #[cfg(unix)]
+        {
+            use rustix::fs::{Mode, OFlags, openat};
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+            require_regular(File::from(openat(&self.fd, name, flags, Mode::empty())?))
+        }
+        #[cfg(not(unix))]
+        open_read(&self.path.join(name))
+    }
+
+    /// Opens a regular file for writing from its start, creating it with mode 0600.
+    ///
+    /// One that is not ours is refused untouched.
+    pub(crate) fn rewrite_file(&self, name: &str, owners: Owners) -> io::Result<File> {
+        #[cfg(unix)]
+        let file = {
+            use rustix::fs::{Mode, OFlags, openat};
+            let flags =
+                OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+            require_regular(File::from(openat(&self.fd, name, flags, Mode::from_raw_mode(0o600))?))?
+        };
+        #[cfg(not(unix))]
+        let file = open_or_create(&self.path.join(name))?;
+        let file = require_ours(file, owners)?;
+        file.set_len(0)?;
+        private(file)
+    }
+
+    /// Reads a regular file of at most `limit` bytes; `None` when there is none.
+    ///
+    /// `InvalidData` when it is larger or no regular file.
+    pub(crate) fn read_small(&self, name: &str, limit: u64) -> io::Result<Option<Vec<u8>>> {
+        match self.open_file(name) {
+            Ok(file) => read_at_most(file, limit).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What is at `name`, symbolic links not followed; `None` when nothing is.
+    pub(crate) fn stat(&self, name: &str) -> io::Result<Option<Stat>> {
+        #[cfg(unix)]
+        {
+            use rustix::fs::{AtFlags, FileType, statat};
+            use rustix::io::Errno;
+            match statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => Ok(Some(Stat {
+                    is_file: FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile,
+                    size_bytes: u64::try_from(stat.st_size).unwrap_or_default(),
+                })),
+                Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+                Err(error) => Err(error.into()),
+            }
+        }
+        #[cfg(not(unix))]
+        match std::fs::symlink_metadata(self.path.join(name)) {
+            Ok(meta) => Ok(Some(Stat { is_file: meta.is_file(), size_bytes: meta.len() })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// What [`Dir::stat`] tells.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stat {
+    pub(crate) is_file: bool,
+    pub(crate) size_bytes: u64,
+}
