@@ -46,18 +46,20 @@ pub mod dist;
 #[path = "cli/mod.rs"]
 pub mod dist_cli;
 mod distributor;
-#[cfg(feature = "dist-client")]
+#[cfg_attr(not(feature = "dist-client"), expect(dead_code, reason = "logins need the place of their file alone"))]
 mod env;
 pub mod error;
 #[cfg(feature = "http-runtime")]
 mod http_client;
 #[cfg(feature = "dist-client")]
 pub mod oci;
-#[cfg(feature = "dist-client")]
+#[cfg_attr(not(feature = "dist-client"), expect(dead_code, reason = "logins need the place of their file alone"))]
 mod paths;
+mod private_file;
 #[cfg(feature = "dist-client")]
 mod progress;
 pub mod source;
+pub mod store_auth;
 pub mod types;
 mod wit_client;
 
@@ -69,6 +71,10 @@ pub use greentic_dist_net::{NetError, NetErrorKind, RetryPolicy, Timeouts};
 #[cfg(feature = "http-runtime")]
 pub use http_client::{HttpDistributorClient, HttpDistributorClientBuilder};
 pub use source::{ChainedDistributorSource, DistributorSource};
+pub use store_auth::{
+    StoreAuth, StoreAuthError, StoreAuthErrorKind, StoreCredentials, default_store_auth_path, default_store_state_path,
+    load_login, load_login_default, save_login, save_login_default,
+};
 pub use types::*;
 pub use wit_client::{DistributorApiBindings, GeneratedDistributorApiBindings, WitDistributorClient};
 

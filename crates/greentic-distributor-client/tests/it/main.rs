@@ -16,6 +16,7 @@ mod peer_tls;
 mod damage;
 mod input;
 mod offline;
+mod store_auth;
 
 mod cap;
 mod copy_layouts;
