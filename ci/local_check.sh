@@ -64,7 +64,8 @@ wasm() {
 # The crates are packaged together, since none of them needs to be published yet for the others to resolve.
 package() {
     local crate
-    cargo package --workspace --exclude greentic-dist-testkit --no-verify --allow-dirty --locked
+    cargo package --workspace --exclude greentic-dist-testkit --exclude greentic-dist-guest-tests \
+        --exclude greentic-dist-guest-probe --no-verify --allow-dirty --locked
     for crate in greentic-distributor-client greentic-distributor-dev; do
         if cargo package --list -p "$crate" --allow-dirty | grep -E '^(tests|benches|fuzz)/'; then
             echo "the package $crate holds the files above, which its users do not need" >&2

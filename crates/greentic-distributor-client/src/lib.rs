@@ -61,6 +61,14 @@ mod progress;
 pub mod source;
 pub mod store_auth;
 pub mod types;
+/// The types of the WIT interface `greentic:distributor-api@1.0.0`, which [`DistributorApiBindings`] speaks in: those of
+/// `greentic-interfaces-guest`, and on `wasm32` the ones of the guest's own imports (same names, same fields).
+pub mod wit {
+    #[cfg(target_arch = "wasm32")]
+    pub use greentic_dist_guest::distributor::*;
+    #[cfg(not(target_arch = "wasm32"))]
+    pub use greentic_interfaces_guest::distributor_api::*;
+}
 mod wit_client;
 
 pub use config::DistributorClientConfig;

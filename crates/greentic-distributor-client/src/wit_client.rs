@@ -1,7 +1,6 @@
 //! A distributor across the component boundary (WIT world `greentic:distributor-api@1.0.0`).
 
 use async_trait::async_trait;
-use greentic_interfaces_guest::distributor_api as wit;
 use serde_json::Value;
 
 use crate::types::{
@@ -9,7 +8,7 @@ use crate::types::{
     ResolveComponentRequest, ResolveComponentResponse, SecretFormat, SecretKey, SecretRequirement, SecretScope,
     SignatureSummary, TenantCtx,
 };
-use crate::{DistributorClient, DistributorError};
+use crate::{DistributorClient, DistributorError, wit};
 
 /// The reason of a failed component: the interface carries the failure and not why.
 const FAILED: &str = "failed";
@@ -71,7 +70,7 @@ impl DistributorApiBindings for GeneratedDistributorApiBindings {
         &self,
         req: wit::ResolveComponentRequest,
     ) -> Result<wit::ResolveComponentResponse, anyhow::Error> {
-        Ok(wit::DistributorApiImports::new().resolve_component(&req))
+        Ok(wit::resolve_component(&req))
     }
 
     async fn get_pack_status(
@@ -80,8 +79,7 @@ impl DistributorApiBindings for GeneratedDistributorApiBindings {
         environment_id: &str,
         pack_id: &str,
     ) -> Result<String, anyhow::Error> {
-        let (tenant, environment, pack) = (tenant_id.to_owned(), environment_id.to_owned(), pack_id.to_owned());
-        Ok(wit::DistributorApiImports::new().get_pack_status(&tenant, &environment, &pack))
+        Ok(wit::get_pack_status(tenant_id, environment_id, pack_id))
     }
 
     async fn get_pack_status_v2(
@@ -90,13 +88,11 @@ impl DistributorApiBindings for GeneratedDistributorApiBindings {
         environment_id: &str,
         pack_id: &str,
     ) -> Result<wit::PackStatusResponse, anyhow::Error> {
-        let (tenant, environment, pack) = (tenant_id.to_owned(), environment_id.to_owned(), pack_id.to_owned());
-        Ok(wit::DistributorApiImports::new().get_pack_status_v2(&tenant, &environment, &pack))
+        Ok(wit::get_pack_status_v2(tenant_id, environment_id, pack_id))
     }
 
     async fn warm_pack(&self, tenant_id: &str, environment_id: &str, pack_id: &str) -> Result<(), anyhow::Error> {
-        let (tenant, environment, pack) = (tenant_id.to_owned(), environment_id.to_owned(), pack_id.to_owned());
-        wit::DistributorApiImports::new().warm_pack(&tenant, &environment, &pack);
+        wit::warm_pack(tenant_id, environment_id, pack_id);
         Ok(())
     }
 }
