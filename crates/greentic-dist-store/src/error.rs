@@ -17,7 +17,8 @@ pub enum StoreErrorKind {
     Corrupt,
     /// Written by a newer version of this program; left alone.
     NewerFormat,
-    /// A bundle record that cannot be read as one, or is not that of the bundle it is named after.
+    /// A record that something relies on (of a bundle, of advisories) and that cannot be read as one, or is not the record
+    /// its name says.
     MalformedRecord,
     /// Bytes that came in are not what was promised. Nothing of them was kept.
     Integrity(Mismatch),
@@ -145,7 +146,9 @@ impl StoreError {
             StoreErrorKind::NewerFormat => {
                 "it was written by a newer version: update this program, or use another cache directory".to_owned()
             }
-            StoreErrorKind::MalformedRecord => format!("repair `{path}`, or remove it and stage its bundle again"),
+            StoreErrorKind::MalformedRecord => {
+                format!("repair `{path}` or remove it; a bundle whose record is lost is staged again")
+            }
             StoreErrorKind::Integrity(_) => {
                 "nothing was kept; try again, and tell whoever runs the registry if it stays so".to_owned()
             }
@@ -189,7 +192,7 @@ impl fmt::Display for StoreError {
             StoreErrorKind::Missing => "it is not there",
             StoreErrorKind::Corrupt => "it cannot prove itself",
             StoreErrorKind::NewerFormat => "it was written by a newer version",
-            StoreErrorKind::MalformedRecord => "it is not a bundle record",
+            StoreErrorKind::MalformedRecord => "it is not the record it should be",
             StoreErrorKind::Integrity(mismatch) => return write!(f, "{mismatch}"),
             StoreErrorKind::Locked => "somebody else holds the lock",
             StoreErrorKind::NoSpace => "there is no space left",

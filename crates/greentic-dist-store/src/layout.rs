@@ -9,6 +9,7 @@
 //! <root>/refs/<sha256 of reference>.json              what a tag meant last time
 //! <root>/refs/by-content/<algorithm>-<hex>            one pin per line: entries with that content
 //! <root>/bundles/bundle__sha256__<hex>.json           bundle records
+//! <root>/advisories/<sha256 of source>.json         the youngest advisory seen from a source
 //! <root>/usage                                        how many bytes the artifacts have, about
 //! <root>/tmp/ partial/ locks/ trash/ quarantine/      never read as entries
 //! ```
@@ -103,6 +104,7 @@ pub(crate) enum Sub {
     Refs,
     ByContent,
     Bundles,
+    Advisories,
     Tmp,
     Partial,
     Locks,
@@ -116,6 +118,7 @@ impl Sub {
             Self::Refs => "refs",
             Self::ByContent => "refs/by-content",
             Self::Bundles => "bundles",
+            Self::Advisories => "advisories",
             Self::Tmp => "tmp",
             Self::Partial => "partial",
             Self::Locks => "locks",
@@ -221,6 +224,11 @@ impl Paths {
     /// The record of a bundle: its id with every `:` replaced by `__`.
     pub(crate) fn bundle(&self, id: &BundleId) -> PathBuf {
         self.sub(Sub::Bundles).join(bundle_file(id))
+    }
+
+    /// The memory of a source of advisories, named by the digest of its text.
+    pub(crate) fn advisory(&self, source: &str) -> PathBuf {
+        self.sub(Sub::Advisories).join(format!("{}.json", Digest::sha256(source.as_bytes()).to_hex()))
     }
 
     /// A new name in `sub` that nobody can guess.

@@ -18,6 +18,7 @@
 //! `greentic-distributor-client`.
 
 mod adopt;
+mod advisories;
 mod atomic;
 mod batch;
 mod bundles;
@@ -50,6 +51,7 @@ mod store;
 mod temp;
 mod usage;
 
+pub use advisories::AdvisoryMark;
 pub use bundles::{BundleChange, BundleRecord, BundlesLock};
 pub use clock::Clock;
 pub use entry::Entry;

@@ -88,8 +88,15 @@ pub use wit_client::{DistributorApiBindings, GeneratedDistributorApiBindings, Wi
 
 #[cfg(feature = "dist-client")]
 pub use dist::{
-    ArtifactDescriptor, ArtifactSource, ArtifactSourceKind, ArtifactType, CacheEntry, CacheEntryState, CachePolicy,
-    DistClient, DistOptions, IntegrationError, IntegrationErrorCode, IntegrityState, LockHint, ResolvePolicy,
+    AccessMode, AdvisorySet, ArtifactDescriptor, ArtifactOpenOutput, ArtifactOpenRequest, ArtifactOpener,
+    ArtifactSource, ArtifactSourceKind, ArtifactType, BundleLifecycleState, BundleManifestSummary, BundleOpenMode,
+    BundleRecord, CacheEntry, CacheEntryState, CachePolicy, DistClient, DistOptions, IntegrationError,
+    IntegrationErrorCode, IntegrityState, LockHint, PreliminaryDecision, ReleaseTrainDescriptor, ResolvePolicy,
     ResolvedArtifact, ResolvedVia, RetentionDecision, RetentionDisposition, RetentionEnvironment, RetentionInput,
-    RetentionOutcome, RetentionReport, SourceSnapshot, TransportHints,
+    RetentionOutcome, RetentionReport, RollbackAuditFields, RollbackBundleInput, RollbackBundleResult, SourceSnapshot,
+    StageAuditFields, StageBundleInput, StageBundleResult, TransportHints, VerificationCheck, VerificationEnvironment,
+    VerificationOutcome, VerificationPolicy, VerificationReport, WarmAuditFields, WarmBundleInput, WarmBundleResult,
 };
+#[cfg(feature = "dist-client")]
+#[expect(deprecated, reason = "names of 0.4 that stay")]
+pub use dist::{BundleOpenOutput, BundleOpenRequest, BundleOpener};

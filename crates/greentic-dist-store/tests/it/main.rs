@@ -10,6 +10,7 @@
     missing_docs
 )]
 
+mod advisories;
 mod batch;
 mod bundles;
 mod child;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use super::commands::{CacheCommand, DemoArgs, InspectArgs, PullArgs, ResolveArgs};
+use super::commands::{BundleCommand, CacheCommand, DemoArgs, InspectArgs, PullArgs, ResolveArgs, VerifyArgs};
 
 /// Fetch, verify and keep Wasm components from OCI registries, HTTPS and disk.
 #[derive(Debug, Parser)]
@@ -45,6 +45,11 @@ pub enum Commands {
     Pull(PullArgs),
     /// Show what is known about an artifact
     Inspect(InspectArgs),
+    /// Hold an artifact against a policy, every byte hashed
+    Verify(VerifyArgs),
+    /// Stage, warm and roll back artifacts that somebody relies on
+    #[command(subcommand)]
+    Bundle(BundleCommand),
     /// Look at and tidy the cache
     #[command(subcommand)]
     Cache(CacheCommand),

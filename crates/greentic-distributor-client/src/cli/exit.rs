@@ -1,6 +1,7 @@
 //! How a failure leaves the process.
 
 use crate::dist::DistError;
+use crate::dist::bundle::BundleError;
 
 /// A failure of the command line: its exit code and everything that is printed about it.
 #[derive(Debug)]
@@ -37,6 +38,25 @@ impl CliError {
             reference: error.reference().map(ToOwned::to_owned),
             retryable: error.is_transient(),
             partial: None,
+        }
+    }
+
+    /// The failure of an operation on a bundle, or of a verification. The report of a refusal is kept beside it.
+    pub(crate) fn from_bundle(error: &BundleError) -> Self {
+        let kind = error.kind();
+        match error {
+            BundleError::Flow(error) => Self::from_dist(error),
+            BundleError::Refused(verdict) => {
+                let report = verdict.report();
+                let mut errors = report.errors.iter();
+                let first = errors.next().map_or("the verification failed", String::as_str);
+                let mut refusal = Self::plain(kind.exit_code(), kind.code(), first);
+                refusal.causes = errors.cloned().collect();
+                refusal.reference = Some(report.canonical_ref.clone()).filter(|reference| !reference.is_empty());
+                refusal.partial = serde_json::to_value(report).ok();
+                refusal
+            }
+            BundleError::Stated(error) => Self::plain(kind.exit_code(), kind.code(), &error.summary),
         }
     }
 

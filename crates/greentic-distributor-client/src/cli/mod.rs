@@ -7,6 +7,7 @@ mod args;
 mod commands;
 mod exit;
 mod output;
+mod policy;
 mod reporter;
 
 use std::process::ExitCode;
@@ -15,8 +16,12 @@ use std::sync::Arc;
 use clap::Parser as _;
 
 pub use args::{Cli, Commands};
-pub use commands::{CacheCommand, DemoArgs, InspectArgs, PullArgs, ResolveArgs};
+pub use commands::{
+    AccessModeArg, BundleCommand, CacheCommand, DemoArgs, InspectArgs, PullArgs, ResolveArgs, RollbackArgs, StageArgs,
+    StateArg, StateArgs, VerifyArgs, WarmArgs,
+};
 pub use exit::CliError;
+pub use policy::{EnvironmentArg, PolicyArgs};
 
 use crate::dist::{DistClient, DistOptions};
 use commands::Context;

@@ -145,6 +145,19 @@ impl ResolvedArtifact {
         self.content_digest.to_string()
     }
 
+    pub(crate) const fn content(&self) -> Digest {
+        self.content_digest
+    }
+
+    /// The digest its bytes must have. The one that was proven when it was opened; or, where somebody gave the descriptor
+    /// another digest since, that one. `None` when that is none.
+    pub(crate) fn promised_content(&self) -> Option<Digest> {
+        if self.descriptor.digest == self.digest {
+            return Some(self.content_digest);
+        }
+        self.descriptor.digest.parse().ok()
+    }
+
     /// Whether the record of its entry was missing or torn, so that nothing is known about where it came from.
     pub(crate) const fn is_rebuilt(&self) -> bool {
         self.rebuilt

@@ -9,8 +9,9 @@ use greentic_dist_net::{
 use greentic_dist_store::Proof;
 use greentic_dist_types::{PlatformChoice, limits};
 
+use super::bundle::CacheOpener;
 use super::client::Inner;
-use super::{DistClient, DistOptions};
+use super::{ArtifactOpener, DistClient, DistOptions};
 use crate::credentials::EnvCredentials;
 use crate::progress::{Reporter, Silent};
 
@@ -22,6 +23,7 @@ pub struct DistClientBuilder {
     pub(super) max_artifact_bytes: u64,
     pub(super) proof: Proof,
     pub(super) reporter: Arc<dyn Reporter>,
+    pub(super) opener: Arc<dyn ArtifactOpener>,
     pub(super) net: NetBuilder,
 }
 
@@ -36,6 +38,7 @@ impl DistClientBuilder {
             max_artifact_bytes: limits::ARTIFACT_BYTES,
             proof: Proof::Stamped,
             reporter: Arc::new(Silent),
+            opener: Arc::new(CacheOpener),
             net: Net::builder().requests_per_host(REQUESTS_PER_HOST).credentials(Arc::new(EnvCredentials)),
         }
     }
@@ -68,6 +71,13 @@ impl DistClientBuilder {
     /// Who is told about progress. Default: nobody.
     pub fn reporter(mut self, reporter: Arc<dyn Reporter>) -> Self {
         self.reporter = reporter;
+        self
+    }
+
+    /// Who opens the artifacts of bundles when they are warmed. Default: nobody; the artifact is described as it is in the
+    /// cache.
+    pub fn artifact_opener(mut self, opener: Arc<dyn ArtifactOpener>) -> Self {
+        self.opener = opener;
         self
     }
 

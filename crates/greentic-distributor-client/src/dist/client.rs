@@ -14,8 +14,8 @@ use super::retention::Holds;
 use super::turns::Turns;
 use super::wire::Wire;
 use super::{
-    ArtifactDescriptor, ArtifactSource, CacheEntry, CachePolicy, DistClientBuilder, DistError, DistOptions,
-    ResolvePolicy, ResolvedArtifact, cache, fetch, resolve, source,
+    ArtifactDescriptor, ArtifactOpener, ArtifactSource, CacheEntry, CachePolicy, DistClientBuilder, DistError,
+    DistOptions, ResolvePolicy, ResolvedArtifact, cache, fetch, resolve, source,
 };
 use crate::progress::{Event, Reporter};
 
@@ -37,6 +37,7 @@ pub(crate) struct Inner {
     pub(super) proof: Proof,
     pub(super) store: Store,
     pub(crate) reporter: Arc<dyn Reporter>,
+    pub(super) opener: Arc<dyn ArtifactOpener>,
     pub(super) memo: Memo,
     pub(super) turns: Turns,
     pub(super) holds: Arc<Holds>,
@@ -50,7 +51,7 @@ const TRANSFERS: usize = 64;
 
 impl Inner {
     pub(super) fn new(settings: DistClientBuilder) -> Self {
-        let DistClientBuilder { options, platform, max_artifact_bytes, proof, reporter, net } = settings;
+        let DistClientBuilder { options, platform, max_artifact_bytes, proof, reporter, opener, net } = settings;
         let options = options.unwrap_or_default();
         Self {
             store: Store::new(options.cache_dir.clone()),
@@ -63,6 +64,7 @@ impl Inner {
             transfers: Semaphore::new(TRANSFERS),
             net_settings: net.offline(options.offline).observer(Arc::new(Wire(Arc::clone(&reporter)))),
             reporter,
+            opener,
             net: OnceLock::new(),
             options,
         }
@@ -97,6 +99,11 @@ impl DistClient {
     /// A client with these options and defaults for everything else. No I/O, never fails.
     pub fn new(options: DistOptions) -> Self {
         Self::builder().options(options).build()
+    }
+
+    /// As [`DistClient::new`], with who opens the artifacts of bundles when they are warmed.
+    pub fn with_artifact_opener(options: DistOptions, opener: Arc<dyn ArtifactOpener>) -> Self {
+        Self::builder().options(options).artifact_opener(opener).build()
     }
 
     /// A builder, for everything that [`DistOptions`] cannot say.

@@ -1,6 +1,53 @@
 //! Names of 0.4, each a few lines over the flow.
 
-use super::{CachePolicy, DistClient, DistError, ResolvePolicy, ResolvedArtifact, RetentionReport, cache};
+use std::sync::Arc;
+
+use super::{
+    ArtifactOpenOutput, ArtifactOpenRequest, ArtifactOpener, CachePolicy, DistClient, DistError, DistOptions,
+    IntegrationError, ResolvePolicy, ResolvedArtifact, RetentionReport, cache,
+};
+
+/// Earlier name of [`ArtifactOpenRequest`].
+#[deprecated(note = "use `ArtifactOpenRequest`")]
+pub type BundleOpenRequest = ArtifactOpenRequest;
+
+/// Earlier name of [`ArtifactOpenOutput`].
+#[deprecated(note = "use `ArtifactOpenOutput`")]
+pub type BundleOpenOutput = ArtifactOpenOutput;
+
+/// Earlier form of [`ArtifactOpener`]; whoever implements it is one.
+#[deprecated(note = "implement `ArtifactOpener`")]
+pub trait BundleOpener: Send + Sync {
+    /// As [`ArtifactOpener::open`].
+    ///
+    /// # Errors
+    /// As [`ArtifactOpener::open`].
+    fn open(
+        &self,
+        artifact: &ResolvedArtifact,
+        request: &ArtifactOpenRequest,
+    ) -> Result<ArtifactOpenOutput, IntegrationError>;
+}
+
+#[expect(deprecated, reason = "the bridge from the earlier name")]
+impl<T: BundleOpener + ?Sized> ArtifactOpener for T {
+    fn open(
+        &self,
+        artifact: &ResolvedArtifact,
+        request: &ArtifactOpenRequest,
+    ) -> Result<ArtifactOpenOutput, IntegrationError> {
+        BundleOpener::open(self, artifact, request)
+    }
+}
+
+impl DistClient {
+    /// [`DistClient::with_artifact_opener`] for an opener of the earlier form.
+    #[deprecated(note = "use `DistClient::with_artifact_opener`")]
+    #[expect(deprecated, reason = "the bridge from the earlier name")]
+    pub fn with_bundle_opener<T: BundleOpener + 'static>(options: DistOptions, opener: Arc<T>) -> Self {
+        Self::with_artifact_opener(options, opener)
+    }
+}
 
 impl DistClient {
     /// Parses, resolves and fetches in one call. Same errors and guarantees as the three.

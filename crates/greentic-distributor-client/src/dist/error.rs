@@ -2,7 +2,7 @@
 
 use greentic_dist_net::{NetError, NetErrorKind};
 use greentic_dist_store::{StoreError, StoreErrorKind};
-use greentic_dist_types::{ParseReferenceError, SafeText, SelectError};
+use greentic_dist_types::{BundleLifecycleState, ParseReferenceError, SafeText, SelectError};
 
 use super::source::InvalidRefReason;
 use crate::oci::LayoutError;
@@ -121,6 +121,18 @@ pub enum DistError {
     /// A document (a lock file, an advisory) that is not the JSON it should be.
     #[error("invalid lockfile or advisory document")]
     Serde(#[from] serde_json::Error),
+    /// A bundle is not in the state a change starts from, or the life cycle has no such change.
+    #[error("bundle `{bundle_id}` does not go from {from:?} to {to:?}: it is {actual:?}")]
+    InvalidTransition {
+        /// The bundle.
+        bundle_id: String,
+        /// The state the change starts from.
+        from: BundleLifecycleState,
+        /// The state the change leads to.
+        to: BundleLifecycleState,
+        /// The state the bundle is in.
+        actual: BundleLifecycleState,
+    },
     /// The runtime shut down before the work was done. Nothing is lost: a transfer resumes where it was.
     #[error("the operation was cancelled by the shutdown of its runtime")]
     Cancelled,
@@ -203,6 +215,7 @@ impl DistError {
             | Self::TagNotAllowed { .. }
             | Self::InsecureUrl { .. }
             | Self::Serde(_) => DistErrorKind::InvalidInput,
+            Self::InvalidTransition { .. } => DistErrorKind::Policy,
             Self::NotFound { .. } => DistErrorKind::NotFound,
             Self::Offline { .. } => DistErrorKind::Offline,
             Self::Unauthorized { .. } | Self::ResolutionUnavailable { .. } | Self::StoreAuth(_) => DistErrorKind::Auth,
@@ -248,6 +261,7 @@ impl DistError {
             | Self::Offline { reference } => Some(reference),
             Self::Unauthorized { target } => Some(target),
             Self::InsecureUrl { url } => Some(url),
+            Self::InvalidTransition { bundle_id, .. } => Some(bundle_id),
             Self::CacheError { .. }
             | Self::Layout(_)
             | Self::UnsupportedAbi { .. }
@@ -296,6 +310,14 @@ impl DistError {
                 "the limit is set by whoever embeds this client (`DistClient::builder().max_artifact_bytes(…)`)".into(),
             ],
             _ => Vec::new(),
+        }
+    }
+
+    /// The kind of the store's failure behind it, where the store failed.
+    pub(crate) fn store_kind(&self) -> Option<StoreErrorKind> {
+        match self {
+            Self::CacheError { source: CacheFailure::Store(error), .. } => Some(*error.kind()),
+            _ => None,
         }
     }
 

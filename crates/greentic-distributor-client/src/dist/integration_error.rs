@@ -144,6 +144,10 @@ fn parts(error: &DistError) -> (IntegrationErrorCode, bool, Option<Value>) {
             };
             (code, false, Some(json!({ "path": layout.path().display().to_string() })))
         }
+        DistError::InvalidTransition { bundle_id, from, to, actual } => {
+            let details = json!({ "bundle_id": bundle_id, "from": from, "to": to, "actual": actual });
+            (Code::PolicyInputInvalid, false, Some(details))
+        }
         DistError::InvalidInput(_) => (Code::PolicyInputInvalid, false, None),
         DistError::InsecureUrl { url } => (Code::UnsupportedSource, false, Some(json!({ "url": url }))),
         DistError::Offline { reference } => {

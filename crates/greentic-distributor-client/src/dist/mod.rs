@@ -14,12 +14,19 @@
 //!    │ open: prove, hand out          cache.rs
 //!    ▼
 //! ResolvedArtifact                    artifact.rs
+//!    │ verify: against a policy       verify/
+//!    ▼
+//! VerificationReport
+//!    │ stage, warm, roll back         bundle/
+//!    ▼
+//! BundleRecord
 //! ```
 //!
 //! Start at [`DistClient`].
 
 mod artifact;
 mod builder;
+pub(crate) mod bundle;
 mod cache;
 mod client;
 mod compat;
@@ -40,6 +47,7 @@ mod retention;
 mod source;
 mod transfer;
 mod turns;
+pub(crate) mod verify;
 mod wire;
 
 pub use greentic_dist_net::{
@@ -53,7 +61,14 @@ pub use crate::credentials::EnvCredentials;
 pub use crate::progress::{Event, Reporter, Silent};
 pub use artifact::{IntegrityState, LockHint, ResolvedArtifact};
 pub use builder::DistClientBuilder;
+pub use bundle::{
+    AccessMode, ArtifactOpenOutput, ArtifactOpenRequest, ArtifactOpener, BundleLifecycleState, BundleManifestSummary,
+    BundleOpenMode, BundleRecord, RollbackAuditFields, RollbackBundleInput, RollbackBundleResult, StageAuditFields,
+    StageBundleInput, StageBundleResult, WarmAuditFields, WarmBundleInput, WarmBundleResult,
+};
 pub use client::DistClient;
+#[expect(deprecated, reason = "names of 0.4 that stay")]
+pub use compat::{BundleOpenOutput, BundleOpenRequest, BundleOpener};
 pub use descriptor::{ArtifactDescriptor, ResolvedVia};
 pub use entry::CacheEntry;
 pub use error::{CacheFailure, DistError, DistErrorKind, ResolveError};
@@ -65,6 +80,10 @@ pub use retention::{
     RetentionOutcome, RetentionReport,
 };
 pub use source::{ArtifactSource, InvalidRefReason, TransportHints};
+pub use verify::{
+    AdvisorySet, PreliminaryDecision, ReleaseTrainDescriptor, VerificationCheck, VerificationEnvironment,
+    VerificationOutcome, VerificationPolicy, VerificationReport,
+};
 
 /// How a source is resolved. A value without choices today; kept so that calls name it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -53,6 +53,9 @@ pub enum InvalidRefReason {
     /// Its text breaks the grammar.
     #[error(transparent)]
     Syntax(#[from] greentic_dist_types::ParseSourceError),
+    /// It is no id of a bundle.
+    #[error(transparent)]
+    BundleId(#[from] greentic_dist_types::ParseBundleIdError),
     /// It names no registry, and no file of that name exists.
     #[error("it names no registry, and there is no such file (write `host/name:tag`, or `./name` for a file)")]
     NoRegistryAndNoFile,

@@ -13,6 +13,8 @@ mod peer_manifests;
 mod peer_statuses;
 mod peer_tls;
 
+mod verify;
+
 mod damage;
 mod input;
 mod offline;

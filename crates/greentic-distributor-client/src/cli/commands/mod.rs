@@ -1,16 +1,20 @@
 //! One verb, one file: its arguments, what it does, what it prints.
 
+mod bundle;
 mod cache;
 mod demo;
 mod inspect;
 mod pull;
 mod resolve;
+mod verify;
 
+pub use bundle::{AccessModeArg, BundleCommand, RollbackArgs, StageArgs, StateArg, StateArgs, WarmArgs};
 pub use cache::CacheCommand;
 pub use demo::DemoArgs;
 pub use inspect::InspectArgs;
 pub use pull::PullArgs;
 pub use resolve::ResolveArgs;
+pub use verify::VerifyArgs;
 
 use std::sync::Arc;
 
@@ -37,6 +41,8 @@ pub(super) async fn run(context: &Context<'_>, command: Commands) -> Result<(), 
         Commands::Resolve(args) => resolve::run(context, &args).await,
         Commands::Pull(args) => pull::run(context, &args).await,
         Commands::Inspect(args) => inspect::run(context, &args).await,
+        Commands::Verify(args) => verify::run(context, &args).await,
+        Commands::Bundle(command) => bundle::run(context, &command).await,
         Commands::Cache(command) => cache::run(context, &command),
         Commands::Demo(args) => demo::run(context, args).await,
     }
