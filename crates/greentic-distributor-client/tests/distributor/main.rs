@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod chain;
+mod documents;
 #[cfg(feature = "http-runtime")]
 mod http;
 mod wit;
