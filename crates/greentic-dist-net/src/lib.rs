@@ -35,7 +35,7 @@ pub use crate::error::{NetError, NetErrorKind, RegistryError};
 pub use crate::http::{BodyStream, HttpAnswer, HttpCall, HttpGet, HttpReply};
 pub use crate::observer::{Event, Observer};
 pub use crate::oci::{
-    BlobHead, BlobPieces, BlobRead, BlobRequest, BlobSource, BlobStream, BlobUpload, BoxFuture, BytesSource,
+    BlobHead, BlobPieces, BlobRange, BlobRead, BlobRequest, BlobSource, BlobStream, BlobUpload, BoxFuture, BytesSource,
     Credential, CredentialAnswer, CredentialSource, CredentialTarget, FetchedImage, FetchedManifest, Login,
     LoginOrigin, ManifestHead, ManifestUpload, Paged, PushedBlob, PushedManifest, RawManifest, Referrers,
     ReferrersSource, ReferrersUpkeep, RegistryHandle, RegistryVersion, Repository, RepositorySource, Selector,

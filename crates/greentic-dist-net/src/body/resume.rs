@@ -71,8 +71,29 @@ pub(crate) struct Transfer {
 impl Transfer {
     /// Opens the body. `ask` is a GET without `Range`.
     pub(crate) async fn open(transport: Shared, ask: Ask, start: Start) -> Result<Self, NetError> {
+        let mut transfer = Self::new(transport, ask, start)?;
+        if start.size == Some(start.offset) && start.offset > 0 {
+            transfer.done = true;
+        } else {
+            transfer.connect().await?;
+        }
+        Ok(transfer)
+    }
+
+    /// The rest of a body, from `offset` on, that needs no request.
+    pub(crate) fn at_hand(transport: Shared, ask: Ask, offset: u64, rest: Bytes) -> Result<Self, NetError> {
+        let size = offset.saturating_add(u64::try_from(rest.len()).unwrap_or(u64::MAX));
+        let start = Start { offset, size: Some(size), limit: size, content_addressed: true, range_end: None };
+        let mut transfer = Self::new(transport, ask, start)?;
+        transfer.done = true;
+        transfer.offset = size;
+        transfer.held = Some(rest).filter(|rest| !rest.is_empty());
+        Ok(transfer)
+    }
+
+    fn new(transport: Shared, ask: Ask, start: Start) -> Result<Self, NetError> {
         let retry = transport.retry_for(&ask)?;
-        let mut transfer = Self {
+        Ok(Self {
             transport,
             ask,
             start,
@@ -93,13 +114,7 @@ impl Transfer {
             resumes: 0,
             restarts: 0,
             pausing: false,
-        };
-        if start.size == Some(start.offset) && start.offset > 0 {
-            transfer.done = true;
-        } else {
-            transfer.connect().await?;
-        }
-        Ok(transfer)
+        })
     }
 
     /// Whether the server has answered a conditional request with "not modified".

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use greentic_dist_types::{Digest, Mismatch, Verifier};
+use greentic_dist_types::{Descriptor, Digest, Mismatch, Verifier};
 
 use crate::body::{Piece, Pieces, Start, Transfer};
 use crate::exchange::{Ask, Shared};
@@ -13,11 +13,13 @@ use crate::{NetError, NetErrorKind};
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct BlobRequest {
-    transport: Shared,
-    ask: Ask,
+    pub(super) transport: Shared,
+    pub(super) ask: Ask,
     digest: Digest,
-    size_bytes: u64,
+    pub(super) size_bytes: u64,
     offset: u64,
+    /// The proven content, where its descriptor carries it.
+    pub(super) inline: Option<Bytes>,
 }
 
 /// A blob on its way, over as many connections as it takes, hashed while it flows.
@@ -58,8 +60,13 @@ enum Way {
 }
 
 impl BlobRequest {
-    pub(crate) fn new(transport: Shared, ask: Ask, digest: Digest, size_bytes: u64) -> Self {
-        Self { transport, ask, digest, size_bytes, offset: 0 }
+    pub(crate) fn new(transport: Shared, ask: Ask, descriptor: &Descriptor) -> Self {
+        let Descriptor { digest, size_bytes, ref data, .. } = *descriptor;
+        let inline = data.as_deref().map(Bytes::copy_from_slice);
+        let inline = inline.filter(|data| {
+            u64::try_from(data.len()) == Ok(size_bytes) && Digest::of(digest.algorithm(), data) == digest
+        });
+        Self { transport, ask, digest, size_bytes, offset: 0, inline }
     }
 
     /// Starts at this byte: the ones before are already there. Only for [`BlobRequest::open_unverified`].
@@ -112,11 +119,15 @@ impl BlobRequest {
         Ok(BlobPieces { way, digest, size_bytes })
     }
 
-    async fn transfer(&self) -> Result<Transfer, NetError> {
+    pub(super) async fn transfer(&self) -> Result<Transfer, NetError> {
         let (offset, size) = (self.offset, self.size_bytes);
         if offset > size {
             let detail = format!("the offset {offset} is beyond the blob's {size} bytes");
             return Err(NetError::new(NetErrorKind::InvalidInput, detail));
+        }
+        if let Some(inline) = &self.inline {
+            let from = inline.slice(usize::try_from(offset).unwrap_or(usize::MAX).min(inline.len())..);
+            return Transfer::at_hand(Arc::clone(&self.transport), self.ask.clone(), offset, from);
         }
         let start = Start { offset, size: Some(size), limit: size, content_addressed: true, range_end: None };
         Transfer::open(Arc::clone(&self.transport), self.ask.clone(), start).await

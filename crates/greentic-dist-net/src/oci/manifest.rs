@@ -89,7 +89,7 @@ impl Repository {
     ///
     /// # Errors
     /// `NotFound`; `Integrity` when the bytes are not those of the pin; `TooLarge`; `Protocol` when the answer is no usable
-    /// manifest, with the [`ManifestError`] as source; otherwise by cause.
+    /// manifest and `Unsupported` when it is one of a withdrawn kind, with the [`ManifestError`] as source; otherwise by cause.
     pub async fn manifest(&self, selector: Selector<'_>) -> Result<FetchedManifest, NetError> {
         self.manifest_for(Action::Pull, selector).await
     }
@@ -194,6 +194,7 @@ impl Repository {
         let kind = parse_manifest(&answer.body, content_type).map_err(|error| {
             let kind = match error {
                 ManifestError::TooLarge { .. } => NetErrorKind::TooLarge,
+                ManifestError::Unsupported(_) => NetErrorKind::Unsupported,
                 _ => NetErrorKind::Protocol,
             };
             about(NetError::new(kind, "the answer is no usable manifest").with_source(error))

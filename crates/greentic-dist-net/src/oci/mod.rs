@@ -6,6 +6,7 @@
 
 pub(crate) mod auth;
 mod blob;
+mod blob_range;
 mod catalog;
 mod delete;
 pub(crate) mod errcode;
@@ -31,6 +32,7 @@ pub use auth::{
     BoxFuture, Credential, CredentialAnswer, CredentialSource, CredentialTarget, Login, LoginOrigin, StaticCredentials,
 };
 pub use blob::{BlobPieces, BlobRequest, BlobStream, UnverifiedBlobStream};
+pub use blob_range::BlobRange;
 pub use catalog::{RegistryHandle, RegistryVersion};
 pub use head_blob::BlobHead;
 pub use image::FetchedImage;

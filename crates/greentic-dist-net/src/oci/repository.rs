@@ -48,13 +48,14 @@ impl Repository {
         &self.access.repository
     }
 
-    /// The content a descriptor names, about to be fetched. Sends nothing yet.
+    /// The content a descriptor names, about to be fetched. Sends nothing yet, and nothing at all where the descriptor carries
+    /// the content itself.
     pub fn blob(&self, descriptor: &Descriptor) -> BlobRequest {
         let path = format!("/v2/{}/blobs/{}", self.access.repository, descriptor.digest);
         let mut ask = Ask::new(Method::GET, self.target(path), &[StatusCode::OK, StatusCode::PARTIAL_CONTENT]);
         ask.headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
         ask.lane = Lane::Body;
-        BlobRequest::new(Arc::clone(&self.transport), ask, descriptor.digest, descriptor.size_bytes)
+        BlobRequest::new(Arc::clone(&self.transport), ask, descriptor)
     }
 
     pub(crate) const fn transport(&self) -> &Shared {

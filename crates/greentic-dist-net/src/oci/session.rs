@@ -83,7 +83,7 @@ impl Session {
         Ok(())
     }
 
-    /// The registry has taken everything: there is nothing left to cancel.
+    /// The registry has taken everything, or has forgotten it: there is nothing left to cancel.
     pub(super) fn finished(mut self) {
         self.is_open = false;
     }

@@ -67,14 +67,13 @@ pub(super) fn keep(
 /// # Errors
 /// `Protocol`.
 pub(super) fn json<'a, T: Deserialize<'a>>(answer: &'a Collected) -> Result<T, NetError> {
-    serde_json::from_slice(&answer.body).map_err(|error| {
-        let detail = NetError::new(NetErrorKind::Protocol, "the answer is no such list").with_source(error);
-        let is_page = answer.body.trim_ascii_start().starts_with(b"<");
-        let detail = detail.for_request(&Method::GET, &answer.url);
-        if is_page {
-            detail.with_hint("the answer is a web page: is there a proxy or a login page in between?")
-        } else {
-            detail
+    let malformed =
+        || NetError::new(NetErrorKind::Protocol, "the answer is no such list").for_request(&Method::GET, &answer.url);
+    match answer.body.trim_ascii_start().first() {
+        Some(b'{') => serde_json::from_slice(&answer.body).map_err(|error| malformed().with_source(error)),
+        Some(b'<') => {
+            Err(malformed().with_hint("the answer is a web page: is there a proxy or a login page in between?"))
         }
-    })
+        _ => Err(malformed()),
+    }
 }

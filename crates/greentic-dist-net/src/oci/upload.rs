@@ -243,8 +243,9 @@ impl BlobUpload {
                 Ok(PushedBlob::Sent)
             }
             Err(failure) => {
-                if failure.step != Step::Lost {
-                    session.cancel().await;
+                match failure.step {
+                    Step::Lost => session.finished(),
+                    Step::Before | Step::Commit | Step::Diverged => session.cancel().await,
                 }
                 Err(failure)
             }

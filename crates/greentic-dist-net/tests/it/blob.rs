@@ -306,6 +306,33 @@ async fn an_encoded_body_is_refused_by_the_name_of_its_encoding() {
 }
 
 #[tokio::test]
+async fn a_part_of_a_blob_is_read_alone_where_there_are_ranges_and_cut_out_where_there_are_none() {
+    for (lie, requests) in [(None, 1), (Some(Lie::RangeIgnored), 2), (Some(Lie::RangeRefused(416)), 3)] {
+        let scenario = Scenario::new(random());
+        let registry = lie.iter().cloned().fold(scenario, Scenario::lie).start();
+        let net = net();
+        let repository = repository(&net, &registry.reference());
+        let layer = layer_of(registry.artifact());
+        let mut part = repository.blob(&layer).open_range(1_000..70_000).await.unwrap();
+        let mut all = Vec::new();
+        while let Some(piece) = part.next().await {
+            all.extend_from_slice(&piece.unwrap());
+        }
+        assert_eq!(part.remaining(), 0);
+        assert_eq!(all, registry.artifact().layer_bytes()[1_000..70_000], "{lie:?}");
+        assert_eq!(registry.journal().len(), requests, "{lie:?}");
+        assert_eq!(registry.journal().header_of(0, "range").as_deref(), Some("bytes=1000-69999"));
+        let mut nothing = repository.blob(&layer).open_range(5..5).await.unwrap();
+        assert!(nothing.next().await.is_none());
+        assert_eq!(registry.journal().len(), requests);
+        for beyond in [0..layer.size_bytes + 1, layer.size_bytes + 1..layer.size_bytes + 1] {
+            let error = repository.blob(&layer).open_range(beyond).await.unwrap_err();
+            assert_eq!(error.kind(), NetErrorKind::InvalidInput);
+        }
+    }
+}
+
+#[tokio::test]
 async fn other_bytes_are_another_blob_and_an_unknown_blob_is_not_found() {
     let registry = Scenario::new(random()).start();
     let error = repository(&net(), &registry.reference()).blob(&descriptor(b"never pushed")).open().await.unwrap_err();

@@ -18,6 +18,7 @@ mod login;
 mod manifest;
 mod pieces;
 mod push;
+mod quirks_api;
 mod quirks_auth;
 mod redirect;
 mod retry;

@@ -251,7 +251,6 @@ async fn what_the_registry_says_about_an_unknown_manifest_survives() {
 async fn documents_no_honest_tool_publishes_are_refused() {
     let artifact = fixture::component();
     let hostile = [
-        hostile::schema1(),
         hostile::duplicate_keys(&artifact),
         hostile::layers_and_manifests(&artifact),
         hostile::mislabelled_index(&artifact),

@@ -28,13 +28,22 @@ pub struct TlsFront {
 impl TlsFront {
     /// Starts it in front of `upstream`.
     pub fn start(upstream: SocketAddr) -> Self {
+        Self::start_with(upstream, "proxy_set_header X-Forwarded-Proto https;")
+    }
+
+    /// Starts it in front of `upstream` without telling it that clients speak TLS: it names `http://` URLs then.
+    pub fn start_unannounced(upstream: SocketAddr) -> Self {
+        Self::start_with(upstream, "")
+    }
+
+    fn start_with(upstream: SocketAddr, extra: &str) -> Self {
         let dir = TempDir::new().expect("a temporary directory");
         write_certificates(dir.path());
         fs::create_dir(dir.path().join("tmp")).expect("a directory");
         for _ in 0..PORTS {
             let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
             let addr = free.expect("a free port");
-            fs::write(dir.path().join("nginx.conf"), config(dir.path(), addr, upstream))
+            fs::write(dir.path().join("nginx.conf"), config(dir.path(), addr, upstream, extra))
                 .expect("write the configuration");
             let mut child = launch(dir.path());
             let is_up = await_some("the start of nginx", || match child.try_wait().expect("look at nginx") {
@@ -97,7 +106,7 @@ fn launch(dir: &Path) -> Child {
         .expect("start nginx")
 }
 
-fn config(dir: &Path, addr: SocketAddr, upstream: SocketAddr) -> String {
+fn config(dir: &Path, addr: SocketAddr, upstream: SocketAddr, extra: &str) -> String {
     let dir = dir.display();
     format!(
         r#"daemon off;
@@ -120,7 +129,7 @@ http {{
             proxy_pass http://{upstream};
             proxy_http_version 1.1;
             proxy_set_header Host $http_host;
-            proxy_set_header X-Forwarded-Proto https;
+            {extra}
             proxy_hide_header Docker-Content-Digest;
         }}
     }}
