@@ -41,6 +41,16 @@ pub const ARTIFACT_BYTES: u64 = 2 << 30;
 pub const RECORD_BYTES: u64 = 256 << 10;
 /// Largest sidecar document (component manifest, metadata) kept beside an artifact.
 pub const SIDECAR_BYTES: u64 = 1 << 20;
+/// Largest lock file, in bytes.
+pub const LOCK_BYTES: usize = 16 << 20;
+/// Most entries of a lock file.
+pub const LOCK_ENTRIES: usize = 100_000;
+/// Deepest nesting of a lock file; the format itself needs three levels.
+pub const LOCK_DEPTH: usize = 64;
+/// Most keys of a lock file, or of one of its entries, that mean nothing to this client.
+pub const LOCK_EXTRA_KEYS: usize = 32;
+/// Longest text of a lock file that this client reads, in bytes.
+pub const LOCK_TEXT_BYTES: usize = 8 << 10;
 /// Longest wait a `Retry-After` can impose before the request fails as rate limited instead.
 pub const RETRY_AFTER: Duration = Duration::from_mins(1);
 /// Attempts of one request, the first included.

@@ -4,7 +4,10 @@
 //! question open (is there such a file?), which the caller answers.
 
 use crate::limits::REFERENCE_BYTES;
-use crate::{Digest, ParseDigestError, ParseReferenceError, Reference, SafeText, is_explicit_registry, redact_url};
+use crate::{
+    Digest, ParseDigestError, ParseReferenceError, Reference, SafeText, is_explicit_registry, redact_reference,
+    redact_url,
+};
 
 /// A reference as typed, by kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,10 +75,10 @@ impl SourceRef {
             return Err(ParseSourceError::Empty);
         }
         if text.len() > PATH_OR_URL_BYTES {
-            return Err(ParseSourceError::TooLong(SafeText::excerpt(text, 64)));
+            return Err(ParseSourceError::TooLong(SafeText::excerpt(&redact_reference(text), 64)));
         }
         if SafeText::excerpt(text, PATH_OR_URL_BYTES).as_str() != text {
-            return Err(ParseSourceError::Control(SafeText::excerpt(text, 96)));
+            return Err(ParseSourceError::Control(SafeText::excerpt(&redact_reference(text), 96)));
         }
         if text.starts_with("sha256:") || text.starts_with("sha512:") {
             return Ok(Self::Digest(text.parse()?));
@@ -90,7 +93,7 @@ impl SourceRef {
             return Ok(Self::Oci(Reference::parse(text)?));
         }
         if text.len() > REFERENCE_BYTES {
-            return Err(ParseSourceError::TooLong(SafeText::excerpt(text, 64)));
+            return Err(ParseSourceError::TooLong(SafeText::excerpt(&redact_reference(text), 64)));
         }
         Ok(Self::Bare(text.to_owned()))
     }
@@ -206,6 +209,15 @@ mod tests {
             assert!(SourceRef::parse(bad).is_err(), "{bad:?} was accepted");
         }
         assert!(SourceRef::parse(&"x".repeat(1 << 20)).is_err());
+    }
+
+    #[test]
+    fn passwords_are_not_repeated_by_the_errors_that_quote_the_text() {
+        let long = format!("https://ann:canary@x/{}", "y".repeat(PATH_OR_URL_BYTES));
+        for text in ["https://ann:canary@x\u{202e}/", "https://x/?sig=canary\n", "ann:canary@x/y\u{0}", &long] {
+            let error = SourceRef::parse(text).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("canary"), "{error}");
+        }
     }
 
     proptest! {

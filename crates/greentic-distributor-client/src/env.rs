@@ -26,6 +26,9 @@ pub(crate) const STORE_REGISTRY_BASE: &str = "GREENTIC_STORE_REGISTRY_BASE";
 pub(crate) const STORE_SECRETS_PATH: &str = "GREENTIC_DIST_STORE_SECRETS_PATH";
 /// Master key of login files of earlier versions.
 pub(crate) const DEV_MASTER_KEY: &str = "GREENTIC_DEV_MASTER_KEY";
+/// `1`: lock files that are out of date are refused.
+#[cfg(feature = "dist-cli")]
+pub(crate) const LOCKED: &str = "GREENTIC_DIST_LOCKED";
 /// Directory of `fixture://` artifacts.
 #[cfg(feature = "fixture-resolver")]
 pub(crate) const FIXTURE_DIR: &str = "GREENTIC_FIXTURE_DIR";

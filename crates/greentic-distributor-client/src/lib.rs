@@ -53,6 +53,8 @@ pub mod error;
 mod http_client;
 #[cfg(feature = "dist-client")]
 pub mod oci;
+#[cfg(feature = "dist-client")]
+mod output_file;
 #[cfg_attr(not(feature = "dist-client"), expect(dead_code, reason = "logins need the place of their file alone"))]
 mod paths;
 mod private_file;

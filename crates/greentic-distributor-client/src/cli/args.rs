@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use super::commands::{BundleCommand, CacheCommand, DemoArgs, InspectArgs, PullArgs, ResolveArgs, VerifyArgs};
+use super::commands::{
+    BundleCommand, CacheCommand, DemoArgs, InspectArgs, LockArgs, PullArgs, ResolveArgs, VerifyArgs,
+};
 
 /// Fetch, verify and keep Wasm components from OCI registries, HTTPS and disk.
 #[derive(Debug, Parser)]
@@ -16,7 +18,7 @@ use super::commands::{BundleCommand, CacheCommand, DemoArgs, InspectArgs, PullAr
     arg_required_else_help = true
 )]
 #[command(
-    after_help = "Exit codes: 0 ok, 2 invalid input, 3 not found, 4 offline, 5 auth, 6 policy, 7 temporary, 8 wrong bytes, 10 other."
+    after_help = "Exit codes: 0 ok, 2 invalid input, 3 not found, 4 offline, 5 auth, 6 policy, 7 temporary, 8 wrong bytes, 9 lock out of date, 10 other."
 )]
 pub struct Cli {
     /// Cache directory [default: `GREENTIC_CACHE_DIR`, else below ~/.cache]
@@ -43,6 +45,8 @@ pub enum Commands {
     Resolve(ResolveArgs),
     /// Bring artifacts into the cache and print their paths
     Pull(PullArgs),
+    /// Write down what references mean now, and check it later
+    Lock(LockArgs),
     /// Show what is known about an artifact
     Inspect(InspectArgs),
     /// Hold an artifact against a policy, every byte hashed

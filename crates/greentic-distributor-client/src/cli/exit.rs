@@ -29,6 +29,14 @@ impl CliError {
             source = cause.source();
         }
         causes.dedup();
+        // Each problem on a line of its own.
+        if let DistError::InvalidLock { source, .. } = error {
+            causes = source.problems().iter().map(ToString::to_string).collect();
+            match source.total() - causes.len() {
+                0 => {}
+                more => causes.push(format!("and {more} more")),
+            }
+        }
         Self {
             code: error.exit_code(),
             message: error.to_string(),

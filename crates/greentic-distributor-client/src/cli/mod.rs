@@ -17,8 +17,8 @@ use clap::Parser as _;
 
 pub use args::{Cli, Commands};
 pub use commands::{
-    AccessModeArg, BundleCommand, CacheCommand, DemoArgs, InspectArgs, PullArgs, ResolveArgs, RollbackArgs, StageArgs,
-    StateArg, StateArgs, VerifyArgs, WarmArgs,
+    AccessModeArg, BundleCommand, CacheCommand, DemoArgs, InspectArgs, LockAddArgs, LockArgs, LockCommand, PullArgs,
+    ResolveArgs, RollbackArgs, StageArgs, StateArg, StateArgs, VerifyArgs, WarmArgs,
 };
 pub use exit::CliError;
 pub use policy::{EnvironmentArg, PolicyArgs};

@@ -78,15 +78,7 @@ impl Output {
 
     /// The one JSON document of a command that failed.
     pub(crate) fn failure_document(&self, error: &CliError) {
-        let mut document = json!({ "error": {
-            "code": error.kind,
-            "exit": error.code,
-            "message": error.message,
-            "causes": error.causes,
-            "reference": error.reference,
-            "retryable": error.retryable,
-            "hints": error.hints,
-        }});
+        let mut document = json!({ "error": error_value(error) });
         if let (Some(partial), Some(object)) = (&error.partial, document.as_object_mut()) {
             object.insert("results".to_owned(), partial.clone());
         }
@@ -103,6 +95,19 @@ impl Output {
             self.note(&format!("   hint: {hint}"));
         }
     }
+}
+
+/// A failure as a JSON object.
+pub(crate) fn error_value(error: &CliError) -> serde_json::Value {
+    json!({
+        "code": error.kind,
+        "exit": error.code,
+        "message": error.message,
+        "causes": error.causes,
+        "reference": error.reference,
+        "retryable": error.retryable,
+        "hints": error.hints,
+    })
 }
 
 /// A reference as a result repeats it: as typed, and a URL without its secrets.

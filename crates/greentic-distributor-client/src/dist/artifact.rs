@@ -38,7 +38,7 @@ impl From<CacheEntryState> for IntegrityState {
 /// An artifact in the cache, proven when it was opened.
 ///
 /// Fields may be moved out: the type has no `Drop`. The path stays valid until the entry is removed from the cache.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ResolvedArtifact {
     /// The descriptor it was fetched by.
     pub descriptor: ArtifactDescriptor,

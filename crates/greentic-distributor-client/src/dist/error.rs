@@ -2,7 +2,7 @@
 
 use greentic_dist_net::{NetError, NetErrorKind};
 use greentic_dist_store::{StoreError, StoreErrorKind};
-use greentic_dist_types::{BundleLifecycleState, ParseReferenceError, SafeText, SelectError};
+use greentic_dist_types::{BundleLifecycleState, LockError, ParseReferenceError, SafeText, SelectError};
 
 use super::source::InvalidRefReason;
 use crate::oci::LayoutError;
@@ -118,6 +118,23 @@ pub enum DistError {
     /// The login for a store is missing or cannot be used.
     #[error("{0}")]
     StoreAuth(String),
+    /// A lock file that cannot be believed. Nothing of it was asked for.
+    #[error("invalid lockfile `{path}`")]
+    InvalidLock {
+        /// The file.
+        path: String,
+        /// Every problem with its place in the file.
+        #[source]
+        source: Box<LockError>,
+    },
+    /// A lock file says something that is not so any more.
+    #[error("lockfile `{path}` is out of date: {reason}")]
+    LockOutOfDate {
+        /// The file.
+        path: String,
+        /// What is not so, both digests included.
+        reason: String,
+    },
     /// A document (a lock file, an advisory) that is not the JSON it should be.
     #[error("invalid lockfile or advisory document")]
     Serde(#[from] serde_json::Error),
@@ -214,12 +231,14 @@ impl DistError {
             | Self::InvalidInput(_)
             | Self::TagNotAllowed { .. }
             | Self::InsecureUrl { .. }
+            | Self::InvalidLock { .. }
             | Self::Serde(_) => DistErrorKind::InvalidInput,
             Self::InvalidTransition { .. } => DistErrorKind::Policy,
             Self::NotFound { .. } => DistErrorKind::NotFound,
             Self::Offline { .. } => DistErrorKind::Offline,
             Self::Unauthorized { .. } | Self::ResolutionUnavailable { .. } | Self::StoreAuth(_) => DistErrorKind::Auth,
             Self::CorruptArtifact { .. } => DistErrorKind::Integrity,
+            Self::LockOutOfDate { .. } => DistErrorKind::LockOutOfDate,
             Self::Network { source, .. } => kind_of_net(source),
             Self::CacheError { source: CacheFailure::Io(error), .. } => match error.kind() {
                 std::io::ErrorKind::NotFound => DistErrorKind::NotFound,
@@ -267,6 +286,8 @@ impl DistError {
             | Self::UnsupportedAbi { .. }
             | Self::InvalidInput(_)
             | Self::StoreAuth(_)
+            | Self::InvalidLock { .. }
+            | Self::LockOutOfDate { .. }
             | Self::Serde(_)
             | Self::Cancelled => None,
         }
@@ -293,6 +314,9 @@ impl DistError {
             Self::Network { source, .. } => source.hints(),
             Self::CorruptArtifact { .. } => {
                 vec!["pull it again while online; a damaged cache entry is replaced by a verified one".into()]
+            }
+            Self::LockOutOfDate { .. } => {
+                vec!["`greentic-dist lock update` writes what the references mean now".into()]
             }
             Self::CacheError { source: CacheFailure::Store(error), .. } => error.hints(),
             Self::Layout(error) => error.hints(),

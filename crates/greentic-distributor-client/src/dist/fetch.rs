@@ -80,7 +80,7 @@ async fn bring(
 
 /// Opens a cached entry. A damaged one is an exact error offline; online it is as good as none, and what is fetched takes
 /// its place.
-async fn open_whole(
+pub(super) async fn open_whole(
     inner: &Arc<Inner>,
     pin: Digest,
     shown: &str,

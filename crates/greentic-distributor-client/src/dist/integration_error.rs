@@ -155,6 +155,14 @@ fn parts(error: &DistError) -> (IntegrationErrorCode, bool, Option<Value>) {
         }
         DistError::StoreAuth(_) => (Code::ResolutionFailed, false, None),
         DistError::Serde(_) => (Code::DescriptorCorrupt, false, None),
+        DistError::InvalidLock { path, source } => {
+            let problems: Vec<String> = source.problems().iter().map(ToString::to_string).collect();
+            let details = json!({ "path": path, "problems": problems, "total": source.total() });
+            (Code::DescriptorCorrupt, false, Some(details))
+        }
+        DistError::LockOutOfDate { path, reason } => {
+            (Code::PolicyInputInvalid, false, Some(json!({ "path": path, "reason": reason })))
+        }
         DistError::Cancelled => (Code::DownloadFailed, true, None),
     }
 }

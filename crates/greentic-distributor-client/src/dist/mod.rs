@@ -39,6 +39,7 @@ mod fetch_oci;
 mod identity;
 mod inspect;
 mod integration_error;
+mod lockfile;
 mod many;
 mod memo;
 mod options;
@@ -55,7 +56,10 @@ pub use greentic_dist_net::{
     NetErrorKind, NetStats, RangePolicy, RetryPolicy, StaticCredentials, Timeouts,
 };
 pub use greentic_dist_store::{Proof, SourceSnapshot, StoreError, StoreErrorKind};
-pub use greentic_dist_types::{ArtifactSourceKind, ArtifactType, CacheEntryState, PlatformChoice, Secret};
+pub use greentic_dist_types::{
+    ArtifactSourceKind, ArtifactType, CacheEntryState, LockEntry, LockError, LockProblem, Lockfile, PlatformChoice,
+    Secret,
+};
 
 pub use crate::credentials::EnvCredentials;
 pub use crate::progress::{Event, Reporter, Silent};
@@ -74,6 +78,7 @@ pub use entry::CacheEntry;
 pub use error::{CacheFailure, DistError, DistErrorKind, ResolveError};
 pub use inspect::ArtifactInspection;
 pub use integration_error::{IntegrationError, IntegrationErrorCode};
+pub use lockfile::{LockChange, LockMode, LockPull, LockPullItem, LockReport};
 pub use options::DistOptions;
 pub use retention::{
     CacheLease, RemoveOptions, RetentionDecision, RetentionDisposition, RetentionEnvironment, RetentionInput,

@@ -9,6 +9,7 @@ mod demo;
 mod directory;
 mod environment;
 mod json;
+mod lock;
 mod offline;
 mod peers;
 mod text;

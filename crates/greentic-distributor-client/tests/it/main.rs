@@ -17,6 +17,9 @@ mod verify;
 
 mod damage;
 mod input;
+mod lock_pull;
+mod lock_spec;
+mod lock_write;
 mod offline;
 mod store_auth;
 

@@ -4,6 +4,7 @@ mod bundle;
 mod cache;
 mod demo;
 mod inspect;
+mod lock;
 mod pull;
 mod resolve;
 mod verify;
@@ -12,6 +13,7 @@ pub use bundle::{AccessModeArg, BundleCommand, RollbackArgs, StageArgs, StateArg
 pub use cache::CacheCommand;
 pub use demo::DemoArgs;
 pub use inspect::InspectArgs;
+pub use lock::{LockAddArgs, LockArgs, LockCommand};
 pub use pull::PullArgs;
 pub use resolve::ResolveArgs;
 pub use verify::VerifyArgs;
@@ -40,6 +42,7 @@ pub(super) async fn run(context: &Context<'_>, command: Commands) -> Result<(), 
     match command {
         Commands::Resolve(args) => resolve::run(context, &args).await,
         Commands::Pull(args) => pull::run(context, &args).await,
+        Commands::Lock(args) => lock::run(context, &args).await,
         Commands::Inspect(args) => inspect::run(context, &args).await,
         Commands::Verify(args) => verify::run(context, &args).await,
         Commands::Bundle(command) => bundle::run(context, &command).await,
@@ -66,5 +69,27 @@ fn conclude(output: &Output, asked: usize, mut documents: Vec<Value>, failed: &[
         summary.hints.push(format!("{} of {asked} references succeeded", asked - failed.len()));
         summary.partial = Some(Value::Array(documents));
     }
+    Err(summary)
+}
+
+/// Ends a command over a list that is a list also with one item: failures with the places they are about, and the outcomes of
+/// all items beside them.
+fn conclude_list(output: &Output, documents: Vec<Value>, failed: &[(Arc<DistError>, String)]) -> Result<(), CliError> {
+    let Some((worst, place)) = failed.iter().max_by_key(|(error, _)| error.exit_code()) else {
+        return if output.is_json() { output.document(&documents) } else { Ok(()) };
+    };
+    let told = |error: &DistError, place: &str| {
+        let mut told = CliError::from_dist(error);
+        if !place.is_empty() {
+            told.message = format!("{place}: {}", told.message);
+        }
+        told
+    };
+    for (error, place) in failed.iter().filter(|(error, _)| !Arc::ptr_eq(error, worst)) {
+        output.explain(&told(error, place));
+    }
+    let mut summary = told(worst, place);
+    summary.hints.push(format!("{} of {} entries are fine", documents.len() - failed.len(), documents.len()));
+    summary.partial = Some(Value::Array(documents));
     Err(summary)
 }

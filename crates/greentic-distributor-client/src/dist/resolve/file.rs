@@ -97,7 +97,8 @@ fn copy(path: &Path, limit: u64, mut take: impl FnMut(&[u8]) -> Result<(), DistE
     }
 }
 
-fn open_regular(path: &Path) -> Result<File, DistError> {
+/// Opens a regular file; devices, pipes and directories are refused.
+pub(crate) fn open_regular(path: &Path) -> Result<File, DistError> {
     let failed = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::NotFound => DistError::NotFound { reference: path.display().to_string() },
         _ => DistError::io(path, error),

@@ -6,6 +6,7 @@ pub(super) mod fixture;
 pub(super) mod https;
 mod mapping;
 pub(super) mod oci;
+mod tenant;
 
 use std::sync::Arc;
 
@@ -22,6 +23,14 @@ pub(super) async fn resolve(inner: &Arc<Inner>, source: &ArtifactSource) -> Resu
         inner.memo.note_offline(pin, source.transport_hints.offline);
     }
     Ok(descriptor)
+}
+
+/// What can be told about a source without asking anybody and without looking at a disk.
+pub(super) fn check(raw_ref: &str, source: &SourceRef) -> Result<(), DistError> {
+    match source {
+        SourceRef::Store(target) => tenant::TenantPackage::parse(raw_ref, target).map(|_| ()),
+        _ => Ok(()),
+    }
 }
 
 async fn by_kind(inner: &Arc<Inner>, source: &ArtifactSource) -> Result<ArtifactDescriptor, DistError> {

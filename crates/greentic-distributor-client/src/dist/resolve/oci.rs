@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use greentic_dist_net::{FetchedImage, FetchedManifest, Selector};
 use greentic_dist_store::RefRecord;
-use greentic_dist_types::{Descriptor, Digest, Manifest, ManifestKind, Reference, parse_manifest, select_platform};
+use greentic_dist_types::{
+    Descriptor, Digest, Manifest, ManifestKind, Reference, SafeText, parse_manifest, select_platform,
+};
 use serde_json::{Map, Value};
 
 use crate::blocking;
@@ -85,7 +87,14 @@ pub(crate) async fn resolve(
         }
         _ => repository.image(target.selector(), &inner.platform).await.map_err(wrap)?,
     };
-    describe(inner, target, image)
+    let descriptor = describe(inner, target, image)?;
+    if let Some(memory) = known.memory.filter(|_| !is_pin)
+        && memory.pin.to_string() != descriptor.digest
+    {
+        let raw_ref = SafeText::excerpt(&target.raw_ref, 200);
+        inner.warn(&format!("`{raw_ref}` was {} and is now {}", memory.pin, descriptor.digest));
+    }
+    Ok(descriptor)
 }
 
 /// Looks into the cache: the entry of a pin, or of what a tag meant when it was last asked.
