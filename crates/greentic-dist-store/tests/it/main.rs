@@ -11,6 +11,7 @@
 )]
 
 mod advisories;
+mod audit;
 mod batch;
 mod bundles;
 mod child;

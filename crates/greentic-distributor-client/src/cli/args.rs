@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use super::commands::{
-    BundleCommand, CacheCommand, DemoArgs, InspectArgs, LockArgs, PullArgs, ResolveArgs, VerifyArgs,
+    BundleCommand, CacheCommand, DemoArgs, InspectArgs, LockArgs, PullArgs, ResolveArgs, RetentionCommand, VerifyArgs,
 };
 
 /// Fetch, verify and keep Wasm components from OCI registries, HTTPS and disk.
@@ -57,6 +57,9 @@ pub enum Commands {
     /// Look at and tidy the cache
     #[command(subcommand)]
     Cache(CacheCommand),
+    /// Keep the cache in bounds
+    #[command(subcommand)]
+    Retention(RetentionCommand),
     /// Show the whole flow against a registry inside this process
     Demo(DemoArgs),
 }

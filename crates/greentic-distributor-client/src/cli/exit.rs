@@ -80,6 +80,10 @@ impl CliError {
         Self::plain(4, "offline", message)
     }
 
+    pub(crate) fn integrity(message: &str) -> Self {
+        Self::plain(8, "integrity", message)
+    }
+
     fn plain(code: i32, kind: &'static str, message: &str) -> Self {
         Self {
             code,

@@ -17,8 +17,9 @@ use clap::Parser as _;
 
 pub use args::{Cli, Commands};
 pub use commands::{
-    AccessModeArg, BundleCommand, CacheCommand, DemoArgs, InspectArgs, LockAddArgs, LockArgs, LockCommand, PullArgs,
-    ResolveArgs, RollbackArgs, StageArgs, StateArg, StateArgs, VerifyArgs, WarmArgs,
+    AccessModeArg, BundleCommand, CacheCommand, CacheGcArgs, CacheRmArgs, CacheStatArgs, CacheVerifyArgs, DemoArgs,
+    InspectArgs, LockAddArgs, LockArgs, LockCommand, PullArgs, ResolveArgs, RetentionApplyArgs, RetentionArgs,
+    RetentionCommand, RetentionEnvironmentArg, RollbackArgs, StageArgs, StateArg, StateArgs, VerifyArgs, WarmArgs,
 };
 pub use exit::CliError;
 pub use policy::{EnvironmentArg, PolicyArgs};

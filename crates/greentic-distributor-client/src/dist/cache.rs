@@ -1,11 +1,15 @@
 //! Opening, looking at and removing what is in the cache. Synchronous; opens no socket.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use greentic_dist_store::{Entry, GcReport, Proof};
 use greentic_dist_types::Digest;
+use serde::Serialize;
 
 use super::client::Inner;
+use super::error::chain;
 use super::{CacheEntry, DistClient, DistError, InvalidRefReason, ResolvedArtifact, TransportHints};
 
 /// Parses a digest argument; `sha256:` may be left out.
@@ -15,6 +19,54 @@ pub(super) fn parse_digest(text: &str) -> Result<Digest, DistError> {
         reference: greentic_dist_types::redact_reference(text),
         source: Box::new(InvalidRefReason::Syntax(error.into())),
     })
+}
+
+/// How much the cache holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct CacheSizes {
+    /// Entries.
+    pub entries: usize,
+    /// Bytes of their artifacts; those that several entries share count for each.
+    pub artifact_bytes: u64,
+    /// The cap in force, in bytes; 0 for none.
+    pub max_bytes: u64,
+    /// Bytes of partial downloads.
+    pub partial_bytes: u64,
+    /// Bytes of what is in the making.
+    pub temp_bytes: u64,
+    /// Bytes of what was found to be wrong.
+    pub quarantine_bytes: u64,
+    /// Bytes of what is on its way out.
+    pub trash_bytes: u64,
+}
+
+/// What hashing the cache again found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct CacheVerification {
+    /// Entries that were hashed, good and damaged.
+    pub checked: usize,
+    /// Bytes of the good ones.
+    pub bytes: u64,
+    /// The damaged ones, sorted by digest.
+    pub damaged: Vec<CacheDamage>,
+    /// Entries that could not be read, by digest, and why.
+    pub unknown: BTreeMap<String, String>,
+}
+
+/// An entry that is not what its name promises.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct CacheDamage {
+    /// The digest it is named by.
+    pub digest: String,
+    /// The file or directory that is wrong.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub reason: String,
+    /// Whether it was put aside, so that the next fetch brings it anew.
+    pub repaired: bool,
 }
 
 pub(super) fn hints(inner: &Inner) -> TransportHints {
@@ -92,6 +144,36 @@ pub(super) fn verify_full(inner: &Inner, key: &Digest) -> Result<Option<()>, Dis
     Ok(opened.map(|_| ()))
 }
 
+fn verify_all(inner: &Inner, digests: &[String], repair: bool) -> Result<CacheVerification, DistError> {
+    let cache_error = |error| DistError::from_store("the cache", error);
+    let mut pins = Vec::with_capacity(digests.len());
+    for digest in digests.iter().map(|text| parse_digest(text)).collect::<Result<Vec<_>, _>>()? {
+        // One that cannot even be read is still to be looked at.
+        match inner.store.stat(&digest) {
+            Ok(Some(entry)) => pins.push(entry.pin),
+            Ok(None) => return Err(DistError::NotFound { reference: digest.to_string() }),
+            Err(_) => pins.push(digest),
+        }
+    }
+    if digests.is_empty() {
+        pins = inner.store.list().map_err(cache_error)?;
+    }
+    let audit = inner.store.audit(&pins, repair).map_err(cache_error)?;
+    let damaged = audit.damaged.iter().map(|damage| CacheDamage {
+        digest: damage.pin.to_string(),
+        path: damage.path.clone(),
+        reason: chain(&damage.error),
+        repaired: damage.put_aside,
+    });
+    let unknown = audit.unknown.iter().map(|(pin, error)| (pin.to_string(), chain(error)));
+    Ok(CacheVerification {
+        checked: audit.good + audit.damaged.len(),
+        bytes: audit.bytes,
+        damaged: damaged.collect(),
+        unknown: unknown.collect(),
+    })
+}
+
 fn digests(report: &GcReport) -> Vec<String> {
     report.removed.iter().map(ToString::to_string).collect()
 }
@@ -113,6 +195,35 @@ impl DistClient {
     /// [`DistError::CacheError`].
     pub fn gc_dry_run(&self) -> Result<Vec<String>, DistError> {
         Ok(digests(&gc(&self.inner, true)?))
+    }
+
+    /// How much the cache holds, by what it is for.
+    ///
+    /// # Errors
+    /// [`DistError::CacheError`].
+    pub fn cache_sizes(&self) -> Result<CacheSizes, DistError> {
+        let sizes = self.inner.store.sizes().map_err(|error| DistError::from_store("the cache", error))?;
+        Ok(CacheSizes {
+            entries: sizes.entries,
+            artifact_bytes: sizes.artifact_bytes,
+            max_bytes: self.inner.options.cache_max_bytes,
+            partial_bytes: sizes.partial_bytes,
+            temp_bytes: sizes.temp_bytes,
+            quarantine_bytes: sizes.quarantine_bytes,
+            trash_bytes: sizes.trash_bytes,
+        })
+    }
+
+    /// Hashes cached artifacts again, whatever was proven before: those of `digests`, or all of them when there are none. With
+    /// `repair`, what is damaged is put into quarantine, so that the next fetch brings it anew.
+    ///
+    /// Parallel; memory does not grow with sizes. Blocks for about a second per GiB and processor.
+    ///
+    /// # Errors
+    /// [`DistError::InvalidRef`] and [`DistError::NotFound`] for the digests, before anything is hashed;
+    /// [`DistError::CacheError`]. Damage is no error but a finding.
+    pub fn verify_cache(&self, digests: &[String], repair: bool) -> Result<CacheVerification, DistError> {
+        verify_all(&self.inner, digests, repair)
     }
 
     /// Hashes a cached artifact from its first to its last byte again, whatever was proven before.

@@ -70,6 +70,7 @@ pub use bundle::{
     BundleOpenMode, BundleRecord, RollbackAuditFields, RollbackBundleInput, RollbackBundleResult, StageAuditFields,
     StageBundleInput, StageBundleResult, WarmAuditFields, WarmBundleInput, WarmBundleResult,
 };
+pub use cache::{CacheDamage, CacheSizes, CacheVerification};
 pub use client::DistClient;
 #[expect(deprecated, reason = "names of 0.4 that stay")]
 pub use compat::{BundleOpenOutput, BundleOpenRequest, BundleOpener};

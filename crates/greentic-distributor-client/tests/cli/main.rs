@@ -10,6 +10,7 @@ mod directory;
 mod environment;
 mod json;
 mod lock;
+mod manage;
 mod offline;
 mod peers;
 mod text;

@@ -107,7 +107,19 @@ fn cache_commands_open_no_socket() {
     let (bench, registry) = (Bench::new(), registry());
     bench.pull(&registry.pinned());
     let pin = sample().manifest_digest.to_string();
-    for args in [vec!["cache", "ls"], vec!["cache", "gc"], vec!["cache", "rm", &pin]] {
+    for args in [
+        vec!["cache", "ls"],
+        vec!["cache", "stat", &pin],
+        vec!["cache", "size"],
+        vec!["cache", "verify"],
+        vec!["cache", "verify", "--repair"],
+        vec!["cache", "gc", "--dry-run"],
+        vec!["cache", "gc"],
+        vec!["retention", "plan", "--max-bytes", "1"],
+        vec!["retention", "apply", "--max-age", "30d"],
+        vec!["cache", "rm", "--dry-run", &pin],
+        vec!["cache", "rm", &pin],
+    ] {
         let Some(calls) = sockets(TEST, &bench, &args, 0) else { return };
         assert!(calls.is_empty(), "{args:?}: {calls:#?}");
     }

@@ -6,16 +6,19 @@ mod demo;
 mod inspect;
 mod lock;
 mod pull;
+mod quantity;
 mod resolve;
+mod retention;
 mod verify;
 
 pub use bundle::{AccessModeArg, BundleCommand, RollbackArgs, StageArgs, StateArg, StateArgs, WarmArgs};
-pub use cache::CacheCommand;
+pub use cache::{CacheCommand, CacheGcArgs, CacheRmArgs, CacheStatArgs, CacheVerifyArgs};
 pub use demo::DemoArgs;
 pub use inspect::InspectArgs;
 pub use lock::{LockAddArgs, LockArgs, LockCommand};
 pub use pull::PullArgs;
 pub use resolve::ResolveArgs;
+pub use retention::{RetentionApplyArgs, RetentionArgs, RetentionCommand, RetentionEnvironmentArg};
 pub use verify::VerifyArgs;
 
 use std::sync::Arc;
@@ -47,6 +50,7 @@ pub(super) async fn run(context: &Context<'_>, command: Commands) -> Result<(), 
         Commands::Verify(args) => verify::run(context, &args).await,
         Commands::Bundle(command) => bundle::run(context, &command).await,
         Commands::Cache(command) => cache::run(context, &command),
+        Commands::Retention(command) => retention::run(context, &command),
         Commands::Demo(args) => demo::run(context, args).await,
     }
 }

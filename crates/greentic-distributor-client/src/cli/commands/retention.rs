@@ -1,0 +1,129 @@
+//! `greentic-dist retention plan|apply`: what would go, and what goes.
+
+use std::time::Duration;
+
+use super::Context;
+use super::quantity::{parse_age, parse_bytes};
+use crate::dist::{RetentionDisposition, RetentionEnvironment, RetentionInput, RetentionOutcome};
+use crate::dist_cli::CliError;
+use crate::dist_cli::output::human_bytes;
+
+/// Keep the cache in bounds.
+#[derive(Debug, clap::Subcommand)]
+pub enum RetentionCommand {
+    /// Say what would be evicted, and why; removes nothing
+    Plan(RetentionArgs),
+    /// Evict it
+    Apply(RetentionApplyArgs),
+}
+
+/// Limits of `greentic-dist retention`.
+#[derive(Debug, clap::Args)]
+pub struct RetentionArgs {
+    /// Bytes the artifacts may have together, like 3GiB or 500MB; 0 for any number [default: the cap of the cache]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    pub max_bytes: Option<u64>,
+    /// How long an artifact may go unused, like 90s, 12h, 30d or 8w
+    #[arg(long, value_name = "AGE", value_parser = parse_age)]
+    pub max_age: Option<Duration>,
+    /// How many bundles that are not active to keep to go back to
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub keep_rollback: usize,
+    /// Where the bundles run; changes nothing that is evicted
+    #[arg(long, value_name = "ENV", value_enum, default_value_t = RetentionEnvironmentArg::Dev)]
+    pub env: RetentionEnvironmentArg,
+    /// A bundle that serves, `bundle:sha256:…`; may be repeated
+    #[arg(long, value_name = "BUNDLE")]
+    pub active: Vec<String>,
+    /// A bundle that a session refers to; may be repeated
+    #[arg(long, value_name = "BUNDLE")]
+    pub session: Vec<String>,
+}
+
+/// Arguments of `greentic-dist retention apply`.
+#[derive(Debug, clap::Args)]
+pub struct RetentionApplyArgs {
+    /// The limits
+    #[command(flatten)]
+    pub limits: RetentionArgs,
+    /// As `retention plan`
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Where bundles run.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum RetentionEnvironmentArg {
+    /// A developer's machine
+    Dev,
+    /// A rehearsal
+    Staging,
+    /// Production
+    Prod,
+}
+
+pub(crate) fn run(context: &Context<'_>, command: &RetentionCommand) -> Result<(), CliError> {
+    let (limits, dry_run) = match command {
+        RetentionCommand::Plan(limits) => (limits, true),
+        RetentionCommand::Apply(args) => (&args.limits, args.dry_run),
+    };
+    let input = input(context, limits)?;
+    let client = &context.client;
+    let outcome = if dry_run { client.evaluate_retention(&input)? } else { client.apply_retention(&input)? };
+    show(context, &input, &outcome, dry_run)
+}
+
+fn input(context: &Context<'_>, limits: &RetentionArgs) -> Result<RetentionInput, CliError> {
+    for bundle in limits.active.iter().chain(&limits.session) {
+        // One that is mistyped would protect nothing.
+        bundle.parse::<greentic_dist_types::BundleId>().map_err(|error| CliError::invalid(&error.to_string()))?;
+    }
+    let input = context.client.retention_input()?;
+    Ok(RetentionInput {
+        active_bundle_ids: limits.active.clone(),
+        session_referenced_bundle_ids: limits.session.clone(),
+        max_cache_bytes: limits.max_bytes.unwrap_or(input.max_cache_bytes),
+        max_entry_age: limits.max_age.map(|age| age.as_secs()),
+        minimum_rollback_depth: limits.keep_rollback,
+        environment: match limits.env {
+            RetentionEnvironmentArg::Dev => RetentionEnvironment::Dev,
+            RetentionEnvironmentArg::Staging => RetentionEnvironment::Staging,
+            RetentionEnvironmentArg::Prod => RetentionEnvironment::Prod,
+        },
+        ..input
+    })
+}
+
+fn show(
+    context: &Context<'_>,
+    input: &RetentionInput,
+    outcome: &RetentionOutcome,
+    dry_run: bool,
+) -> Result<(), CliError> {
+    let (output, report) = (context.output, &outcome.report);
+    if output.is_json() {
+        output.document(outcome)?;
+    }
+    let mut planned_bytes = 0;
+    for (decision, entry) in outcome.decisions.iter().zip(&input.entries) {
+        if decision.decision != RetentionDisposition::Evict {
+            continue;
+        }
+        planned_bytes += entry.size_bytes;
+        if !output.is_json() && !report.refusals.contains(&decision.cache_key) {
+            output.line(&format!("{} {}", decision.cache_key, decision.reason_code));
+        }
+    }
+    let (verb, bytes) = if dry_run { ("would evict", planned_bytes) } else { ("evicted", report.bytes_reclaimed) };
+    output.note(&format!(
+        "{verb} {} of {} artifacts ({}); {} are protected",
+        report.evicted,
+        report.scanned_entries,
+        human_bytes(bytes),
+        report.protected
+    ));
+    for refused in &report.refusals {
+        output.note(&format!("kept {refused}: in use, or gone already"));
+    }
+    Ok(())
+}
