@@ -27,6 +27,7 @@ mod cap;
 mod copy_layouts;
 mod copy_registries;
 mod retention;
+mod retention_bundles;
 
 mod flow_cache;
 mod flow_file;
