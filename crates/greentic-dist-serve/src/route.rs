@@ -86,10 +86,14 @@ pub(crate) fn parse_digest(text: &str) -> Result<Digest, ApiError> {
 
 /// The first value of a parameter in a query, decoded.
 pub(crate) fn param(query: Option<&str>, name: &str) -> Option<String> {
-    query?.split('&').find_map(|pair| {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        if key == name { percent_decode(&value.replace('+', "%20")) } else { None }
-    })
+    params(query, name).into_iter().next()
+}
+
+/// Every value of a parameter in a query, decoded.
+pub(crate) fn params(query: Option<&str>, name: &str) -> Vec<String> {
+    let pairs = query.unwrap_or_default().split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    let values = pairs.filter(|(key, _)| *key == name);
+    values.filter_map(|(_, value)| percent_decode(&value.replace('+', "%20"))).collect()
 }
 
 /// Decodes `%XX`. `None` for a broken escape or text that is not UTF-8 afterwards.

@@ -33,6 +33,7 @@ pub(crate) struct Uploads(Mutex<HashMap<String, Session>>);
 struct Session {
     repository: String,
     staged: Staged,
+    algorithm: Algorithm,
     hasher: Hasher,
     received_bytes: u64,
     touched_at: Instant,
@@ -60,8 +61,8 @@ impl Uploads {
 }
 
 impl Upload {
-    /// Starts an upload into `repository`.
-    pub(crate) fn begin(store: &Arc<Store>, repository: &str) -> Result<Self, ApiError> {
+    /// Starts an upload into `repository` whose bytes are hashed with `algorithm` while they arrive.
+    pub(crate) fn begin(store: &Arc<Store>, repository: &str, algorithm: Algorithm) -> Result<Self, ApiError> {
         let mut sessions = store.uploads.lock();
         sessions.retain(|_, session| session.touched_at.elapsed() < IDLE);
         if sessions.len() >= SESSIONS {
@@ -78,7 +79,8 @@ impl Upload {
         let session = Session {
             repository: repository.to_owned(),
             staged,
-            hasher: Hasher::new(Algorithm::Sha256),
+            algorithm,
+            hasher: Hasher::new(algorithm),
             received_bytes: 0,
             touched_at: Instant::now(),
         };
@@ -147,8 +149,8 @@ impl Upload {
         if let Staged::File(file, _) = &mut staged {
             file.flush().await.map_err(|error| ApiError::internal(&error))?;
         }
-        let is_default = digest.algorithm() == Algorithm::Sha256;
-        let actual = if is_default { session.hasher.finish() } else { staged.hash_again(digest.algorithm()).await? };
+        let is_hashed = digest.algorithm() == session.algorithm;
+        let actual = if is_hashed { session.hasher.finish() } else { staged.hash_again(digest.algorithm()).await? };
         if actual != digest {
             return Err(ApiError::digest_mismatch(digest, actual));
         }
@@ -184,7 +186,7 @@ impl Staged {
         }
     }
 
-    /// Hashes everything again, for the algorithms that are not hashed on the way in.
+    /// Hashes everything again, for a digest of another algorithm than was hashed on the way in.
     async fn hash_again(&self, algorithm: Algorithm) -> Result<Digest, ApiError> {
         match self {
             Self::Memory(bytes) => Ok(Digest::of(algorithm, bytes)),

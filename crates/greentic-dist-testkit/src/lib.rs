@@ -5,6 +5,7 @@
 //! - [`scenario`] puts an OCI artifact behind such a server and names the ways a registry can lie about it.
 //! - [`fixture`] makes a real Wasm component, manifests, indexes and OCI image layouts.
 //! - [`content`] makes every shape of OCI content that has to be carried unchanged.
+//! - [`conformance`] asks a registry everything the distribution specification demands.
 //! - [`tree`] takes snapshots of directories, to say "the cache did not change" and show what did.
 //! - [`real`] starts Debian's `docker-registry` and runs `skopeo`, where they are installed.
 //! - [`raw_client`] asks a server one thing and shows the answer as it is.
@@ -20,6 +21,7 @@
 
 pub use greentic_dist_serve as serve;
 
+pub mod conformance;
 pub mod content;
 pub mod fixture;
 mod journal;

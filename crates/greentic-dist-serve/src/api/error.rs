@@ -17,13 +17,14 @@ pub(crate) struct ApiError {
     status: StatusCode,
     code: &'static str,
     message: String,
+    detail: Option<Box<Digest>>,
     header: Option<(http::HeaderName, String)>,
     close: bool,
 }
 
 impl ApiError {
     fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), header: None, close: false }
+        Self { status, code, message: message.into(), detail: None, header: None, close: false }
     }
 
     /// The rest of the request body is not wanted.
@@ -33,7 +34,11 @@ impl ApiError {
     }
 
     pub(crate) fn into_reply(self) -> Reply {
-        let body = json!({ "errors": [{ "code": self.code, "message": self.message }] });
+        let mut error = json!({ "code": self.code, "message": self.message });
+        if let (Some(digest), Some(fields)) = (&self.detail, error.as_object_mut()) {
+            fields.insert("detail".to_owned(), json!({ "digest": digest.to_string() }));
+        }
+        let body = json!({ "errors": [error] });
         let mut reply = super::json(self.status, body.to_string());
         if let Some((name, value)) = &self.header {
             super::set(&mut reply, name, value);
@@ -72,8 +77,18 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, "TAG_INVALID", format!("invalid tag: {shown}"))
     }
 
+    pub(crate) fn too_many_tags(limit: usize) -> Self {
+        Self::new(StatusCode::URI_TOO_LONG, "UNSUPPORTED", format!("more than {limit} tags in one request"))
+    }
+
     pub(crate) fn digest_invalid(error: &ParseDigestError) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "DIGEST_INVALID", error.to_string())
+    }
+
+    pub(crate) fn algorithm(name: &str) -> Self {
+        let shown = SafeText::excerpt(name, limits::SHOWN_CHARS);
+        let message = format!("digests of the algorithm {shown} are not supported");
+        Self::new(StatusCode::BAD_REQUEST, "UNSUPPORTED", message)
     }
 
     pub(crate) fn digest_missing() -> Self {
@@ -100,7 +115,9 @@ impl ApiError {
 
     pub(crate) fn manifest_blob_unknown(digest: Digest) -> Self {
         let message = format!("the manifest names {digest}, which is not here");
-        Self::new(StatusCode::NOT_FOUND, "MANIFEST_BLOB_UNKNOWN", message)
+        let mut error = Self::new(StatusCode::NOT_FOUND, "MANIFEST_BLOB_UNKNOWN", message);
+        error.detail = Some(Box::new(digest));
+        error
     }
 
     pub(crate) fn blob_unknown() -> Self {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use greentic_dist_types::{Digest, limits, media_type};
-use http::HeaderName;
 use http::header::{ACCEPT, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION};
+use http::{HeaderName, HeaderValue};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::{Request, StatusCode};
@@ -16,11 +16,13 @@ use super::{ApiError, DOCKER_CONTENT_DIGEST, Reply, empty, header, set};
 use crate::body::Payload;
 use crate::name;
 use crate::range::none_match_names;
-use crate::route::parse_digest;
+use crate::route::{params, parse_digest};
 use crate::store::{ManifestRecord, Store, is_manifest_type, needed_blobs};
 
 /// How long a manifest may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_mins(1);
+/// Most tags one request sets.
+const TAGS: usize = 64;
 
 /// `GET` and `HEAD /v2/<name>/manifests/<reference>` (end-3).
 pub(super) fn get(
@@ -70,7 +72,7 @@ fn accepts(request: &Request<Incoming>, media_type: &str) -> bool {
     !named
 }
 
-/// `PUT /v2/<name>/manifests/<reference>` (end-7).
+/// `PUT /v2/<name>/manifests/<reference>` (end-7a), and with a digest and `?tag=` for each tag (end-7b).
 pub(super) async fn put(
     store: &Arc<Store>,
     repository: &str,
@@ -84,6 +86,13 @@ pub(super) async fn put(
     } else {
         return Err(ApiError::tag_invalid(reference));
     };
+    let tags = if wanted.is_some() { params(request.uri().query(), "tag") } else { Vec::new() };
+    if tags.len() > TAGS {
+        return Err(ApiError::too_many_tags(TAGS));
+    }
+    if let Some(bad) = tags.iter().find(|tag| !name::is_tag(tag)) {
+        return Err(ApiError::tag_invalid(bad));
+    }
     let content_type = header(&request, CONTENT_TYPE).map(media_type::essence).unwrap_or_default();
     let bytes = read_body(request.into_body()).await?;
     let (media_type, manifest) = checked(content_type, &bytes)?;
@@ -101,10 +110,16 @@ pub(super) async fn put(
         return Err(ApiError::manifest_blob_unknown(missing));
     }
     let subject = ManifestRecord::new(&media_type, &bytes).subject;
-    store.put_manifest(repository, &[reference], &media_type, bytes, digest)?;
+    let references: Vec<&str> = tags.iter().map(String::as_str).chain([reference]).collect();
+    store.put_manifest(repository, &references, &media_type, bytes, digest)?;
     let mut reply = empty(StatusCode::CREATED);
     set(&mut reply, LOCATION, &format!("/v2/{repository}/manifests/{digest}"));
     set(&mut reply, DOCKER_CONTENT_DIGEST, &digest.to_string());
+    for tag in &tags {
+        if let Ok(value) = HeaderValue::from_str(tag) {
+            reply.headers_mut().append(HeaderName::from_static("oci-tag"), value);
+        }
+    }
     if let Some(subject) = subject {
         set(&mut reply, HeaderName::from_static("oci-subject"), &subject.to_string());
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use greentic_dist_types::Digest;
+use greentic_dist_types::{Algorithm, Digest};
 use http::HeaderName;
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, LOCATION, RANGE};
 use hyper::body::Incoming;
@@ -15,7 +15,7 @@ use crate::upload::Upload;
 
 const UPLOAD_ID: HeaderName = HeaderName::from_static("docker-upload-uuid");
 
-/// `POST /v2/<name>/blobs/uploads/` (end-4a, end-4b, end-11).
+/// `POST /v2/<name>/blobs/uploads/` (end-4a, end-4b, end-4c, end-11).
 pub(super) async fn post(store: &Arc<Store>, repository: &str, request: Request<Incoming>) -> Result<Reply, ApiError> {
     let query = request.uri().query();
     if let Some(mount) = param(query, "mount") {
@@ -25,7 +25,13 @@ pub(super) async fn post(store: &Arc<Store>, repository: &str, request: Request<
         }
     }
     let digest = param(query, "digest").map(|text| parse_digest(&text)).transpose()?;
-    let mut upload = Upload::begin(store, repository)?;
+    let algorithm = match (digest, param(query, "digest-algorithm").as_deref()) {
+        (Some(digest), _) => digest.algorithm(),
+        (None, None | Some("sha256")) => Algorithm::Sha256,
+        (None, Some("sha512")) => Algorithm::Sha512,
+        (None, Some(other)) => return Err(ApiError::algorithm(other)),
+    };
+    let mut upload = Upload::begin(store, repository, algorithm)?;
     if let Some(digest) = digest {
         // The peer knows no session it could go on with.
         if let Err(error) = upload.receive(request.into_body()).await {
