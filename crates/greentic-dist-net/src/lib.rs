@@ -14,6 +14,9 @@ mod client;
 mod config;
 mod error;
 mod exchange;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 mod limit;
 mod observer;

@@ -1,7 +1,7 @@
 //! Bodies that outlive a connection.
 
 mod areas;
-mod content_range;
+pub(crate) mod content_range;
 mod pieces;
 mod resume;
 

@@ -8,10 +8,10 @@ const LINK_BYTES: usize = 16 << 10;
 /// A `Link` header that cannot be understood: a list that may go on must not be taken for complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the `Link` header is malformed")]
-pub(super) struct MalformedLink;
+pub(crate) struct MalformedLink;
 
 /// The target of the first link with the relation `next`, as it was sent; `None` when there is none, or when it is empty.
-pub(super) fn next_link(headers: &HeaderMap) -> Result<Option<String>, MalformedLink> {
+pub(crate) fn next_link(headers: &HeaderMap) -> Result<Option<String>, MalformedLink> {
     for value in headers.get_all(header::LINK) {
         let text = value.to_str().map_err(|_unreadable| MalformedLink)?;
         if text.len() > LINK_BYTES {

@@ -12,7 +12,7 @@ mod delete;
 pub(crate) mod errcode;
 mod head_blob;
 mod image;
-mod link;
+pub(crate) mod link;
 mod location;
 mod manifest;
 mod mount;

@@ -3,7 +3,7 @@
 //! [`Access::authorize`] gives a request what the registry is known to want; `answer` takes what a registry says to it.
 
 mod answer;
-mod challenge;
+pub(crate) mod challenge;
 mod credential;
 mod scope;
 mod source;

@@ -1,0 +1,54 @@
+//! A door to the parsers of what peers send, for the fuzz targets in `fuzz/` and nobody else. No promise of any kind.
+
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use crate::body::content_range::ContentRange;
+use crate::oci::auth::challenge::challenges;
+use crate::oci::errcode::ErrorBody;
+use crate::oci::link::next_link;
+use crate::retry;
+use crate::sent::SentSecrets;
+
+/// A scheme and its parameters.
+pub type Challenge = (String, Vec<(String, String)>);
+
+/// Every challenge of `WWW-Authenticate` fields: the scheme and its parameters. `None` for what no HTTP client would hand on.
+pub fn www_authenticate(fields: &[&[u8]]) -> Option<Vec<Challenge>> {
+    let found = challenges(&headers(&header::WWW_AUTHENTICATE, fields)?);
+    Some(found.into_iter().map(|challenge| (challenge.scheme, challenge.parameters)).collect())
+}
+
+/// The next page that `Link` fields name. `None` for none, for what is malformed and for what no HTTP client would hand on.
+pub fn link(fields: &[&[u8]]) -> Option<String> {
+    next_link(&headers(&header::LINK, fields)?).ok()?
+}
+
+/// First and last byte and the whole of a `Content-Range`.
+pub fn content_range(text: &str) -> Option<(u64, u64, Option<u64>)> {
+    ContentRange::parse(text).map(|range| (range.first, range.last, range.total))
+}
+
+/// The wait that `Retry-After` asks for, seen from `Date` or the beginning of 1970.
+pub fn retry_after(field: &[u8], date: &[u8]) -> Option<Duration> {
+    let mut fields = headers(&header::RETRY_AFTER, &[field])?;
+    fields.extend(headers(&header::DATE, &[date])?);
+    retry::retry_after(&fields, SystemTime::UNIX_EPOCH)
+}
+
+/// Everything an error document would show, when this login was sent.
+pub fn error_body(body: &[u8], content_type: &str, sent: &str) -> Vec<String> {
+    let login = HeaderValue::from_str(&format!("Bearer {sent}")).ok();
+    let said = ErrorBody::parse(body, content_type, &SentSecrets::of(login.as_ref()));
+    let errors = said.errors.iter().flat_map(|error| [error.code.to_string(), error.message.to_string()]);
+    errors.chain(said.text.iter().map(ToString::to_string)).collect()
+}
+
+fn headers(name: &HeaderName, fields: &[&[u8]]) -> Option<HeaderMap> {
+    let mut map = HeaderMap::new();
+    for field in fields {
+        map.append(name.clone(), HeaderValue::from_bytes(field).ok()?);
+    }
+    Some(map)
+}
