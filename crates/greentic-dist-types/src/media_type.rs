@@ -25,6 +25,16 @@ pub const WASM_COMPONENT_LAYER: &str = "application/vnd.wasm.component.v1+wasm";
 pub const WASM_MODULE_LAYER: &str = "application/vnd.module.wasm.content.layer.v1+wasm";
 /// A Greentic component manifest, kept as a sidecar of the component it describes.
 pub const COMPONENT_MANIFEST: &str = "application/vnd.greentic.component.manifest+json";
+/// A Greentic pack, a zip archive.
+pub const GTPACK: &str = "application/vnd.greentic.gtpack.v1+zip";
+/// A Greentic pack, or a catalog of them, as one JSON document.
+pub const PACK_JSON: &str = "application/vnd.greentic.pack+json";
+/// The empty JSON object that stands where an artifact has no config (image-spec, "Guidance for an Empty Descriptor").
+pub const EMPTY: &str = "application/vnd.oci.empty.v1+json";
+/// A tar archive as a layer; `+gzip` and `+zstd` for compressed ones.
+pub const TAR_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+/// JSON of no stated kind.
+pub const JSON: &str = "application/json";
 /// Bytes of no stated type.
 pub const OCTET_STREAM: &str = "application/octet-stream";
 

@@ -35,6 +35,9 @@ pub(crate) const FIXTURE_DIR: &str = "GREENTIC_FIXTURE_DIR";
 /// `1`: the deprecated binary does not say that it is deprecated.
 #[cfg(feature = "dist-cli")]
 pub(crate) const SILENCE_DEPRECATION_WARNINGS: &str = "GREENTIC_SILENCE_DEPRECATION_WARNINGS";
+/// When what is pushed was made, in Unix seconds (reproducible-builds.org); for the command line.
+#[cfg(feature = "dist-cli")]
+pub(crate) const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
 /// First part of the names of registry logins; the host and `_USERNAME`, `_PASSWORD` or `_TOKEN` follow.
 pub(crate) const AUTH_PREFIX: &str = "GREENTIC_DIST_AUTH_";
 

@@ -118,6 +118,11 @@ impl<T> Paged<T> {
         Some(page)
     }
 
+    /// Whether there is a page after the ones that were handed out, as far as the registry said.
+    pub const fn has_more(&self) -> bool {
+        !matches!(self.next, Next::End)
+    }
+
     /// The whole list, of at most `limit` entries.
     ///
     /// # Errors

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use super::commands::{
-    BundleCommand, CacheCommand, DemoArgs, InspectArgs, LockArgs, PullArgs, ResolveArgs, RetentionCommand, VerifyArgs,
+    BundleCommand, CacheCommand, CatalogArgs, CopyArgs, DeleteArgs, DemoArgs, InspectArgs, LockArgs, PullArgs,
+    PushArgs, ResolveArgs, RetentionCommand, TagArgs, TagsArgs, VerifyArgs,
 };
 
 /// Fetch, verify and keep Wasm components from OCI registries, HTTPS and disk.
@@ -54,6 +55,18 @@ pub enum Commands {
     /// Stage, warm and roll back artifacts that somebody relies on
     #[command(subcommand)]
     Bundle(BundleCommand),
+    /// Push a file as an artifact to a registry, or write it into an OCI image layout
+    Push(PushArgs),
+    /// Copy an artifact between registries, directories and archives
+    Copy(CopyArgs),
+    /// List the tags of a repository
+    Tags(TagsArgs),
+    /// List the repositories of a registry
+    Catalog(CatalogArgs),
+    /// Give a manifest of a registry more tags
+    Tag(TagArgs),
+    /// Delete a tag of a registry, or a manifest
+    Delete(DeleteArgs),
     /// Look at and tidy the cache
     #[command(subcommand)]
     Cache(CacheCommand),

@@ -17,9 +17,10 @@ use clap::Parser as _;
 
 pub use args::{Cli, Commands};
 pub use commands::{
-    AccessModeArg, BundleCommand, CacheCommand, CacheGcArgs, CacheRmArgs, CacheStatArgs, CacheVerifyArgs, DemoArgs,
-    InspectArgs, LockAddArgs, LockArgs, LockCommand, PullArgs, ResolveArgs, RetentionApplyArgs, RetentionArgs,
-    RetentionCommand, RetentionEnvironmentArg, RollbackArgs, StageArgs, StateArg, StateArgs, VerifyArgs, WarmArgs,
+    AccessModeArg, BundleCommand, CacheCommand, CacheGcArgs, CacheRmArgs, CacheStatArgs, CacheVerifyArgs, CatalogArgs,
+    CopyArgs, DeleteArgs, DemoArgs, InspectArgs, LockAddArgs, LockArgs, LockCommand, PullArgs, PushArgs, PushType,
+    ResolveArgs, RetentionApplyArgs, RetentionArgs, RetentionCommand, RetentionEnvironmentArg, RollbackArgs, StageArgs,
+    StateArg, StateArgs, TagArgs, TagsArgs, VerifyArgs, WarmArgs,
 };
 pub use exit::CliError;
 pub use policy::{EnvironmentArg, PolicyArgs};

@@ -1,6 +1,6 @@
 //! Progress for people: bars on a terminal, plain lines elsewhere.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::IsTerminal as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,6 +15,8 @@ use crate::progress::{Event, Reporter};
 const WORTH_A_LINE: u64 = 1 << 20;
 /// Without a terminal: time between two lines about the same transfer, so that a long one does not look hung.
 const HEARTBEAT: Duration = Duration::from_secs(10);
+/// Warnings remembered; beyond them every one is said.
+const WARNINGS: usize = 1_000;
 /// Longest name shown beside a bar, in characters.
 const NAME_CHARS: usize = 48;
 
@@ -22,6 +24,7 @@ const NAME_CHARS: usize = 48;
 pub(crate) struct TerminalReporter {
     mode: Mode,
     transfers: Mutex<HashMap<String, Transfer>>,
+    warned: Mutex<HashSet<String>>,
 }
 
 enum Mode {
@@ -47,7 +50,7 @@ impl TerminalReporter {
         } else {
             Mode::Lines
         };
-        Self { mode, transfers: Mutex::new(HashMap::new()) }
+        Self { mode, transfers: Mutex::new(HashMap::new()), warned: Mutex::default() }
     }
 
     /// Takes the bars off the terminal.
@@ -64,6 +67,16 @@ impl TerminalReporter {
             Mode::Lines => Output::new(false).note(text),
             Mode::Quiet => {}
         }
+    }
+
+    /// Says a warning once: registries repeat theirs with every answer.
+    fn warn(&self, message: &str) {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        if warned.len() < WARNINGS && !warned.insert(message.to_owned()) {
+            return;
+        }
+        drop(warned);
+        self.say(&format!("warning: {message}"));
     }
 
     /// The first bytes of a transfer to a registry make it known.
@@ -149,7 +162,7 @@ impl Reporter for TerminalReporter {
                 let who = holder.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
                 self.say(&format!("waiting for {who}, which is fetching {}", SafeText::excerpt(reference, NAME_CHARS)));
             }
-            Event::Warning { message } => self.say(&format!("warning: {message}")),
+            Event::Warning { message } => self.warn(message),
         }
     }
 }

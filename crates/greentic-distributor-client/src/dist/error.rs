@@ -43,7 +43,7 @@ pub enum DistError {
         reference: String,
     },
     /// A registry or web server could not be asked, or did not give the right answer.
-    #[error("cannot fetch `{reference}`")]
+    #[error("cannot {} `{reference}`", deed(source))]
     Network {
         /// The reference as typed.
         reference: String,
@@ -374,6 +374,15 @@ impl DistError {
 
     pub(crate) fn io(path: &std::path::Path, error: std::io::Error) -> Self {
         Self::CacheError { path: path.display().to_string(), source: error.into() }
+    }
+}
+
+/// What was being done to a reference when a request failed.
+fn deed(error: &NetError) -> &'static str {
+    match error.method() {
+        Some("PUT" | "POST" | "PATCH") => "push to",
+        Some("DELETE") => "delete",
+        _ => "fetch",
     }
 }
 

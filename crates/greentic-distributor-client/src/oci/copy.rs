@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use greentic_dist_types::PlatformChoice;
+use greentic_dist_types::{PlatformChoice, Reference};
 use serde::Serialize;
 
 use super::graph::{Graph, Role, Source};
@@ -14,13 +14,12 @@ use crate::blocking;
 use crate::dist::{DistClient, DistError};
 
 /// Blobs at a time unless set otherwise.
-const JOBS: usize = 4;
+pub(super) const JOBS: usize = 4;
 /// Most blobs at a time.
 const MOST_JOBS: usize = 16;
 
 /// What is copied, and how.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub struct CopyOptions {
     /// Of an index, only the manifest of this platform. Default: the index with all its manifests.
     pub platform: Option<PlatformChoice>,
@@ -71,8 +70,8 @@ pub struct CopyReport {
 pub(super) struct Job {
     pub(super) source: Arc<dyn Source>,
     pub(super) graph: Graph,
-    /// The tag or name of the root at the destination.
-    pub(super) name: Option<String>,
+    /// The tags or names of the root at the destination.
+    pub(super) names: Vec<String>,
     pub(super) jobs: usize,
     pub(super) replace: bool,
     pub(super) client: DistClient,
@@ -103,35 +102,20 @@ impl DistClient {
         if let Some(why) = &graph.could_not_ask {
             self.inner.warn(&format!("whether something refers to `{from}` could not be asked: {why}"));
         }
-        let name = to.tag().or_else(|| from.tag()).map(ToOwned::to_owned);
+        let names = to.tag().or_else(|| from.tag()).map(ToOwned::to_owned);
         let job = Job {
             source,
             graph,
-            name,
+            names: names.into_iter().collect(),
             jobs: options.jobs.clamp(1, MOST_JOBS),
             replace: options.replace,
             client: self.clone(),
         };
-        let mut report = job.report();
-        match &to.kind {
-            PlaceKind::Layout { path, .. } => {
-                let path = path.clone();
-                let writer = blocking::run(move || Ok(DirWriter::open(&path)?)).await?;
-                sink::into_dir(&job, writer, &mut report).await?;
-            }
-            PlaceKind::Archive { path, .. } => sink::into_archive(&job, path, &mut report).await?,
-            PlaceKind::Registry(reference) => {
-                let mut sink = RegistrySink::new(self, reference, &to.shown)?;
-                if let PlaceKind::Registry(from) = &from.kind {
-                    sink = sink.mounting_from(from);
-                }
-                sink.receive(&job, &mut report).await?;
-            }
-        }
-        Ok(report)
+        let mount_from = if let PlaceKind::Registry(from) = &from.kind { Some(from) } else { None };
+        job.run(to, mount_from).await
     }
 
-    async fn source_at(&self, place: &Place) -> Result<Arc<dyn Source>, DistError> {
+    pub(crate) async fn source_at(&self, place: &Place) -> Result<Arc<dyn Source>, DistError> {
         let (path, name, digest, is_archive) = match &place.kind {
             PlaceKind::Layout { path, name, digest } => (path.clone(), name.clone(), *digest, false),
             PlaceKind::Archive { path, name, digest } => (path.clone(), name.clone(), *digest, true),
@@ -145,13 +129,34 @@ impl DistClient {
 }
 
 impl Job {
+    /// Brings everything to a place.
+    pub(super) async fn run(&self, to: &Place, mount_from: Option<&Reference>) -> Result<CopyReport, DistError> {
+        let mut report = self.report();
+        match &to.kind {
+            PlaceKind::Layout { path, .. } => {
+                let path = path.clone();
+                let writer = blocking::run(move || Ok(DirWriter::open(&path)?)).await?;
+                sink::into_dir(self, writer, &mut report).await?;
+            }
+            PlaceKind::Archive { path, .. } => sink::into_archive(self, path, &mut report).await?,
+            PlaceKind::Registry(reference) => {
+                let mut sink = RegistrySink::new(&self.client, reference, &to.shown)?;
+                if let Some(from) = mount_from {
+                    sink = sink.mounting_from(from);
+                }
+                sink.receive(self, &mut report).await?;
+            }
+        }
+        Ok(report)
+    }
+
     fn report(&self) -> CopyReport {
         let root = self.graph.root_manifest();
         let is_around = |role: &Role| matches!(role, Role::Referrer | Role::Attached(_));
         CopyReport {
             digest: self.graph.root.to_string(),
             media_type: root.map(|root| root.media_type.clone()).unwrap_or_default(),
-            tags: self.name.iter().cloned().collect(),
+            tags: self.names.clone(),
             referrers: self.graph.nodes.iter().filter(|node| is_around(&node.role)).count(),
             referrers_unknown: self.graph.could_not_ask.as_ref().map(ToString::to_string),
             ..CopyReport::default()

@@ -7,15 +7,25 @@
 //! archive is never unpacked. What is written is complete or not there: a blob gets its name when it is proven, and the
 //! index names an artifact when everything below it is there.
 
+mod artifact;
 mod copy;
+mod created;
 mod error;
 mod graph;
 mod layout;
 mod place;
+mod push;
 mod registry;
+mod remote;
 mod sink;
 mod source;
+mod wasm;
 
+pub use artifact::PushKind;
 pub use copy::{CopyOptions, CopyReport};
+pub use created::parse_created;
 pub use error::{LayoutError, LayoutProblem};
+pub use greentic_dist_types::{Digest, Reference};
 pub use place::{Place, PlaceKind};
+pub use push::{PushOptions, PushReport};
+pub use remote::{Deletion, Listing, TagReport};

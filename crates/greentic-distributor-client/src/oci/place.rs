@@ -103,6 +103,17 @@ impl Place {
     }
 }
 
+impl Place {
+    /// The place of exactly this content, as it is written.
+    pub(crate) fn pinned(&self, digest: Digest) -> String {
+        match &self.kind {
+            PlaceKind::Registry(reference) => format!("oci://{}@{digest}", reference.name()),
+            PlaceKind::Layout { path, .. } => format!("{LAYOUT}{}@{digest}", path.display()),
+            PlaceKind::Archive { path, .. } => format!("{ARCHIVE}{}@{digest}", path.display()),
+        }
+    }
+}
+
 impl From<Reference> for Place {
     fn from(reference: Reference) -> Self {
         Self { shown: reference.to_string(), kind: PlaceKind::Registry(reference) }

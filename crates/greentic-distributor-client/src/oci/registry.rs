@@ -6,13 +6,16 @@ use std::sync::Arc;
 use greentic_dist_net::{
     BlobSource, BoxFuture, FetchedManifest, NetError, NetErrorKind, PushedBlob, RawManifest, Repository, Selector,
 };
-use greentic_dist_types::{Descriptor, Digest, Reference};
+use greentic_dist_types::{Descriptor, Digest, Reference, SafeText};
 
 use super::copy::{CopyReport, Job};
 use super::graph::{Asked, Node, ProvenManifest, QUESTIONS, Role, Source, gather, subject_of};
 use super::sink::{Moved, shown};
 use crate::dist::{DistClient, DistError};
 use crate::progress::Event;
+
+/// Most referrers of one manifest.
+const REFERRERS: usize = 10_000;
 
 /// One artifact of a registry.
 #[derive(Clone, Debug)]
@@ -30,6 +33,20 @@ impl RegistrySource {
 
     fn wrap(&self, error: NetError) -> DistError {
         DistError::from_net(&self.shown, error)
+    }
+}
+
+/// What refers to a manifest. A registry that refuses to say so, or says nothing intelligible, leaves that unknown; one that
+/// does not answer fails.
+pub(super) async fn referrers(repository: &Repository, subject: &Digest) -> Result<Asked, NetError> {
+    let found = match repository.referrers(subject, None).await {
+        Ok(found) => found.pages.collect(REFERRERS).await,
+        Err(error) => Err(error),
+    };
+    match found {
+        Ok(found) => Ok(Asked::Found(found)),
+        Err(error) if error.is_transient() || error.kind() == NetErrorKind::Offline => Err(error),
+        Err(error) => Ok(Asked::CouldNotAsk(SafeText::new(&error.to_string()))),
     }
 }
 
@@ -77,8 +94,8 @@ impl Source for RegistrySource {
         })
     }
 
-    fn referrers(&self, _subject: Digest) -> BoxFuture<'_, Result<Asked, DistError>> {
-        Box::pin(std::future::ready(Ok(Asked::CouldNotAsk("this client does not ask registries yet".into()))))
+    fn referrers(&self, subject: Digest) -> BoxFuture<'_, Result<Asked, DistError>> {
+        Box::pin(async move { referrers(&self.repository, &subject).await.map_err(|error| self.wrap(error)) })
     }
 
     fn blob(&self, descriptor: &Descriptor) -> Arc<dyn BlobSource> {
@@ -96,13 +113,13 @@ pub(super) struct RegistrySink {
     mount_from: Option<String>,
 }
 
-/// What is to be done about a manifest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Todo {
-    Nothing,
-    /// The manifest is there; its tag is not, or names another.
-    Tag,
-    Everything,
+/// What is missing of a manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Missing {
+    /// The manifest itself.
+    manifest: bool,
+    /// Tags that name nothing or another manifest.
+    tags: Vec<String>,
 }
 
 impl RegistrySink {
@@ -126,22 +143,22 @@ impl RegistrySink {
 
     /// Copies everything: what is there is asked first, blobs go several at a time, manifests after what they name.
     pub(super) async fn receive(&self, job: &Job, report: &mut CopyReport) -> Result<(), DistError> {
-        let questions: Vec<(Node, Option<String>)> =
-            job.graph.nodes.iter().map(|node| (node.clone(), job.tag_of(node))).collect();
+        let questions: Vec<(Digest, Vec<String>)> =
+            job.graph.nodes.iter().map(|node| (node.manifest.digest, job.tags_of(node))).collect();
         let sink = self.clone();
-        let todos = gather(questions, QUESTIONS, move |(node, tag)| {
+        let missing = gather(questions, QUESTIONS, move |(digest, tags)| {
             let sink = sink.clone();
-            async move { sink.look(&node, tag.as_deref()).await }
+            async move { sink.look(digest, tags).await }
         });
-        let todos = todos.await?;
+        let missing = missing.await?;
         let mut seen: HashSet<Digest> = HashSet::new();
         let mut blobs: Vec<Arc<dyn BlobSource>> = Vec::new();
-        for (node, todo) in job.graph.nodes.iter().zip(&todos) {
+        for (node, missing) in job.graph.nodes.iter().zip(&missing) {
             for blob in node.manifest.blobs() {
                 if !seen.insert(blob.digest) {
                     continue;
                 }
-                if *todo == Todo::Everything {
+                if missing.manifest {
                     blobs.push(job.content(blob));
                 } else {
                     // A registry has the blobs of the manifests it has.
@@ -157,9 +174,9 @@ impl RegistrySink {
         for (moved, size_bytes) in pushed.await? {
             report.count(moved, size_bytes);
         }
-        for (node, todo) in job.graph.nodes.iter().zip(todos) {
-            self.push_manifest(job, node, todo).await?;
-            if todo == Todo::Everything {
+        for (node, missing) in job.graph.nodes.iter().zip(&missing) {
+            self.push_manifest(job, node, missing).await?;
+            if missing.manifest {
                 report.manifests_copied += 1;
             } else {
                 report.manifests_present += 1;
@@ -168,19 +185,18 @@ impl RegistrySink {
         Ok(())
     }
 
-    /// Whether a manifest is there, under its tag where it has one: one request, two when the tag is another's or nobody's.
-    async fn look(&self, node: &Node, tag: Option<&str>) -> Result<Todo, DistError> {
-        let digest = node.manifest.digest;
-        if let Some(tag) = tag
-            && self.head(Selector::Tag(tag), digest).await?
-        {
-            return Ok(Todo::Nothing);
+    /// Whether a manifest is there, under its tags: one request for each tag, and one more unless a tag names it.
+    async fn look(&self, digest: Digest, tags: Vec<String>) -> Result<Missing, DistError> {
+        let asked = tags.len();
+        let mut unset = Vec::new();
+        for tag in tags {
+            if !self.head(Selector::Tag(&tag), digest).await? {
+                unset.push(tag);
+            }
         }
-        Ok(match (self.head(Selector::Digest(digest), digest).await?, tag) {
-            (true, None) => Todo::Nothing,
-            (true, Some(_)) => Todo::Tag,
-            (false, _) => Todo::Everything,
-        })
+        let is_named = unset.len() < asked;
+        let manifest = !is_named && !self.head(Selector::Digest(digest), digest).await?;
+        Ok(Missing { manifest, tags: unset })
     }
 
     /// Whether a tag or digest names exactly this manifest. A digest of another algorithm says nothing.
@@ -216,15 +232,16 @@ impl RegistrySink {
         Ok((moved, size_bytes))
     }
 
-    async fn push_manifest(&self, job: &Job, node: &Node, todo: Todo) -> Result<(), DistError> {
+    async fn push_manifest(&self, job: &Job, node: &Node, missing: &Missing) -> Result<(), DistError> {
         let manifest = &node.manifest;
         // What refers to something may be there without standing in the list of its subject: a copy that was cut.
-        if todo == Todo::Nothing && subject_of(&manifest.kind).is_none() {
+        let is_listed = subject_of(&manifest.kind).is_none();
+        if !missing.manifest && missing.tags.is_empty() && is_listed {
             return Ok(());
         }
         let raw = self.raw(manifest)?;
         let blobs = manifest.blobs().into_iter().map(|blob| job.content(blob));
-        let upload = self.repository.put_manifest(&raw).tags(job.tag_of(node)).blobs(blobs);
+        let upload = self.repository.put_manifest(&raw).tags(&missing.tags).blobs(blobs);
         upload.send().await.map_err(|error| self.wrap(error))?;
         Ok(())
     }
@@ -263,12 +280,12 @@ impl Progress {
 }
 
 impl Job {
-    /// The tag a manifest has at the destination.
-    fn tag_of(&self, node: &Node) -> Option<String> {
+    /// The tags a manifest has at the destination.
+    fn tags_of(&self, node: &Node) -> Vec<String> {
         match &node.role {
-            Role::Root => self.name.clone(),
-            Role::Attached(tag) => Some(tag.clone()),
-            Role::Child | Role::Referrer => None,
+            Role::Root => self.names.clone(),
+            Role::Attached(tag) => vec![tag.clone()],
+            Role::Child | Role::Referrer => Vec::new(),
         }
     }
 }

@@ -55,11 +55,13 @@ impl Job {
     /// The manifests that a layout's index names: what was asked for under its name, what is attached under its tag, and what
     /// refers to it, so that it is found.
     fn named(&self) -> Vec<Named> {
-        let named = self.graph.nodes.iter().filter_map(|node| match &node.role {
-            Role::Root => Some(node.manifest.named(self.name.as_deref())),
-            Role::Attached(tag) => Some(node.manifest.named(Some(tag))),
-            Role::Referrer => Some(node.manifest.named(None)),
-            Role::Child => None,
+        let named = self.graph.nodes.iter().flat_map(|node| match &node.role {
+            Role::Root if !self.names.is_empty() => {
+                self.names.iter().map(|name| node.manifest.named(Some(name))).collect()
+            }
+            Role::Root | Role::Referrer => vec![node.manifest.named(None)],
+            Role::Attached(tag) => vec![node.manifest.named(Some(tag))],
+            Role::Child => Vec::new(),
         });
         named.collect()
     }

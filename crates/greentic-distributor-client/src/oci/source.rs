@@ -1,16 +1,18 @@
 //! Layouts as sources: manifests, referrers and content, read on blocking threads.
 
-use std::io::Read as _;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use greentic_dist_net::{BlobRead, BlobSource, BoxFuture, SourceError};
-use greentic_dist_types::{Descriptor, Digest};
+use greentic_dist_types::{Descriptor, Digest, Verifier, VerifyReader};
 use tokio::sync::mpsc;
 
 use super::LayoutError;
 use super::graph::{Asked, ProvenManifest, Source};
-use super::layout::Layout;
+use super::layout::{BlobReader, Layout};
 use crate::blocking;
 use crate::dist::DistError;
 
@@ -83,46 +85,98 @@ impl BlobSource for LayoutBlob {
 
     fn open(&self, offset: u64) -> BoxFuture<'_, Result<Box<dyn BlobRead>, SourceError>> {
         let (layout, descriptor) = (Arc::clone(&self.layout), self.descriptor.clone());
-        Box::pin(async move {
-            let (sender, receiver) = mpsc::channel(CHUNKS);
-            // Ends when everything was read, or when nobody reads any more.
-            drop(blocking::run(move || {
-                let sent = read_out(&layout, &descriptor, offset, &mut |chunk| sender.blocking_send(Ok(chunk)).is_ok());
-                if let Err(error) = sent {
-                    drop(sender.blocking_send(Err(error)));
-                }
-                Ok(())
-            }));
-            Ok(Box::new(Chunks(receiver)) as Box<dyn BlobRead>)
-        })
+        let digest = descriptor.digest;
+        let open = {
+            let layout = Arc::clone(&layout);
+            move || layout.blob(&descriptor).map_err(SourceError::from)
+        };
+        let explain = move |error| layout.reading(digest, error).into();
+        Box::pin(std::future::ready(Ok(chunks(offset, open, explain))))
     }
 }
 
+/// A file that is pushed, read as often as needed and held against the digest it had when it was looked at.
+#[derive(Debug)]
+pub(super) struct FileBlob {
+    path: PathBuf,
+    descriptor: Descriptor,
+}
+
+/// A file that is pushed is not what it was when its digest was computed.
+#[derive(Debug, thiserror::Error)]
+#[error("`{path}` changed while it was pushed")]
+struct Changed {
+    path: String,
+    #[source]
+    source: io::Error,
+}
+
+impl FileBlob {
+    pub(super) const fn new(path: PathBuf, descriptor: Descriptor) -> Self {
+        Self { path, descriptor }
+    }
+}
+
+impl BlobSource for FileBlob {
+    fn descriptor(&self) -> &Descriptor {
+        &self.descriptor
+    }
+
+    fn open(&self, offset: u64) -> BoxFuture<'_, Result<Box<dyn BlobRead>, SourceError>> {
+        let (path, descriptor) = (self.path.clone(), self.descriptor.clone());
+        let shown = path.display().to_string();
+        let open = move || {
+            let file = File::open(&path)?;
+            let verifier = Verifier::for_content(descriptor.digest, descriptor.size_bytes);
+            Ok(VerifyReader::new(file.take(u64::MAX), verifier))
+        };
+        let explain = move |source: io::Error| match source.kind() {
+            io::ErrorKind::InvalidData => Changed { path: shown.clone(), source }.into(),
+            _ => source.into(),
+        };
+        Box::pin(std::future::ready(Ok(chunks(offset, open, explain))))
+    }
+}
+
+/// Reads content on a blocking thread, from `offset`, as far as somebody takes it.
+fn chunks(
+    offset: u64,
+    open: impl FnOnce() -> Result<BlobReader, SourceError> + Send + 'static,
+    explain: impl Fn(io::Error) -> SourceError + Send + 'static,
+) -> Box<dyn BlobRead> {
+    let (sender, receiver) = mpsc::channel(CHUNKS);
+    // Ends when everything was read, or when nobody reads any more.
+    drop(blocking::run(move || {
+        let read = open().and_then(|reader| {
+            read_out(reader, offset, &mut |chunk| sender.blocking_send(Ok(chunk)).is_ok()).map_err(explain)
+        });
+        if let Err(error) = read {
+            drop(sender.blocking_send(Err(error)));
+        }
+        Ok(())
+    }));
+    Box::new(Chunks(receiver))
+}
+
 /// Chunks on their way from a blocking thread.
-struct Chunks(mpsc::Receiver<Result<Bytes, LayoutError>>);
+struct Chunks(mpsc::Receiver<Result<Bytes, SourceError>>);
 
 impl BlobRead for Chunks {
     fn next(&mut self) -> BoxFuture<'_, Option<Result<Bytes, SourceError>>> {
-        Box::pin(async move { Some(self.0.recv().await?.map_err(Into::into)) })
+        Box::pin(async move { self.0.recv().await })
     }
 }
 
 /// Reads content and hands it on from `offset`, always one chunk late: the last one only when the whole is proven.
-fn read_out(
-    layout: &Layout,
-    descriptor: &Descriptor,
-    offset: u64,
-    take: &mut dyn FnMut(Bytes) -> bool,
-) -> Result<(), LayoutError> {
-    let mut reader = layout.blob(descriptor)?;
+fn read_out(mut reader: BlobReader, offset: u64, take: &mut dyn FnMut(Bytes) -> bool) -> io::Result<()> {
     let mut skip = offset;
     let mut held: Option<Bytes> = None;
     let mut buffer = vec![0_u8; CHUNK];
     loop {
         let count = match reader.read(&mut buffer) {
             Ok(count) => count,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(layout.reading(descriptor.digest, error)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
         };
         if let Some(chunk) = held.take()
             && !take(chunk)

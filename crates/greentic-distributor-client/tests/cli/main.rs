@@ -13,4 +13,5 @@ mod lock;
 mod manage;
 mod offline;
 mod peers;
+mod publish;
 mod text;

@@ -132,12 +132,15 @@ async fn one_platform_of_an_index_is_its_manifest_alone() {
     let content = content::nested_index();
     let from = layout_of(&content);
     let to = tempfile::tempdir().unwrap();
-    let mut options = CopyOptions::default();
-    options.platform = Some(PlatformChoice { os: vec!["wasip1".to_owned()], architecture: vec!["wasm".to_owned()] });
+    let only = |os: &str, architecture: &str| CopyOptions {
+        platform: Some(PlatformChoice { os: vec![os.to_owned()], architecture: vec![architecture.to_owned()] }),
+        ..CopyOptions::default()
+    };
+    let options = only("wasip1", "wasm");
     let report = copy_with(&dir(from.path()), &dir(&to.path().join("layout")), &options).await.unwrap();
     let image = content.manifests.last().unwrap();
     assert_eq!((report.digest, report.manifests_copied, report.blobs_copied), (image.digest.to_string(), 1, 2));
-    options.platform = Some(PlatformChoice { os: vec!["plan9".to_owned()], architecture: vec!["mips".to_owned()] });
+    let options = only("plan9", "mips");
     let error = copy_with(&dir(from.path()), &dir(&to.path().join("other")), &options).await.unwrap_err();
     assert!(matches!(error, DistError::Selection { .. }), "{error:?}");
     assert!(!to.path().join("other").exists());
@@ -177,8 +180,7 @@ async fn what_refers_to_an_artifact_and_its_signature_tags_come_along_unless_tol
     assert!(fs::read_to_string(with.join("index.json")).unwrap().contains(&tag));
 
     let without = work.path().join("without");
-    let mut options = CopyOptions::default();
-    options.referrers = false;
+    let options = CopyOptions { referrers: false, ..CopyOptions::default() };
     let report = copy_with(&source, &dir(&without), &options).await.unwrap();
     assert_eq!((report.referrers, report.manifests_copied), (0, 1));
 }
@@ -268,8 +270,7 @@ async fn an_archive_that_is_there_is_replaced_only_when_asked() {
     assert_eq!(error.kind(), DistErrorKind::InvalidInput);
     assert!(matches!(problem(&error), LayoutProblem::Exists), "{error:?}");
     assert_eq!(fs::read(&tar).unwrap(), b"precious");
-    let mut options = CopyOptions::default();
-    options.replace = true;
+    let options = CopyOptions { replace: true, ..CopyOptions::default() };
     copy_with(&dir(from.path()), &archive(&tar), &options).await.unwrap();
     let again = work.path().join("again");
     copy(&archive(&tar), &dir(&again)).await.unwrap();

@@ -26,6 +26,7 @@ mod store_auth;
 mod cap;
 mod copy_layouts;
 mod copy_registries;
+mod push;
 mod retention;
 mod retention_bundles;
 

@@ -2,27 +2,40 @@
 
 mod bundle;
 mod cache;
+mod catalog;
+mod copy;
+mod delete;
 mod demo;
 mod inspect;
 mod lock;
 mod pull;
+mod push;
 mod quantity;
 mod resolve;
 mod retention;
+mod tag;
+mod tags;
 mod verify;
 
 pub use bundle::{AccessModeArg, BundleCommand, RollbackArgs, StageArgs, StateArg, StateArgs, WarmArgs};
 pub use cache::{CacheCommand, CacheGcArgs, CacheRmArgs, CacheStatArgs, CacheVerifyArgs};
+pub use catalog::CatalogArgs;
+pub use copy::CopyArgs;
+pub use delete::DeleteArgs;
 pub use demo::DemoArgs;
 pub use inspect::InspectArgs;
 pub use lock::{LockAddArgs, LockArgs, LockCommand};
 pub use pull::PullArgs;
+pub use push::{PushArgs, PushType};
 pub use resolve::ResolveArgs;
 pub use retention::{RetentionApplyArgs, RetentionArgs, RetentionCommand, RetentionEnvironmentArg};
+pub use tag::TagArgs;
+pub use tags::TagsArgs;
 pub use verify::VerifyArgs;
 
 use std::sync::Arc;
 
+use greentic_dist_types::{Reference, redact_reference};
 use serde_json::Value;
 
 use super::output::Output;
@@ -49,10 +62,21 @@ pub(super) async fn run(context: &Context<'_>, command: Commands) -> Result<(), 
         Commands::Inspect(args) => inspect::run(context, &args).await,
         Commands::Verify(args) => verify::run(context, &args).await,
         Commands::Bundle(command) => bundle::run(context, &command).await,
+        Commands::Push(args) => push::run(context, &args).await,
+        Commands::Copy(args) => copy::run(context, &args).await,
+        Commands::Tags(args) => tags::run(context, &args).await,
+        Commands::Catalog(args) => catalog::run(context, &args).await,
+        Commands::Tag(args) => tag::run(context, &args).await,
+        Commands::Delete(args) => delete::run(context, &args).await,
         Commands::Cache(command) => cache::run(context, &command),
         Commands::Retention(command) => retention::run(context, &command),
         Commands::Demo(args) => demo::run(context, args).await,
     }
+}
+
+/// A reference that names its registry: these commands never turn to a default one.
+fn registry_reference(text: &str) -> Result<Reference, CliError> {
+    Ok(Reference::parse(text).map_err(|error| DistError::from_reference(&redact_reference(text), error))?)
 }
 
 /// Ends a command over several references: every failure is told, the worst decides the exit code, and what succeeded is

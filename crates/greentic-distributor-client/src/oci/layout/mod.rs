@@ -13,7 +13,7 @@ pub(super) mod tar;
 
 pub(super) use archive::ArchiveWriter;
 pub(super) use dir::DirWriter;
-pub(super) use read::Layout;
+pub(super) use read::{BlobReader, Layout};
 
 use greentic_dist_types::Digest;
 
