@@ -15,7 +15,6 @@ use greentic_dist_types::{ArtifactSourceKind, BundleId, BundleLifecycleState, Di
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::crash::crash_point;
 use crate::error::Context;
 use crate::layout::{self, LockName, Sub};
 use crate::lock::{DigestLock, LockWait};
@@ -142,13 +141,11 @@ impl Store {
         {
             return Err(newer(&path, version));
         }
-        crash_point("bundle about to be written");
         self.write_durable(&path, &bytes).map_err(|error| match error.kind() {
             // Removing what has the name is for a person.
             StoreErrorKind::Io if path.is_dir() => malformed(&path, "it is a directory").with_source(error),
             _ => error,
         })?;
-        crash_point("bundle written");
         tracing::trace!(lock = %lock.0.digest(), dir = %dir.display(), bundle = %record.bundle_id, "bundle record written");
         Ok(())
     }

@@ -10,7 +10,10 @@ use serde_json::{Map, Value, json};
 use crate::support::*;
 
 fn bundle(seed: &[u8], state: State) -> BundleRecord {
-    let pin = Digest::sha256(seed);
+    bundle_of(Digest::sha256(seed), state)
+}
+
+pub(crate) fn bundle_of(pin: Digest, state: State) -> BundleRecord {
     BundleRecord {
         format_version: 0,
         bundle_id: BundleId::of(pin),

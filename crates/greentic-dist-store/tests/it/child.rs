@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use greentic_dist_store::{Proof, Store};
+use greentic_dist_types::{BundleId, BundleLifecycleState as State};
 
 use crate::support::*;
 
@@ -83,7 +84,7 @@ fn the_part_of_a_child_process() {
     let (Ok(role), Some(root)) = (std::env::var(ROLE), std::env::var_os(ROOT)) else { return };
     let store = Store::with_options(
         root,
-        if role == "synced" { greentic_dist_store::StoreOptions::default() } else { unsynced() },
+        if role == "synced" || role == "promise" { greentic_dist_store::StoreOptions::default() } else { unsynced() },
     );
     let artifact = big();
     match role.as_str() {
@@ -116,6 +117,18 @@ fn the_part_of_a_child_process() {
             ingest.write_shared_at(300_000, &artifact.bytes[300_000..].to_vec()).unwrap();
             println!("half way");
             std::io::stdin().read_line(&mut String::new()).unwrap();
+        }
+        "promise" => {
+            let entry = artifact.publish_in(&store).entry;
+            let lock = store.lock(&artifact.pin, &mut |_| ()).unwrap();
+            store.mark_advisory("feed", "1", 1).unwrap();
+            store.make_durable(&entry).unwrap();
+            let records = store.lock_bundles(&mut |_| ()).unwrap();
+            store.put_bundle(&records, &crate::bundles::bundle_of(artifact.pin, State::Staged)).unwrap();
+            drop((records, lock));
+            println!("promised");
+            let id = BundleId::of(artifact.pin);
+            store.change_bundle(&id, Some(State::Staged), State::Warming).unwrap();
         }
         "hold" => {
             let _lock = store.lock(&artifact.content, &mut |_| ()).unwrap();

@@ -84,7 +84,7 @@ fn what_a_dead_process_staged_is_collected_and_what_a_live_one_stages_is_not() {
 }
 
 /// Whether system calls of a child can be tampered with here.
-fn can_trace() -> bool {
+pub(crate) fn can_trace() -> bool {
     let can =
         Command::new("strace").args(["-qq", "-o", "/dev/null", "true"]).status().is_ok_and(|status| status.success());
     if !can {
@@ -95,7 +95,7 @@ fn can_trace() -> bool {
 
 /// Runs the whole of bringing an artifact with an injection into the `nth` call of `syscall`; false when it ended well
 /// because there were not that many calls.
-fn run_injected(cache: &Cache, role: &str, syscall: &str, what: &str, nth: usize) -> bool {
+pub(crate) fn run_injected(cache: &Cache, role: &str, syscall: &str, what: &str, nth: usize) -> bool {
     let mut strace = Command::new("strace");
     strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={syscall}"), "-e"]);
     strace.arg(format!("inject={syscall}:{what}:when={nth}"));

@@ -25,6 +25,7 @@ mod last_use;
 mod layouts;
 mod lock;
 mod place;
+mod promises;
 mod references;
 mod spec;
 mod stamp;

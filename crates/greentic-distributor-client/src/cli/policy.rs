@@ -97,6 +97,10 @@ impl PolicyArgs {
             None => VerificationPolicy::default(),
             Some(path) => {
                 let bytes = read(path, POLICY_BYTES)?;
+                // A list would be read as the values of the first fields, and an empty one as a policy that demands nothing.
+                if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+                    return Err(CliError::invalid(&format!("policy `{}`: it is no JSON object", shown(path))));
+                }
                 let file: PolicyFile = serde_json::from_slice(&bytes)
                     .map_err(|error| CliError::invalid(&format!("policy `{}`: {error}", shown(path))))?;
                 let policy = VerificationPolicy::from(file);

@@ -4,6 +4,8 @@
 
 mod support;
 
+mod bundle;
+mod bundle_crash;
 mod cache;
 mod demo;
 mod directory;
@@ -15,3 +17,4 @@ mod offline;
 mod peers;
 mod publish;
 mod text;
+mod verify;

@@ -13,6 +13,8 @@ mod peer_manifests;
 mod peer_statuses;
 mod peer_tls;
 
+mod bundle_model;
+mod bundles;
 mod verify;
 
 mod damage;

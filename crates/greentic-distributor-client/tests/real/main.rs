@@ -5,6 +5,7 @@
 #![cfg(all(feature = "dist-cli", unix))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test has nothing better to do")]
 
+mod bundle;
 mod index;
 mod killed;
 mod login;
