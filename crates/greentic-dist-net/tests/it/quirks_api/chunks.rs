@@ -1,15 +1,20 @@
 //! Uploads in chunks, and those that fail on their way.
 
-use std::sync::Mutex;
+use std::io::{Read, Write};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use greentic_dist_net::{NetErrorKind, PushedBlob, UploadMode};
+use bytes::Bytes;
+use greentic_dist_net::{
+    BlobRead, BlobSource, BoxFuture, NetErrorKind, PushedBlob, RetryPolicy, SourceError, Timeouts, UploadMode,
+};
 use greentic_dist_testkit::real::{DockerRegistry, ready};
 use greentic_dist_testkit::{LyingServer, Response};
-use greentic_dist_types::Digest;
+use greentic_dist_types::{Descriptor, Digest};
 
 use super::{START, at, created, head_line, missing, script, serving, session};
 use crate::push::{honest, source, steps};
-use crate::support::{descriptor, net, read, repository};
+use crate::support::{descriptor, net, quick, read, repository};
 
 const BYTES: &[u8] = b"0123456789";
 
@@ -270,4 +275,100 @@ async fn a_registry_of_our_own_takes_chunks_and_forgets_cancelled_sessions() {
     repository.put_blob(source(BYTES)).mode(CHUNKS).send().await.unwrap();
     assert_eq!(steps(&registry), "HEAD 404, POST 202, PATCH 202, PATCH 202, PATCH 202, PUT 201");
     registry.stop();
+}
+
+#[tokio::test]
+async fn the_start_of_an_upload_is_asked_for_again_when_it_failed_in_passing() {
+    let server = script([Response::status(503, ""), Response::reset(), session("/s"), created()]);
+    let upload = at(&net(), &server).put_blob(source(BYTES)).check_first(false);
+    assert_eq!(upload.send().await.unwrap(), PushedBlob::Sent);
+    assert_eq!(ranges(&server), ["POST", "POST", "POST", "PUT"]);
+    let dead = serving(|_, _| Response::status(503, ""));
+    let error = at(&net(), &dead).put_blob(source(BYTES)).check_first(false).send().await.unwrap_err();
+    assert_eq!((error.kind(), error.attempts(), dead.journal().len()), (NetErrorKind::Server, 5, 5));
+}
+
+/// A server that opens sessions and reads nothing of what comes then.
+fn deaf() -> (std::net::SocketAddr, std::thread::JoinHandle<usize>) {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let addr = listener.local_addr().unwrap();
+    let thread = std::thread::spawn(move || {
+        let mut held = Vec::new();
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut head = [0_u8; 4];
+            stream.read_exact(&mut head).unwrap();
+            match &head {
+                b"POST" => {
+                    let answer =
+                        "HTTP/1.1 202 Accepted\r\nLocation: /s\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+                    stream.write_all(answer.as_bytes()).unwrap();
+                    // What follows the head is nothing; the rest of it is not missed.
+                    drop(stream.shutdown(std::net::Shutdown::Write));
+                    drop(stream.read_to_end(&mut Vec::new()));
+                }
+                b"STOP" => break,
+                _ => held.push(stream),
+            }
+        }
+        held.len()
+    });
+    (addr, thread)
+}
+
+#[tokio::test]
+async fn a_registry_that_takes_nothing_more_of_a_body_is_given_up() {
+    let (addr, server) = deaf();
+    // More than a socket holds.
+    let bytes = vec![7_u8; 12 << 20];
+    let once = RetryPolicy { attempts: 1, ..RetryPolicy::default() };
+    let net = quick().retry(once).build().unwrap();
+    let repository = repository(&net, &format!("{addr}/acme/hello"));
+    let error = repository.put_blob(source(&bytes)).check_first(false).send().await.unwrap_err();
+    assert_eq!(error.kind(), NetErrorKind::Timeout, "{error}");
+    std::net::TcpStream::connect(addr).unwrap().write_all(b"STOP").unwrap();
+    assert!(server.join().unwrap() >= 1);
+}
+
+/// A source that takes longer than the peer may.
+#[derive(Debug)]
+struct Slow(Descriptor);
+
+struct SlowRead(u8);
+
+impl BlobSource for Slow {
+    fn descriptor(&self) -> &Descriptor {
+        &self.0
+    }
+
+    fn open(&self, _: u64) -> BoxFuture<'_, Result<Box<dyn BlobRead>, SourceError>> {
+        Box::pin(std::future::ready(Ok(Box::new(SlowRead(0)) as Box<dyn BlobRead>)))
+    }
+}
+
+impl BlobRead for SlowRead {
+    fn next(&mut self) -> BoxFuture<'_, Option<Result<Bytes, SourceError>>> {
+        self.0 += 1;
+        let (piece, pause) = match self.0 {
+            1 => ("01234", Duration::ZERO),
+            2 => ("56789", Duration::from_millis(400)),
+            _ => return Box::pin(std::future::ready(None)),
+        };
+        Box::pin(async move {
+            tokio::time::sleep(pause).await;
+            Some(Ok(piece.into()))
+        })
+    }
+}
+
+#[tokio::test]
+async fn the_time_the_content_takes_is_not_held_against_the_registry() {
+    let server = script([session("/s"), created()]);
+    let impatient =
+        Timeouts { idle_body: Duration::from_millis(100), headers: Duration::from_millis(300), ..Timeouts::default() };
+    let net = quick().timeouts(impatient).build().unwrap();
+    let upload = at(&net, &server).put_blob(Arc::new(Slow(descriptor(BYTES)))).check_first(false);
+    assert_eq!(upload.send().await.unwrap(), PushedBlob::Sent);
+    assert_eq!(server.journal().entries()[1].body, BYTES);
+    assert_eq!(net.stats().bytes_sent, 10);
 }
