@@ -32,7 +32,7 @@ pub struct DistClient {
 
 pub(crate) struct Inner {
     pub(super) options: DistOptions,
-    pub(super) platform: PlatformChoice,
+    pub(crate) platform: PlatformChoice,
     pub(super) max_artifact_bytes: u64,
     pub(super) proof: Proof,
     pub(super) store: Store,

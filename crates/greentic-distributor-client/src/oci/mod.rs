@@ -10,6 +10,7 @@
 mod artifact;
 mod copy;
 mod created;
+mod describe;
 mod error;
 mod graph;
 mod layout;
@@ -24,6 +25,7 @@ mod wasm;
 pub use artifact::PushKind;
 pub use copy::{CopyOptions, CopyReport};
 pub use created::parse_created;
+pub use describe::{ArtifactDescription, ContentDescription, PlatformDescription};
 pub use error::{LayoutError, LayoutProblem};
 pub use greentic_dist_types::{Digest, Reference};
 pub use place::{Place, PlaceKind};

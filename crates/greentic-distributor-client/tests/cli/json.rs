@@ -88,6 +88,7 @@ fn inspect_tells_what_is_beside_the_artifact() {
             "fetched",
             "manifest_path",
             "media_type",
+            "oci",
             "reference",
             "size_bytes",
         ]

@@ -10,6 +10,7 @@ mod cache;
 mod demo;
 mod directory;
 mod environment;
+mod inspect;
 mod json;
 mod lock;
 mod manage;

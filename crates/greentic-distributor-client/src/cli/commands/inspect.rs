@@ -1,16 +1,20 @@
 //! `greentic-dist inspect REF`: what is known about an artifact.
 
+use std::path::Path;
+
 use greentic_dist_types::SafeText;
+use serde_json::json;
 
 use super::Context;
-use crate::dist::ArtifactType;
+use crate::dist::{ArtifactType, DistError};
 use crate::dist_cli::CliError;
-use crate::dist_cli::output::echoed;
+use crate::dist_cli::output::{Output, echoed};
+use crate::oci::{ArtifactDescription, ContentDescription, Place};
 
 /// Arguments of `greentic-dist inspect`.
 #[derive(Debug, clap::Args)]
 pub struct InspectArgs {
-    /// A reference or a digest
+    /// A reference, a digest, or an OCI image layout (`oci-layout:DIR`, `oci-archive:FILE.tar`)
     #[arg(value_name = "REF")]
     pub reference: String,
     /// Also print the media type of the chosen layer
@@ -20,7 +24,17 @@ pub struct InspectArgs {
 
 pub(crate) async fn run(context: &Context<'_>, args: &InspectArgs) -> Result<(), CliError> {
     let output = context.output;
-    let mut found = context.client.inspect(&args.reference).await?;
+    let text = args.reference.as_str();
+    if is_layout(text) {
+        return describe(context, text, &Place::parse(text)?).await;
+    }
+    let mut found = match context.client.inspect(text).await {
+        // A good manifest of something that is no artifact of ours can be described all the same.
+        Err(DistError::Selection { .. }) if Place::parse(text).is_ok() => {
+            return describe(context, text, &Place::parse(text)?).await;
+        }
+        found => found?,
+    };
     found.reference = echoed(&found.reference);
     if output.is_json() {
         return output.document(&found);
@@ -41,5 +55,69 @@ pub(crate) async fn run(context: &Context<'_>, args: &InspectArgs) -> Result<(),
     if args.show_media_type {
         output.line(&format!("selected media type: {}", SafeText::new(&found.media_type)));
     }
+    if let Some(oci) = &found.oci {
+        print(output, oci);
+    }
     Ok(())
+}
+
+/// Whether a text names a layout: by its kind, or because it is a directory, which no artifact is.
+fn is_layout(text: &str) -> bool {
+    text.starts_with("oci-layout:")
+        || text.starts_with("oci-archive:")
+        || (text.starts_with(['.', '/']) && Path::new(text).is_dir())
+}
+
+/// What is not in the cache, and does not go there.
+async fn describe(context: &Context<'_>, text: &str, place: &Place) -> Result<(), CliError> {
+    let oci = context.client.describe(place).await?;
+    let output = context.output;
+    if output.is_json() {
+        return output.document(&json!({ "reference": echoed(text), "digest": oci.digest, "oci": oci }));
+    }
+    output.line(&format!("reference: {place}"));
+    output.line(&format!("digest: {}", oci.digest));
+    print(output, &oci);
+    Ok(())
+}
+
+fn print(output: &Output, oci: &ArtifactDescription) {
+    let safe = |text: &str| SafeText::excerpt(text, 200);
+    let content = |what: &str, content: &ContentDescription| {
+        let kind = content.artifact_type.as_ref().map(|kind| format!(" {}", safe(kind))).unwrap_or_default();
+        output.line(&format!(
+            "{what}: {} {} {} bytes{kind}",
+            content.digest,
+            safe(&content.media_type),
+            content.size_bytes
+        ));
+    };
+    output.line(&format!("manifest: {} {} {} bytes", oci.digest, safe(&oci.media_type), oci.size_bytes));
+    for entry in &oci.platforms {
+        content(&format!("platform {}", safe(entry.platform.as_deref().unwrap_or("unknown"))), &entry.manifest);
+    }
+    if let Some(manifest) = oci.manifest_digest.as_ref().filter(|digest| **digest != oci.digest) {
+        output.line(&format!("chosen manifest: {manifest}"));
+    }
+    for (what, said) in [("declared type", &oci.artifact_type), ("subject", &oci.subject)] {
+        if let Some(said) = said {
+            output.line(&format!("{what}: {}", safe(said)));
+        }
+    }
+    if let Some(config) = &oci.config {
+        content("config", config);
+    }
+    for layer in &oci.layers {
+        content("layer", layer);
+    }
+    for (key, value) in &oci.annotations {
+        output.line(&format!("annotation: {}={}", safe(key), SafeText::excerpt(value, 500)));
+    }
+    match (&oci.referrers, &oci.referrers_unknown) {
+        (Some(referrers), _) if referrers.is_empty() => output.line("referrers: none"),
+        (Some(referrers), _) => referrers.iter().for_each(|referrer| content("referrer", referrer)),
+        (None, why) => {
+            output.line(&format!("referrers: unknown ({})", safe(why.as_deref().unwrap_or("not asked"))));
+        }
+    }
 }
