@@ -104,6 +104,9 @@ pub struct RangePolicy {
     pub trial: Duration,
     /// By how much they must be faster than the first was alone, in percent. Default 15.
     pub gain_percent: u32,
+    /// Whether servers on loopback addresses are asked over several connections, too. Default no: behind such an address is
+    /// this machine, whose cores are better spent on hashing, or a tunnel, which is one connection whatever goes through it.
+    pub loopback: bool,
 }
 
 impl Default for RangePolicy {
@@ -116,6 +119,7 @@ impl Default for RangePolicy {
             fast_bytes_per_second: 256 << 20,
             trial: Duration::from_secs(2),
             gain_percent: 15,
+            loopback: false,
         }
     }
 }

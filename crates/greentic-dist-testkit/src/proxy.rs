@@ -32,6 +32,9 @@ struct Shared {
     rate: AtomicU64,
     /// When the next chunk may go down.
     next: Mutex<Instant>,
+    /// Bytes after which a connection is cut: at least, at most. Zero for never.
+    cuts: Mutex<(u64, u64)>,
+    cut: AtomicU64,
     down: AtomicU64,
     connections: AtomicU64,
     stopped: AtomicBool,
@@ -48,6 +51,8 @@ impl Proxy {
             upstream,
             rate: AtomicU64::new(0),
             next: Mutex::new(Instant::now()),
+            cuts: Mutex::new((0, 0)),
+            cut: AtomicU64::new(0),
             down: AtomicU64::new(0),
             connections: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
@@ -74,6 +79,17 @@ impl Proxy {
     /// Holds from the next chunk on.
     pub fn set_rate(&self, bytes_per_second: Option<u64>) {
         self.shared.rate.store(bytes_per_second.unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// Ends every connection that is made from now on after so many bytes down, at least the first number and at most the
+    /// second, a different one for each; `None` for never.
+    pub fn set_cuts(&self, after: Option<(u64, u64)>) {
+        *self.shared.cuts.lock().unwrap_or_else(PoisonError::into_inner) = after.unwrap_or_default();
+    }
+
+    /// Connections cut so far.
+    pub fn cuts(&self) -> u64 {
+        self.shared.cut.load(Ordering::Relaxed)
     }
 
     /// Bytes given to clients so far.
@@ -121,6 +137,17 @@ impl Shared {
         std::thread::sleep(wait);
     }
 
+    /// After how many bytes a connection is cut.
+    fn limit_of(&self, number: u64) -> u64 {
+        let (least, most) = *self.cuts.lock().unwrap_or_else(PoisonError::into_inner);
+        if most == 0 {
+            return u64::MAX;
+        }
+        // Spread over the range, and the same in every run.
+        let steps = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+        least + (most - least) * steps / (1 << 24)
+    }
+
     fn streams(&self) -> MutexGuard<'_, HashMap<u64, [TcpStream; 2]>> {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -137,14 +164,23 @@ impl Shared {
         let up = std::thread::spawn({
             let [client, server] = ends();
             move || {
-                copy(&client, &server, |_| {}, |_| {});
+                copy(&client, &server, |_| {}, |_| true);
                 drop(server.shutdown(Shutdown::Write));
             }
         });
-        let sent = |bytes| {
-            self.down.fetch_add(bytes as u64, Ordering::Relaxed);
-        };
-        copy(&server, client, |bytes| self.pace(bytes), sent);
+        let limit = self.limit_of(number);
+        let mut given = 0;
+        copy(
+            &server,
+            client,
+            |bytes| self.pace(bytes),
+            |bytes| {
+                self.down.fetch_add(bytes as u64, Ordering::Relaxed);
+                given += bytes as u64;
+                given < limit
+            },
+        );
+        self.cut.fetch_add(u64::from(given >= limit), Ordering::Relaxed);
         drop(client.shutdown(Shutdown::Both));
         drop(server.shutdown(Shutdown::Both));
         drop(up.join());
@@ -167,15 +203,17 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     }
 }
 
-/// Copies until either side ends.
-fn copy(mut from: &TcpStream, mut to: &TcpStream, before: impl Fn(usize), after: impl Fn(usize)) {
+/// Copies until either side ends or `after` says so.
+fn copy(mut from: &TcpStream, mut to: &TcpStream, before: impl Fn(usize), mut after: impl FnMut(usize) -> bool) {
     let mut buffer = vec![0; CHUNK];
     while let Ok(read) = from.read(&mut buffer) {
         before(read);
         if read == 0 || to.write_all(&buffer[..read]).is_err() {
             return;
         }
-        after(read);
+        if !after(read) {
+            return;
+        }
     }
 }
 

@@ -23,7 +23,7 @@ use super::resume::{Start, Transfer};
 use crate::config::RangePolicy;
 use crate::exchange::{Ask, Handed, Shared, Target};
 use crate::limit::{Gain, HostLimit, Lane};
-use crate::target_policy::Guard;
+use crate::target_policy::{Guard, Reach};
 use crate::transport::Reply;
 use crate::{NetError, NetErrorKind};
 
@@ -87,7 +87,8 @@ fn may_split(policy: &RangePolicy, reply: &Reply, left: u64) -> bool {
     let told = || reply.header(header::ACCEPT_RANGES).map(str::trim);
     let has_ranges = reply.status() == StatusCode::PARTIAL_CONTENT
         || told().map_or(reply.left_origin, |told| told.eq_ignore_ascii_case("bytes"));
-    policy.connections > 1 && left >= policy.from_bytes.max(1) && has_ranges
+    let is_far = policy.loopback || reply.reach != Reach::Loopback;
+    policy.connections > 1 && left >= policy.from_bytes.max(1) && has_ranges && is_far
 }
 
 impl Pieces {

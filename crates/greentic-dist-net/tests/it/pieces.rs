@@ -25,6 +25,7 @@ fn eager() -> RangePolicy {
         look: Duration::ZERO,
         fast_bytes_per_second: u64::MAX,
         trial: Duration::ZERO,
+        loopback: true,
         ..RangePolicy::default()
     }
 }
@@ -148,12 +149,14 @@ async fn one_connection_is_enough_where_more_would_be_none_of_the_servers_or_non
     let alone = RangePolicy { connections: 1, ..eager() };
     let large = RangePolicy { from_bytes: SIZE as u64 + 1, ..eager() };
     let fast = RangePolicy { fast_bytes_per_second: 0, ..eager() };
+    let far = RangePolicy { loopback: false, ..eager() };
     for (server, policy) in [
         (registry(no_ranges), eager()),
         (registry(none), eager()),
         (registry(honest), alone),
         (registry(honest), large),
         (registry(honest), fast),
+        (registry(honest), far),
         (registry(honest), RangePolicy::default()),
     ] {
         assert_eq!(right_bytes(quick().ranges(policy), &server).await, [None], "{policy:?}");

@@ -102,7 +102,8 @@ impl DistClientBuilder {
     }
 
     /// When a large blob is asked for over several connections at a time. Default: from 32 MiB on, four connections, where
-    /// the first alone is slower than 256 MiB/s and all together are at least 15 % faster than it.
+    /// the first alone is slower than 256 MiB/s, all together are at least 15 % faster than it, and the server is not on
+    /// this machine.
     pub fn ranges(mut self, ranges: RangePolicy) -> Self {
         self.net = self.net.ranges(ranges);
         self

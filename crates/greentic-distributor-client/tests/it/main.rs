@@ -4,6 +4,8 @@
 #![cfg(feature = "dist-client")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod child;
+mod soak;
 mod support;
 
 mod peer_auth;
@@ -41,4 +43,5 @@ mod flow_mapping;
 mod flow_oci;
 mod flow_resume;
 mod flow_runtime;
+mod flow_several;
 mod flow_share;
