@@ -3,19 +3,22 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
-use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
-use crate::journal::Ticket;
+use crate::options::Logged;
 use crate::store::Content;
 
-/// Bytes per piece of a streamed blob.
-const PIECE_BYTES: usize = 256 << 10;
-/// Pieces read ahead of the network.
-const PIECES_AHEAD: usize = 2;
+/// Bytes of the first piece of a streamed blob, and of every piece for a peer that takes its time.
+const SMALL_PIECE_BYTES: usize = 64 << 10;
+/// Bytes of a piece for a peer that takes them quickly.
+const LARGE_PIECE_BYTES: usize = 512 << 10;
+/// A piece that was taken within this time is followed by one twice as large.
+const QUICK: Duration = Duration::from_millis(20);
 
 /// What an answer will carry. Nothing is read before [`Payload::into_body`].
 #[derive(Debug)]
@@ -38,8 +41,8 @@ impl Payload {
         }
     }
 
-    /// The body, counted into `ticket`. Starts the reader of a file; call it on the runtime.
-    pub(crate) fn into_body(self, ticket: Ticket) -> CountedBody {
+    /// The body, counted and logged by `logged`.
+    pub(crate) fn into_body(self, logged: Logged) -> CountedBody {
         let left = self.len();
         let source = match self {
             Self::Empty => Source::Bytes(Bytes::new()),
@@ -49,25 +52,75 @@ impl Payload {
                 let upto = usize::try_from(first.saturating_add(len)).unwrap_or(usize::MAX).min(bytes.len());
                 Source::Bytes(bytes.slice(from..upto.max(from)))
             }
-            Self::Blob { content: Content::File(file, _), first, len } => {
-                let (sender, receiver) = mpsc::channel(PIECES_AHEAD);
-                tokio::task::spawn_blocking(move || {
-                    if let Err(error) = read_pieces(file, first, len, &sender) {
-                        // A receiver that is gone has hung up and needs no reason.
-                        let _hung_up = sender.blocking_send(Err(error));
-                    }
-                });
-                Source::Pieces(receiver)
+            Self::Blob { content: Content::File(file, _), first, .. } => {
+                Source::File(Box::new(Pieces { state: State::Idle(file), next: first, piece_bytes: SMALL_PIECE_BYTES }))
             }
         };
-        CountedBody { source, left, ticket }
+        CountedBody { source, left, handed_out: None, logged }
     }
 }
 
 #[derive(Debug)]
 enum Source {
     Bytes(Bytes),
-    Pieces(mpsc::Receiver<io::Result<Bytes>>),
+    File(Box<Pieces>),
+}
+
+/// A file that is read piece by piece, each when the connection asks for it: a peer that takes nothing holds one piece in memory,
+/// and no thread.
+#[derive(Debug)]
+struct Pieces {
+    state: State,
+    /// Where the next piece begins.
+    next: u64,
+    piece_bytes: usize,
+}
+
+#[derive(Debug)]
+enum State {
+    Idle(File),
+    Reading(JoinHandle<(File, io::Result<Bytes>)>, Instant),
+    Over,
+}
+
+impl Pieces {
+    /// The next piece, of at most `left` bytes.
+    fn poll_piece(&mut self, cx: &mut Context<'_>, left: u64) -> Poll<Option<io::Result<Bytes>>> {
+        loop {
+            match std::mem::replace(&mut self.state, State::Over) {
+                State::Over => return Poll::Ready(None),
+                State::Idle(file) => {
+                    let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(self.piece_bytes);
+                    if wanted == 0 {
+                        return Poll::Ready(None);
+                    }
+                    let first = self.next;
+                    let reading = tokio::task::spawn_blocking(move || read_piece(file, first, wanted));
+                    self.state = State::Reading(reading, Instant::now());
+                }
+                State::Reading(mut reading, asked) => {
+                    let polled = Pin::new(&mut reading).poll(cx);
+                    if polled.is_pending() {
+                        self.state = State::Reading(reading, asked);
+                    }
+                    let Ok((file, piece)) = ready!(polled) else {
+                        return Poll::Ready(Some(Err(io::Error::other("the server is stopping"))));
+                    };
+                    if let Ok(piece) = &piece {
+                        self.next += u64::try_from(piece.len()).unwrap_or_default();
+                        self.state = State::Idle(file);
+                    }
+                    return Poll::Ready(Some(piece));
+                }
+            }
+        }
+    }
+
+    /// Makes the next piece larger when the last one was taken quickly, and small again when it was not.
+    fn adapt(&mut self, taken: Duration) {
+        self.piece_bytes =
+            if taken <= QUICK { (self.piece_bytes * 2).min(LARGE_PIECE_BYTES) } else { SMALL_PIECE_BYTES };
+    }
 }
 
 /// A body that tells the journal how far it came.
@@ -75,7 +128,8 @@ enum Source {
 pub(crate) struct CountedBody {
     source: Source,
     left: u64,
-    ticket: Ticket,
+    handed_out: Option<Instant>,
+    logged: Logged,
 }
 
 impl Body for CountedBody {
@@ -83,18 +137,22 @@ impl Body for CountedBody {
     type Error = io::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        let piece = match &mut self.source {
+        let this = &mut *self;
+        let piece = match &mut this.source {
             Source::Bytes(bytes) if bytes.is_empty() => None,
-            Source::Bytes(bytes) => Some(Ok(bytes.split_to(bytes.len().min(PIECE_BYTES)))),
-            Source::Pieces(receiver) => match receiver.poll_recv(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(piece) => piece,
-            },
+            Source::Bytes(bytes) => Some(Ok(bytes.split_to(bytes.len().min(LARGE_PIECE_BYTES)))),
+            Source::File(pieces) => {
+                if let Some(handed_out) = this.handed_out.take() {
+                    pieces.adapt(handed_out.elapsed());
+                }
+                ready!(pieces.poll_piece(cx, this.left))
+            }
         };
+        this.handed_out = Some(Instant::now());
         Poll::Ready(piece.map(|piece| {
             piece.map(|bytes| {
-                self.ticket.sent(bytes.len());
-                self.left = self.left.saturating_sub(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+                this.logged.ticket().sent(bytes.len());
+                this.left = this.left.saturating_sub(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
                 Frame::data(bytes)
             })
         }))
@@ -109,20 +167,16 @@ impl Body for CountedBody {
     }
 }
 
-fn read_pieces(mut file: File, first: u64, len: u64, sender: &mpsc::Sender<io::Result<Bytes>>) -> io::Result<()> {
-    file.seek(SeekFrom::Start(first))?;
-    let mut left = len;
-    while left > 0 {
-        let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(PIECE_BYTES);
-        let mut piece = vec![0; wanted];
-        match file.read(&mut piece)? {
-            0 => return Err(io::Error::new(ErrorKind::UnexpectedEof, "the blob's file became shorter")),
-            read => piece.truncate(read),
+fn read_piece(mut file: File, first: u64, wanted: usize) -> (File, io::Result<Bytes>) {
+    let mut piece = vec![0; wanted];
+    let read = file.seek(SeekFrom::Start(first)).and_then(|_| file.read(&mut piece));
+    let piece = match read {
+        Ok(0) => Err(io::Error::new(ErrorKind::UnexpectedEof, "the blob's file became shorter")),
+        Ok(read) => {
+            piece.truncate(read);
+            Ok(piece.into())
         }
-        left = left.saturating_sub(u64::try_from(piece.len()).unwrap_or(u64::MAX));
-        if sender.blocking_send(Ok(piece.into())).is_err() {
-            return Ok(());
-        }
-    }
-    Ok(())
+        Err(error) => Err(error),
+    };
+    (file, piece)
 }

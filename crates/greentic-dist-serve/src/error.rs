@@ -10,12 +10,15 @@ use greentic_dist_types::{Digest, SafeText};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
-    /// The address is not a loopback one.
-    #[error("the registry serves on loopback only, not on {addr}")]
+    /// The address is not a loopback one, and no token protects what is served.
+    #[error("without a token the registry serves on loopback only, not on {addr}")]
     NotLoopback {
         /// The refused address.
         addr: SocketAddr,
     },
+    /// What is served is somebody's directory, which is never written to.
+    #[error("the registry serves a directory of packs and components and takes no pushes")]
+    ReadOnly,
     /// The address is taken or may not be used.
     #[error("cannot listen on {addr}")]
     Listen {

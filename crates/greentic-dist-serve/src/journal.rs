@@ -87,6 +87,13 @@ impl Ticket {
         }
     }
 
+    /// The record as it is now, unless it was forgotten.
+    pub(crate) fn record(&self) -> Option<RequestRecord> {
+        let kept = self.journal.lock();
+        let place = self.number.checked_sub(kept.forgotten).and_then(|at| usize::try_from(at).ok());
+        place.and_then(|at| kept.records.get(at).cloned())
+    }
+
     pub(crate) fn answered(&self, status: u16) {
         self.edit(|record| record.status = status);
     }

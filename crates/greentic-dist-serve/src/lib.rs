@@ -1,8 +1,8 @@
 //! A small OCI registry for loopback: pull, push, tags, catalog, referrers, ranges, conditional requests.
 //!
-//! It stands behind `greentic-dist demo` and is the honest half of the tests. It speaks plain HTTP/1.1, refuses every
-//! address but a loopback one, asks nobody who they are, and keeps its content in memory or as an OCI image layout in a
-//! directory. A running registry lives on its own thread with its own runtime, so that code with and without one can
+//! It stands behind `greentic-dist demo` and `greentic-dist serve`, and is the honest half of the tests. It speaks plain HTTP/1.1,
+//! answers no web page, refuses every address but a loopback one unless a token protects it, and keeps its content in memory or as
+//! an OCI image layout in a directory, or serves a directory of packs and components, for which it is a distributor too. A running registry lives on its own thread with its own runtime, so that code with and without one can
 //! start it.
 //!
 //! ```
@@ -30,14 +30,20 @@ mod disk;
 mod error;
 mod journal;
 mod name;
+mod options;
 mod range;
 mod registry;
 mod route;
 mod running;
 mod store;
+mod tree;
+mod unstuck;
 mod upload;
+mod utc;
 
 pub use error::ServeError;
 pub use journal::RequestRecord;
+pub use options::{AccessRecord, ServeOptions};
 pub use registry::Registry;
 pub use running::RunningRegistry;
+pub use tree::TreeLayout;

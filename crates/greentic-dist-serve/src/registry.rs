@@ -10,7 +10,8 @@ use greentic_dist_types::Digest;
 use crate::journal::RequestRecord;
 use crate::running::RunningRegistry;
 use crate::store::Store;
-use crate::{ServeError, running};
+use crate::tree::{Tree, TreeLayout};
+use crate::{ServeError, ServeOptions, running};
 
 /// The content of a registry and the way to serve it. Clones are the same registry.
 #[derive(Clone, Debug)]
@@ -33,6 +34,16 @@ impl Registry {
     /// [`ServeError::Io`] when a file cannot be read or written.
     pub fn over_dir(path: impl AsRef<Path>) -> Result<Self, ServeError> {
         Ok(Self { store: Arc::new(Store::over_dir(path.as_ref().to_owned())?) })
+    }
+
+    /// A registry over packs and components in a directory, which is read and never written: each version of an artifact is
+    /// `components/<id>:<version>` or `packs/<id>:<version>`. Beside the distribution API it answers the distributor's JSON endpoints.
+    /// Files are hashed when somebody asks for them. Pushes are refused. Blocking, for a few system calls.
+    ///
+    /// # Errors
+    /// [`ServeError::Io`] when there is no such directory.
+    pub fn over_tree(root: impl AsRef<Path>, layout: TreeLayout) -> Result<Self, ServeError> {
+        Ok(Self { store: Arc::new(Store::over_tree(Tree::open(root.as_ref(), layout)?)) })
     }
 
     /// Keeps a blob and returns its sha256 digest. Blocking where the content is in a directory.
@@ -69,7 +80,15 @@ impl Registry {
     /// # Errors
     /// [`ServeError::NotLoopback`], [`ServeError::Listen`], [`ServeError::Start`].
     pub fn start(&self, addr: SocketAddr) -> Result<RunningRegistry, ServeError> {
-        running::start(self.clone(), Arc::clone(&self.store), addr)
+        self.start_with(addr, ServeOptions::new())
+    }
+
+    /// As [`Registry::start`], with a token, which other addresses than loopback need, or a log of its answers.
+    ///
+    /// # Errors
+    /// [`ServeError::NotLoopback`], [`ServeError::Listen`], [`ServeError::Start`].
+    pub fn start_with(&self, addr: SocketAddr, options: ServeOptions) -> Result<RunningRegistry, ServeError> {
+        running::start(self.clone(), Arc::clone(&self.store), addr, options)
     }
 
     /// The last 10 000 requests over all runs, oldest first.

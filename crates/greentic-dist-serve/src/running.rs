@@ -18,11 +18,13 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::body::CountedBody;
 use crate::journal::RequestRecord;
+use crate::options::{Logged, ServeOptions};
 use crate::store::Store;
+use crate::unstuck::Unstuck;
 use crate::{Registry, ServeError, api};
 
 /// Most connections at once; more wait in the system's queue.
-const CONNECTIONS: usize = 256;
+const CONNECTIONS: usize = 1_024;
 /// How long a peer may take for a request's head, the pause between two requests included.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most bytes of a request's head.
@@ -31,6 +33,15 @@ const HEAD_BYTES: usize = 64 << 10;
 const HEAD_FIELDS: usize = 100;
 /// How long answers that are on their way may take when the registry stops.
 const STOP_GRACE: Duration = Duration::from_secs(2);
+
+/// What all connections of one run share.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) store: Arc<Store>,
+    pub(crate) options: ServeOptions,
+    /// `ip:port`.
+    pub(crate) own_address: String,
+}
 
 /// A registry that is serving. It stops when dropped.
 pub struct RunningRegistry {
@@ -98,8 +109,13 @@ impl fmt::Debug for RunningRegistry {
     }
 }
 
-pub(crate) fn start(registry: Registry, store: Arc<Store>, addr: SocketAddr) -> Result<RunningRegistry, ServeError> {
-    if !addr.ip().is_loopback() {
+pub(crate) fn start(
+    registry: Registry,
+    store: Arc<Store>,
+    addr: SocketAddr,
+    options: ServeOptions,
+) -> Result<RunningRegistry, ServeError> {
+    if !addr.ip().is_loopback() && options.token.is_none() {
         return Err(ServeError::NotLoopback { addr });
     }
     let listener = bind(addr).map_err(|source| ServeError::Listen { addr, source })?;
@@ -110,10 +126,11 @@ pub(crate) fn start(registry: Registry, store: Arc<Store>, addr: SocketAddr) -> 
         .build()
         .map_err(|source| ServeError::Start { source })?;
     let (stop, stopped) = oneshot::channel();
+    let server = Arc::new(Server { store, options, own_address: addr.to_string() });
     let thread = std::thread::Builder::new()
         .name("registry".to_owned())
         .spawn(move || {
-            runtime.block_on(serve(store, listener, stopped));
+            runtime.block_on(serve(server, listener, stopped));
             // Readers of files end as soon as they see that nobody waits for them.
             runtime.shutdown_timeout(STOP_GRACE);
         })
@@ -128,10 +145,10 @@ fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Serves until the sender of `stopped` is dropped.
-async fn serve(store: Arc<Store>, listener: TcpListener, stopped: oneshot::Receiver<()>) {
+async fn serve(server: Arc<Server>, listener: TcpListener, stopped: oneshot::Receiver<()>) {
     let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
     let graceful = Arc::new(GracefulShutdown::new());
-    let acceptor = tokio::spawn(accept(store, listener, Arc::clone(&graceful)));
+    let acceptor = tokio::spawn(accept(server, listener, Arc::clone(&graceful)));
     let _sender_gone = stopped.await;
     acceptor.abort();
     // Its end frees the port.
@@ -141,24 +158,24 @@ async fn serve(store: Arc<Store>, listener: TcpListener, stopped: oneshot::Recei
     }
 }
 
-async fn accept(store: Arc<Store>, listener: tokio::net::TcpListener, graceful: Arc<GracefulShutdown>) {
+async fn accept(server: Arc<Server>, listener: tokio::net::TcpListener, graceful: Arc<GracefulShutdown>) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
-        let Ok((stream, _peer)) = listener.accept().await else {
+        let Ok((stream, peer)) = listener.accept().await else {
             // Out of files or the like: wait for some connection to end.
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
         let _slower = stream.set_nodelay(true);
-        let store = Arc::clone(&store);
-        let service = service_fn(move |request| answer(Arc::clone(&store), request));
+        let server = Arc::clone(&server);
+        let service = service_fn(move |request| answer(Arc::clone(&server), peer, request));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
             .max_header_size(HEAD_BYTES)
             .max_headers(HEAD_FIELDS)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(Unstuck::new(stream)), service);
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             // The peer sees how it ended, and the journal how far it came.
@@ -168,10 +185,15 @@ async fn accept(store: Arc<Store>, listener: tokio::net::TcpListener, graceful: 
     }
 }
 
-async fn answer(store: Arc<Store>, request: Request<Incoming>) -> Result<Response<CountedBody>, Infallible> {
+async fn answer(
+    server: Arc<Server>,
+    peer: SocketAddr,
+    request: Request<Incoming>,
+) -> Result<Response<CountedBody>, Infallible> {
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
-    let ticket = store.journal.begin(request.method().as_str(), target);
-    let reply = api::answer(&store, request).await;
-    ticket.answered(reply.status().as_u16());
-    Ok(reply.map(|payload| payload.into_body(ticket)))
+    let ticket = server.store.journal.begin(request.method().as_str(), target);
+    let logged = Logged::new(server.options.access_log.as_ref(), peer, ticket);
+    let reply = api::answer(&server, request).await;
+    logged.ticket().answered(reply.status().as_u16());
+    Ok(reply.map(|payload| payload.into_body(logged)))
 }

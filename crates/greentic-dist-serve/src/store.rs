@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::disk::Disk;
 use crate::journal::Journal;
+use crate::tree::Tree;
 use crate::upload::Uploads;
 use crate::{ServeError, name};
 
@@ -33,6 +34,8 @@ pub(crate) struct Store {
 enum Blobs {
     Memory(RwLock<HashMap<Digest, Bytes>>),
     Disk(Disk),
+    /// Files of somebody else: read, never written.
+    Tree(Tree),
 }
 
 /// A blob that was found, open for reading.
@@ -155,6 +158,18 @@ impl Store {
         })
     }
 
+    pub(crate) fn over_tree(tree: Tree) -> Self {
+        Self { journal: Arc::default(), uploads: Uploads::default(), blobs: Blobs::Tree(tree), names: Mutex::default() }
+    }
+
+    /// The directory of packs and components, when that is what is served.
+    pub(crate) const fn tree(&self) -> Option<&Tree> {
+        match &self.blobs {
+            Blobs::Tree(tree) => Some(tree),
+            Blobs::Memory(_) | Blobs::Disk(_) => None,
+        }
+    }
+
     fn names(&self) -> MutexGuard<'_, Names> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -162,7 +177,7 @@ impl Store {
     /// The directory, when the content is in one.
     pub(crate) const fn disk(&self) -> Option<&Disk> {
         match &self.blobs {
-            Blobs::Memory(_) => None,
+            Blobs::Memory(_) | Blobs::Tree(_) => None,
             Blobs::Disk(disk) => Some(disk),
         }
     }
@@ -171,7 +186,7 @@ impl Store {
     pub(crate) const fn blob_limit(&self) -> u64 {
         match &self.blobs {
             Blobs::Memory(_) => MEMORY_BLOB_BYTES,
-            Blobs::Disk(_) => DISK_BLOB_BYTES,
+            Blobs::Disk(_) | Blobs::Tree(_) => DISK_BLOB_BYTES,
         }
     }
 
@@ -183,6 +198,7 @@ impl Store {
                 blobs.get(&digest).cloned().map(Content::Memory)
             }
             Blobs::Disk(disk) => disk.open_blob(digest).map(|(file, len)| Content::File(file, len)),
+            Blobs::Tree(tree) => tree.blob(digest),
         }
     }
 
@@ -198,6 +214,7 @@ impl Store {
                 Ok(())
             }
             Blobs::Disk(disk) => disk.write_blob(digest, &bytes),
+            Blobs::Tree(_) => Err(ServeError::ReadOnly),
         }
     }
 
@@ -206,6 +223,7 @@ impl Store {
         match &self.blobs {
             Blobs::Memory(blobs) => Ok(blobs.write().unwrap_or_else(PoisonError::into_inner).remove(&digest).is_some()),
             Blobs::Disk(disk) => disk.remove_blob(digest),
+            Blobs::Tree(_) => Err(ServeError::ReadOnly),
         }
     }
 
@@ -243,6 +261,9 @@ impl Store {
 
     /// The digest a tag stands for, or the digest itself, where the repository has that manifest.
     pub(crate) fn find_manifest(&self, repository: &str, reference: &str) -> Option<(Digest, ManifestRecord)> {
+        if let Some(tree) = self.tree() {
+            return tree.find_manifest(repository, reference);
+        }
         let names = self.names();
         let repository = names.repositories.get(repository)?;
         let digest = match repository.tags.get(reference) {
@@ -254,6 +275,9 @@ impl Store {
 
     /// Removes a tag, or a manifest with every tag that names it. `false` when there was none.
     pub(crate) fn remove_manifest(&self, repository: &str, reference: &str) -> Result<bool, ServeError> {
+        if self.tree().is_some() {
+            return Err(ServeError::ReadOnly);
+        }
         let mut names = self.names();
         let Some(entry) = names.repositories.get_mut(repository) else { return Ok(false) };
         let removed = match reference.parse::<Digest>() {
@@ -271,11 +295,17 @@ impl Store {
 
     /// The tags after `last`, at most `count`. `None` for an unknown repository.
     pub(crate) fn tags(&self, repository: &str, last: Option<&str>, count: usize) -> Option<Page> {
+        if let Some(tree) = self.tree() {
+            return tree.tags(repository).map(|tags| Page::of(tags.iter(), last, count));
+        }
         self.names().repositories.get(repository).map(|entry| Page::of(entry.tags.keys(), last, count))
     }
 
     /// The repositories after `last`, at most `count`.
     pub(crate) fn repositories(&self, last: Option<&str>, count: usize) -> Page {
+        if let Some(tree) = self.tree() {
+            return Page::of(tree.repositories().iter(), last, count);
+        }
         Page::of(self.names().repositories.keys(), last, count)
     }
 

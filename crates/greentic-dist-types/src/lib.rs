@@ -7,6 +7,7 @@
 //! Rules of this crate: no sockets, no files, no clock, no async runtime; it builds for wasm32. Internal: the public
 //! promise is made by `greentic-distributor-client`.
 
+mod artifact_id;
 mod bundle;
 mod digest;
 mod hasher;
@@ -24,6 +25,7 @@ mod select;
 mod source_ref;
 mod verify;
 
+pub use artifact_id::{artifact_readings, refuse_artifact_id, refuse_artifact_version};
 pub use bundle::{BundleId, BundleLifecycleState, ParseBundleIdError};
 pub use digest::{Algorithm, Digest, ParseDigestError};
 pub use hasher::Hasher;

@@ -8,8 +8,8 @@ use std::{
 use crate::{
     config::{DevConfig, DevLayout},
     error::{Asked, DevSourceError, DevSourceErrorKind},
-    name,
 };
+use greentic_dist_types::{artifact_readings, refuse_artifact_id, refuse_artifact_version};
 
 /// A development tree that is asked for files by id and version.
 ///
@@ -65,10 +65,10 @@ impl DevDirectory {
 
     fn locate(&self, kind: &Kind<'_>, id: &str, version: &str) -> Result<PathBuf, DevSourceError> {
         let asked = Asked { noun: kind.noun, id, version };
-        if let Some(why) = name::refuse_id(id) {
+        if let Some(why) = refuse_artifact_id(id) {
             return Err(asked.refuse(DevSourceErrorKind::InvalidId, format!("this id is refused, {why}")));
         }
-        if let Some(why) = name::refuse_version(version) {
+        if let Some(why) = refuse_artifact_version(version) {
             return Err(asked.refuse(DevSourceErrorKind::InvalidVersion, format!("this version is refused, {why}")));
         }
         if !stays_below(kind.dir) {
@@ -115,7 +115,7 @@ fn regular_file_below(root: &Path, place: &Path, asked: Asked<'_>) -> Result<Pat
 /// `foo` in version `1.0.0-2.0.0` and `foo-1.0.0` in version `2.0.0` share one flat name: which of them the file is
 /// cannot be known, so neither is answered.
 fn refuse_second_reading(stem: &str, place: &Path, asked: Asked<'_>) -> Result<(), DevSourceError> {
-    let Some((id, version)) = name::readings(stem).into_iter().find(|reading| *reading != (asked.id, asked.version))
+    let Some((id, version)) = artifact_readings(stem).into_iter().find(|reading| *reading != (asked.id, asked.version))
     else {
         return Ok(());
     };

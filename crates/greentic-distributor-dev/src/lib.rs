@@ -39,7 +39,6 @@
 mod config;
 mod directory;
 mod error;
-mod name;
 mod source;
 
 pub use config::{DevConfig, DevLayout};

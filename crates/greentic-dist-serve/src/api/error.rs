@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use greentic_dist_types::{Digest, ParseDigestError, SafeText, limits};
-use http::header::{ALLOW, CONNECTION, CONTENT_RANGE};
+use http::header::{ALLOW, CONNECTION, CONTENT_RANGE, WWW_AUTHENTICATE};
 use hyper::StatusCode;
 use serde_json::json;
 
@@ -57,6 +57,21 @@ impl ApiError {
         let mut error = Self::new(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", "the operation is unsupported");
         error.header = Some((ALLOW, route.methods().to_owned()));
         error.closing()
+    }
+
+    pub(crate) fn read_only() -> Self {
+        let message = "this registry serves a directory and takes no pushes";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", message).closing()
+    }
+
+    pub(crate) fn from_a_page() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "DENIED", "requests of web pages are not answered").closing()
+    }
+
+    pub(crate) fn unauthorized() -> Self {
+        let mut error = Self::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "the token is missing or wrong").closing();
+        error.header = Some((WWW_AUTHENTICATE, "Basic realm=\"greentic-dist serve\"".to_owned()));
+        error
     }
 
     pub(crate) fn foreign_host() -> Self {
@@ -184,6 +199,7 @@ impl From<ServeError> for ApiError {
     fn from(error: ServeError) -> Self {
         match error {
             ServeError::TooLarge { limit_bytes, .. } => Self::too_large(limit_bytes),
+            ServeError::ReadOnly => Self::read_only(),
             other => Self::internal(&other),
         }
     }

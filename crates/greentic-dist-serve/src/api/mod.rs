@@ -1,15 +1,16 @@
 //! The distribution API: one file per kind of thing.
 
 mod blob;
+mod distributor;
 mod error;
+mod guard;
 mod list;
 mod manifest;
 mod upload;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
 
@@ -17,6 +18,7 @@ pub(crate) use error::ApiError;
 
 use crate::body::Payload;
 use crate::route::Route;
+use crate::running::Server;
 use crate::store::Store;
 
 pub(crate) type Reply = Response<Payload>;
@@ -25,11 +27,15 @@ pub(crate) const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("do
 const DOCKER_API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 
 /// Answers a request, errors included.
-pub(crate) async fn answer(store: &Arc<Store>, request: Request<Incoming>) -> Reply {
+pub(crate) async fn answer(server: &Server, request: Request<Incoming>) -> Reply {
     let is_head = request.method() == Method::HEAD;
-    let mut reply = match dispatch(store, request).await {
-        Ok(reply) => reply,
+    let store = &server.store;
+    let mut reply = match guard::check(&request, server.options.token.as_ref()) {
         Err(error) => error.into_reply(),
+        Ok(()) if request.uri().path().starts_with(distributor::PREFIX) && store.tree().is_some() => {
+            return distributor::answer(store, request, &server.own_address).await;
+        }
+        Ok(()) => dispatch(store, request).await.unwrap_or_else(ApiError::into_reply),
     };
     let len = reply.body().len();
     let headers = reply.headers_mut();
@@ -42,10 +48,15 @@ pub(crate) async fn answer(store: &Arc<Store>, request: Request<Incoming>) -> Re
 }
 
 async fn dispatch(store: &Arc<Store>, request: Request<Incoming>) -> Result<Reply, ApiError> {
-    check_host(&request)?;
     let route = Route::parse(request.uri().path())?;
     let method = request.method().clone();
     let reads = matches!(method, Method::GET | Method::HEAD);
+    if store.tree().is_some() {
+        if !reads {
+            return Err(ApiError::read_only());
+        }
+        prepare(store, &route).await;
+    }
     match &route {
         Route::Base if reads => Ok(json(StatusCode::OK, "{}".to_owned())),
         Route::Catalog if reads => list::catalog(store, &request),
@@ -74,17 +85,21 @@ async fn dispatch(store: &Arc<Store>, request: Request<Incoming>) -> Result<Repl
     }
 }
 
-/// Refuses a `Host` that is not this machine: a page in a browser that had its own name point to 127.0.0.1 would send one.
-fn check_host(request: &Request<Incoming>) -> Result<(), ApiError> {
-    let Some(host) = request.headers().get(HOST) else { return Ok(()) };
-    let host = host.to_str().unwrap_or_default();
-    let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((name, _port)) => name,
-        None => host.split(':').next().unwrap_or_default(),
+/// Hashes the files of a directory that an answer needs, where that may block.
+async fn prepare(store: &Arc<Store>, route: &Route) {
+    let (repository, reference) = match route {
+        Route::Manifest { repository, reference } => (repository.clone(), reference.clone()),
+        Route::Blob { repository, digest } => (repository.clone(), digest.to_string()),
+        _ => return,
     };
-    let local =
-        name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-    if local { Ok(()) } else { Err(ApiError::foreign_host()) }
+    let store = Arc::clone(store);
+    let prepared = tokio::task::spawn_blocking(move || {
+        if let Some(tree) = store.tree() {
+            tree.prepare(&repository, &reference);
+        }
+    });
+    // What could not be prepared is not found.
+    let _stopping = prepared.await;
 }
 
 /// An answer without a body.

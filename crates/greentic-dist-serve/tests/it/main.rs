@@ -7,6 +7,8 @@ mod pull;
 mod push;
 mod running;
 mod skopeo;
+mod slow;
+mod tree;
 
 use greentic_dist_serve::{Registry, RunningRegistry};
 use greentic_dist_testkit::raw_client::{Answer, exchange};

@@ -1,17 +1,17 @@
-//! Ids and versions that may become part of a path, and the ways one flat file name can be read.
+//! Ids and versions of packs and components: which may become part of a path, and the ways one flat file name can be read.
 
 use semver::Version;
 
 /// The longest id in bytes: with a version and an extension it still fits one file name on common file systems.
-pub(crate) const MAX_ID_BYTES: usize = 128;
+const MAX_ID_BYTES: usize = 128;
 /// The longest version text in bytes.
-pub(crate) const MAX_VERSION_BYTES: usize = 96;
+const MAX_VERSION_BYTES: usize = 96;
 
 /// Says why `id` cannot be part of a path, or nothing when it can.
 ///
 /// Ids are ASCII letters, digits, `.`, `_` and `-`, and more than dots: `.` and `..` are valid ids elsewhere and
 /// would name the directory itself and the one above it here.
-pub(crate) fn refuse_id(id: &str) -> Option<&'static str> {
+pub fn refuse_artifact_id(id: &str) -> Option<&'static str> {
     if id.is_empty() {
         return Some("it is empty");
     }
@@ -32,7 +32,7 @@ pub(crate) fn refuse_id(id: &str) -> Option<&'static str> {
 
 /// Says why `version` cannot be part of a path, or nothing when it can: it must be a semantic version, whose
 /// alphabet holds no separator and which is never only dots.
-pub(crate) fn refuse_version(version: &str) -> Option<&'static str> {
+pub fn refuse_artifact_version(version: &str) -> Option<&'static str> {
     if version.len() > MAX_VERSION_BYTES {
         return Some("it is longer than 96 bytes");
     }
@@ -40,10 +40,10 @@ pub(crate) fn refuse_version(version: &str) -> Option<&'static str> {
 }
 
 /// Every (id, version) that the flat name `stem` can mean, shortest id first.
-pub(crate) fn readings(stem: &str) -> Vec<(&str, &str)> {
+pub fn artifact_readings(stem: &str) -> Vec<(&str, &str)> {
     stem.match_indices('-')
         .map(|(dash, _)| (&stem[..dash], &stem[dash + 1..]))
-        .filter(|(id, version)| refuse_id(id).is_none() && refuse_version(version).is_none())
+        .filter(|(id, version)| refuse_artifact_id(id).is_none() && refuse_artifact_version(version).is_none())
         .collect()
 }
 
@@ -54,9 +54,9 @@ mod tests {
     #[test]
     fn ordinary_ids_are_accepted() {
         for id in ["weather", "acme.weather", "a", "A_b-c.d", "...x", "-", "0"] {
-            assert_eq!(refuse_id(id), None, "{id:?}");
+            assert_eq!(refuse_artifact_id(id), None, "{id:?}");
         }
-        assert_eq!(refuse_id(&"a".repeat(MAX_ID_BYTES)), None);
+        assert_eq!(refuse_artifact_id(&"a".repeat(MAX_ID_BYTES)), None);
     }
 
     #[test]
@@ -65,26 +65,26 @@ mod tests {
         for id in
             ["", ".", "..", "...", "a/b", "/a", "../a", "a\\b", "C:a", "a\0b", "a b", "a\nb", "ä", "%2e%2e", &long]
         {
-            assert!(refuse_id(id).is_some(), "{id:?}");
+            assert!(refuse_artifact_id(id).is_some(), "{id:?}");
         }
     }
 
     #[test]
     fn only_semantic_versions_are_versions() {
         for version in ["1.2.3", "0.0.0", "1.0.0-rc.1", "1.0.0-rc-1+build.5", "1.0.0-2.0.0"] {
-            assert_eq!(refuse_version(version), None, "{version:?}");
+            assert_eq!(refuse_artifact_version(version), None, "{version:?}");
         }
         let long = format!("1.0.0-{}", "a".repeat(MAX_VERSION_BYTES));
         for version in ["", ".", "..", "1", "1.2", "v1.2.3", "1.2.3/..", "01.2.3", "1.2.3 ", "latest", &long] {
-            assert!(refuse_version(version).is_some(), "{version:?}");
+            assert!(refuse_artifact_version(version).is_some(), "{version:?}");
         }
     }
 
     #[test]
     fn a_flat_name_is_read_in_every_way_it_can_be_meant() {
-        assert_eq!(readings("weather-1.2.0"), [("weather", "1.2.0")]);
-        assert_eq!(readings("acme-weather-1.2.0-rc.1"), [("acme-weather", "1.2.0-rc.1")]);
-        assert_eq!(readings("foo-1.0.0-2.0.0"), [("foo", "1.0.0-2.0.0"), ("foo-1.0.0", "2.0.0")]);
-        assert_eq!(readings("weather"), []);
+        assert_eq!(artifact_readings("weather-1.2.0"), [("weather", "1.2.0")]);
+        assert_eq!(artifact_readings("acme-weather-1.2.0-rc.1"), [("acme-weather", "1.2.0-rc.1")]);
+        assert_eq!(artifact_readings("foo-1.0.0-2.0.0"), [("foo", "1.0.0-2.0.0"), ("foo-1.0.0", "2.0.0")]);
+        assert_eq!(artifact_readings("weather"), []);
     }
 }

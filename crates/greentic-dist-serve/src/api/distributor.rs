@@ -1,0 +1,194 @@
+//! The distributor's JSON endpoints, answered from a directory of packs and components (docs/distributor-api.md).
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HOST};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::{Method, Request, StatusCode};
+use serde_json::{Value, json};
+
+use super::{Reply, header, json as json_reply, set};
+use crate::name;
+use crate::route::param;
+use crate::store::Store;
+use crate::tree::{Artifact, Kind, Missing, Name, Tree};
+use crate::utc::rfc3339;
+
+/// Where the endpoints are.
+pub(crate) const PREFIX: &str = "/distributor-api/";
+/// Largest question, in bytes.
+const QUESTION_BYTES: usize = 1 << 20;
+/// How long a question may take to arrive.
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A question that is not answered with what was asked.
+struct Refusal {
+    status: StatusCode,
+    message: String,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, message: message.into() }
+    }
+}
+
+impl From<Missing> for Refusal {
+    fn from(missing: Missing) -> Self {
+        match missing {
+            Missing::Id(why) => Self::new(StatusCode::BAD_REQUEST, format!("this id is refused, {why}")),
+            Missing::Version(why) => Self::new(StatusCode::BAD_REQUEST, format!("this version is refused, {why}")),
+            Missing::File => Self::new(StatusCode::NOT_FOUND, "there is no such artifact here"),
+        }
+    }
+}
+
+/// Answers a request below [`PREFIX`].
+pub(super) async fn answer(store: &Arc<Store>, request: Request<Incoming>, own_address: &str) -> Reply {
+    let endpoint = request.uri().path().strip_prefix(PREFIX).unwrap_or_default().to_owned();
+    let host = host_of(&request, own_address);
+    let answered = match (endpoint.as_str(), request.method()) {
+        ("resolve-component", &Method::POST) => resolve_component(store, request, &host).await,
+        ("warm-pack", &Method::POST) => warm_pack(store, request).await,
+        ("pack-status", &Method::GET) => {
+            pack_status(store, &request).await.map(|versions| json!({ "status": "ready", "versions": versions }))
+        }
+        ("pack-status-v2", &Method::GET) => pack_status(store, &request)
+            .await
+            .map(|versions| json!({ "status": "ready", "extra": { "versions": versions } })),
+        ("resolve-component" | "warm-pack" | "pack-status" | "pack-status-v2", _) => {
+            Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "this endpoint is asked with another method"))
+        }
+        _ => Err(Refusal::new(StatusCode::NOT_FOUND, "there is no such endpoint")),
+    };
+    match answered {
+        Ok(document) => json_reply(StatusCode::OK, document.to_string()),
+        Err(refusal) => {
+            let mut reply = json_reply(refusal.status, json!({ "error": { "message": refusal.message } }).to_string());
+            if refusal.status != StatusCode::NOT_FOUND {
+                // What is left of the question is not wanted.
+                set(&mut reply, http::header::CONNECTION, "close");
+            }
+            reply
+        }
+    }
+}
+
+/// The address the asking side knows this server by: what it is told is reached there.
+fn host_of(request: &Request<Incoming>, own_address: &str) -> String {
+    let plausible = |host: &&str| {
+        !host.is_empty()
+            && host.len() <= 255
+            && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'[' | b']'))
+    };
+    header(request, HOST).filter(plausible).unwrap_or(own_address).to_owned()
+}
+
+async fn resolve_component(store: &Arc<Store>, request: Request<Incoming>, host: &str) -> Result<Value, Refusal> {
+    let question = question(request).await?;
+    let name = Name::new(Kind::Component, text(&question, "component_id")?, text(&question, "version")?)?;
+    let found = on_tree(store, move |tree| tree.artifact(&name)).await??;
+    let at = |time: Option<SystemTime>| time.map(rfc3339).unwrap_or_default();
+    Ok(json!({
+        "status": "ready",
+        "digest": found.content.to_string(),
+        "artifact": location(&found, host),
+        "signature": { "verified": false, "signer": "", "extra": null },
+        "cache": {
+            "size_bytes": found.size_bytes,
+            "last_used_utc": rfc3339(SystemTime::now()),
+            "last_refreshed_utc": at(found.changed_at),
+        },
+    }))
+}
+
+/// Where an artifact can be pulled from: this registry, by digest. An id that is no repository name has no place there.
+fn location(found: &Artifact, host: &str) -> Value {
+    let repository = found.name.repository();
+    if name::is_repository(&repository) {
+        let reference = format!("{host}/{repository}@{}", found.manifest_digest);
+        json!({ "kind": "oci_reference", "reference": reference })
+    } else {
+        json!({ "kind": "distributor_internal", "handle": format!("{repository}/{}", found.name.version) })
+    }
+}
+
+/// The versions of a pack; there is at least one.
+async fn pack_status(store: &Arc<Store>, request: &Request<Incoming>) -> Result<Vec<String>, Refusal> {
+    let query = request.uri().query();
+    let wanted = |field: &str| {
+        param(query, field)
+            .filter(|value| !value.is_empty())
+            .ok_or_else(|| Refusal::new(StatusCode::BAD_REQUEST, format!("the query has no `{field}`")))
+    };
+    wanted("tenant_id")?;
+    wanted("environment_id")?;
+    versions(store, wanted("pack_id")?).await
+}
+
+async fn versions(store: &Arc<Store>, id: String) -> Result<Vec<String>, Refusal> {
+    // Any version: the id alone is looked at.
+    Name::new(Kind::Pack, &id, "0.0.0")?;
+    let found = on_tree(store, move |tree| tree.versions(Kind::Pack, &id)).await?;
+    if found.is_empty() { Err(Missing::File.into()) } else { Ok(found) }
+}
+
+/// Hashes every version of a pack, so that whoever pulls it next need not wait for that.
+async fn warm_pack(store: &Arc<Store>, request: Request<Incoming>) -> Result<Value, Refusal> {
+    let question = question(request).await?;
+    text(&question, "tenant_id")?;
+    text(&question, "environment_id")?;
+    let id = text(&question, "pack_id")?.to_owned();
+    let versions = versions(store, id.clone()).await?;
+    let warmed = on_tree(store, move |tree| {
+        let names = versions.iter().filter_map(|version| Name::new(Kind::Pack, &id, version).ok());
+        names.filter(|name| tree.artifact(name).is_ok()).map(|name| name.version).collect::<Vec<String>>()
+    });
+    Ok(json!({ "status": "ready", "versions": warmed.await? }))
+}
+
+/// Asks the directory where blocking is allowed.
+async fn on_tree<T: Send + 'static>(
+    store: &Arc<Store>,
+    ask: impl FnOnce(&Tree) -> T + Send + 'static,
+) -> Result<T, Refusal> {
+    let store = Arc::clone(store);
+    let asked = tokio::task::spawn_blocking(move || store.tree().map(ask)).await;
+    match asked {
+        Ok(Some(answer)) => Ok(answer),
+        Ok(None) => Err(Refusal::new(StatusCode::NOT_FOUND, "there is no distributor here")),
+        Err(_stopping) => Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the server is stopping")),
+    }
+}
+
+/// The JSON object of a POST.
+async fn question(request: Request<Incoming>) -> Result<Value, Refusal> {
+    let kind = header(&request, CONTENT_TYPE).map(greentic_dist_types::media_type::essence).unwrap_or_default();
+    if kind != "application/json" {
+        // A page can send other types without asking first.
+        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the question must be application/json"));
+    }
+    let read = Limited::new(request.into_body(), QUESTION_BYTES).collect();
+    let bytes: Bytes = match tokio::time::timeout(QUESTION_TIMEOUT, read).await {
+        Err(_elapsed) => return Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "the question took too long")),
+        Ok(Ok(collected)) => collected.to_bytes(),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "the question is larger than 1 MiB"));
+        }
+        Ok(Err(_broken)) => return Err(Refusal::new(StatusCode::BAD_REQUEST, "the question ended early")),
+    };
+    match serde_json::from_slice::<Value>(&bytes) {
+        Ok(question) if question.is_object() => Ok(question),
+        _ => Err(Refusal::new(StatusCode::BAD_REQUEST, "the question is no JSON object")),
+    }
+}
+
+fn text<'a>(question: &'a Value, field: &str) -> Result<&'a str, Refusal> {
+    question
+        .get(field)
+        .and_then(Value::as_str)
+        .ok_or_else(|| Refusal::new(StatusCode::BAD_REQUEST, format!("`{field}` is missing, or no text")))
+}
