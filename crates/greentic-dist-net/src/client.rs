@@ -1,16 +1,18 @@
 //! The handle everything starts from, and its builder.
 
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::Arc;
 
 use greentic_dist_types::{Reference, SafeText};
 use http::HeaderValue;
 
 use crate::config::{HttpRule, Limits, RangePolicy, RetryPolicy, Timeouts};
 use crate::exchange::{Shared, header_value};
+use crate::host::{HostConfig, HostSource, Profile};
 use crate::http::{HttpCall, HttpGet};
 use crate::limit::HostLimits;
 use crate::observer::{Observer, Silent};
 use crate::oci::{CredentialSource, Registries, RegistryHandle, Repository};
+use crate::pool::Pools;
 use crate::stats::{Counters, NetStats};
 use crate::target_policy::TargetPolicy;
 use crate::transport::Transport;
@@ -43,6 +45,8 @@ pub struct NetBuilder {
     target_policy: TargetPolicy,
     credentials: Option<Arc<dyn CredentialSource>>,
     oauth2_passwords: bool,
+    hosts: Vec<HostConfig>,
+    host_source: Option<Arc<dyn HostSource>>,
     root_certificates_pem: Vec<u8>,
     user_agent: String,
     requests_per_host: usize,
@@ -62,6 +66,8 @@ impl Net {
             target_policy: TargetPolicy::default(),
             credentials: None,
             oauth2_passwords: false,
+            hosts: Vec::new(),
+            host_source: None,
             root_certificates_pem: Vec::new(),
             user_agent: concat!("greentic-dist/", env!("CARGO_PKG_VERSION")).to_owned(),
             requests_per_host: REQUESTS_PER_HOST,
@@ -71,7 +77,8 @@ impl Net {
 
     /// The repository a reference names; its tag and digest are not looked at. Sends nothing.
     pub fn repository(&self, reference: &Reference) -> Repository {
-        let registry = self.registries.get(reference.registry(), &self.transport.http);
+        let Transport { http, profile, .. } = &*self.transport;
+        let registry = self.registries.get(reference.registry(), http, profile);
         Repository::new(Arc::clone(&self.transport), registry, reference.repository())
     }
 
@@ -84,7 +91,7 @@ impl Net {
             let detail = format!("`{}` is no registry", SafeText::excerpt(name, 80));
             return Err(NetError::new(NetErrorKind::InvalidInput, detail).with_source(error));
         }
-        let registry = self.registries.get(name, &self.transport.http);
+        let registry = self.registries.get(name, &self.transport.http, &self.transport.profile);
         Ok(RegistryHandle::new(Arc::clone(&self.transport), registry))
     }
 
@@ -165,6 +172,20 @@ impl NetBuilder {
         self
     }
 
+    /// Configures how one registry is reached: its own host and its mirrors. A later configuration of the same registry takes
+    /// the place of an earlier one, and of the one a [`HostSource`] has.
+    pub fn host(mut self, config: HostConfig) -> Self {
+        self.hosts.retain(|known| known.registry() != config.registry());
+        self.hosts.push(config);
+        self
+    }
+
+    /// Where the configuration of other registries is kept. Default: nowhere.
+    pub fn host_source(mut self, source: Arc<dyn HostSource>) -> Self {
+        self.host_source = Some(source);
+        self
+    }
+
     /// Certificates (PEM) trusted beside the platform's. Empty for none.
     pub fn root_certificates_pem(mut self, pem: Vec<u8>) -> Self {
         self.root_certificates_pem = pem;
@@ -201,7 +222,7 @@ impl NetBuilder {
         let extra_roots = if self.root_certificates_pem.is_empty() {
             Vec::new()
         } else {
-            tls::parse_roots(&self.root_certificates_pem)?
+            tls::parse_roots(&self.root_certificates_pem, NetErrorKind::InvalidInput)?
         };
         let transport = Transport {
             offline: self.offline,
@@ -217,11 +238,10 @@ impl NetBuilder {
             counters: Counters::default(),
             hosts: HostLimits::new(self.requests_per_host),
             user_agent,
-            extra_roots,
-            idle_per_host: self.requests_per_host.saturating_mul(2).max(2),
-            clients: Mutex::default(),
-            tls: OnceLock::new(),
-            proxies: OnceLock::new(),
+            hosts_config: self.hosts.into_iter().map(|config| (config.registry().to_owned(), config)).collect(),
+            host_source: self.host_source,
+            profile: Profile::own(extra_roots),
+            pools: Pools::new(self.requests_per_host.saturating_mul(2).max(2)),
         };
         Ok(Net { transport: Arc::new(transport), registries: Arc::default() })
     }

@@ -52,6 +52,8 @@ pub enum NetErrorKind {
     Refused,
     /// The caller asked for something that cannot be asked.
     InvalidInput,
+    /// A setting of this client cannot be used: a host configuration, a certificate, a proxy.
+    Config,
     /// Offline mode: no socket was opened.
     Offline,
 }
@@ -91,6 +93,7 @@ impl NetErrorKind {
             Self::Source => "the content could not be read",
             Self::Refused => "the request was refused by policy",
             Self::InvalidInput => "the request is invalid",
+            Self::Config => "a setting of this client cannot be used",
             Self::Offline => "offline mode is on and no connection was made",
         }
     }
@@ -103,6 +106,16 @@ pub struct RegistryError {
     pub code: SafeText,
     /// The text for people; may be empty.
     pub message: SafeText,
+}
+
+/// An endpoint of a registry that was asked before the one whose failure an error is about.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct EndpointFailure {
+    /// The endpoint: scheme, host, and path where it has one.
+    pub endpoint: String,
+    /// Why it did not serve.
+    pub error: NetError,
 }
 
 /// A failed request. Cheap to move; the facts live behind a pointer.
@@ -128,6 +141,7 @@ struct Facts {
     elapsed: Duration,
     retry_after: Option<Duration>,
     mismatch: Option<Mismatch>,
+    endpoints: Vec<EndpointFailure>,
     source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
@@ -149,8 +163,14 @@ impl NetError {
             elapsed: Duration::ZERO,
             retry_after: None,
             mismatch: None,
+            endpoints: Vec::new(),
             source: None,
         }))
+    }
+
+    /// A failure of kind `Config`, for sources of configuration outside this crate. `detail` is shown as it is.
+    pub fn config(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(NetErrorKind::Config, detail)
     }
 
     /// An answer with a status that means failure.
@@ -179,7 +199,9 @@ impl NetError {
         self
     }
 
-    pub(crate) fn with_source(mut self, source: impl Error + Send + Sync + 'static) -> Self {
+    /// The same failure with what caused it.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Error + Send + Sync + 'static) -> Self {
         self.0.source = Some(Arc::new(source));
         self
     }
@@ -245,6 +267,11 @@ impl NetError {
         self
     }
 
+    pub(crate) fn with_endpoints(mut self, endpoints: Vec<EndpointFailure>) -> Self {
+        self.0.endpoints = endpoints;
+        self
+    }
+
     pub(crate) fn with_effort(mut self, attempts: u32, elapsed: Duration) -> Self {
         self.0.attempts = self.0.attempts.max(attempts);
         self.0.elapsed = self.0.elapsed.max(elapsed);
@@ -306,6 +333,11 @@ impl NetError {
         self.0.mismatch
     }
 
+    /// The mirrors that were asked before, in order, each with its own failure. Empty for a registry without mirrors.
+    pub fn endpoints(&self) -> &[EndpointFailure] {
+        &self.0.endpoints
+    }
+
     /// Whether the same request may succeed later without anybody changing anything.
     pub const fn is_transient(&self) -> bool {
         self.0.transient
@@ -357,10 +389,14 @@ impl fmt::Display for NetError {
             write!(f, ": {}", facts.detail)?;
         }
         match facts.attempts {
-            0 => Ok(()),
-            1 => write!(f, " (1 attempt, {:.1}s)", facts.elapsed.as_secs_f32()),
-            many => write!(f, " ({many} attempts, {:.1}s)", facts.elapsed.as_secs_f32()),
+            0 => {}
+            1 => write!(f, " (1 attempt, {:.1}s)", facts.elapsed.as_secs_f32())?,
+            many => write!(f, " ({many} attempts, {:.1}s)", facts.elapsed.as_secs_f32())?,
         }
+        for EndpointFailure { endpoint, error } in &facts.endpoints {
+            write!(f, "; before that, the mirror {endpoint}: {error}")?;
+        }
+        Ok(())
     }
 }
 

@@ -9,13 +9,16 @@ use greentic_dist_types::{SafeText, redact_url};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use url::Url;
 
+use crate::fallback::Detour;
+use crate::host::Profile;
 use crate::limit::Lane;
 use crate::observer::Event;
+use crate::oci::Registry;
 use crate::oci::auth::{Access, Refusal, Round, Used};
 use crate::oci::errcode::ErrorBody;
 use crate::payload::Payload;
 use crate::redirect::is_redirect;
-use crate::retry::{Retry, retry_after};
+use crate::retry::{Retry, retry_after, retry_after_said};
 use crate::sent::SentSecrets;
 use crate::stats::count;
 use crate::target_policy::{Guard, Reach};
@@ -67,6 +70,8 @@ pub(crate) struct Collected {
     pub(crate) status: StatusCode,
     pub(crate) url: Url,
     pub(crate) reach: Reach,
+    /// The mirror that answered, when it was one.
+    pub(crate) mirror: Option<Arc<Registry>>,
     pub(crate) body: Bytes,
 }
 
@@ -125,11 +130,25 @@ impl Ask {
         }
     }
 
+    /// How connections for it are made; `None` for a URL that belongs to no registry.
+    fn profile(&self) -> Option<Arc<Profile>> {
+        match &self.target {
+            Target::Url(_) => None,
+            Target::Registry(access, _) => Some(Arc::clone(access.registry.profile())),
+            Target::Handed(handed) if handed.is_own => Some(Arc::clone(handed.access.registry.profile())),
+            Target::Handed(handed) => Some(handed.access.registry.profile().elsewhere()),
+        }
+    }
+
     fn guard(&self) -> Guard {
         match &self.target {
             Target::Url(_) | Target::Registry(..) => Guard::Own,
             Target::Handed(handed) => handed.guard,
         }
+    }
+
+    fn is_for_a_mirror(&self) -> bool {
+        matches!(&self.target, Target::Registry(access, _) if access.registry.capabilities().is_some())
     }
 
     /// Whether a registry that is asked over plain HTTP by default may speak TLS instead.
@@ -161,7 +180,8 @@ impl Ask {
 impl Collected {
     fn of(reply: &Reply, body: Bytes) -> Self {
         let (headers, status) = (reply.headers().clone(), reply.status());
-        Self { headers, status, url: reply.url.clone(), reach: reply.reach, body }
+        let mirror = reply.mirror.clone();
+        Self { headers, status, url: reply.url.clone(), reach: reply.reach, mirror, body }
     }
 
     /// A header's value, when it is readable text.
@@ -171,13 +191,13 @@ impl Collected {
 }
 
 impl Transport {
-    /// Sends until an accepted status answers; the body is still to come.
+    /// Sends to one endpoint until an accepted status answers; the body is still to come.
     ///
     /// Cancel-safe: dropping the future gives up the request and its retries.
     ///
     /// # Errors
     /// By cause; see [`NetErrorKind`].
-    pub(crate) async fn open(&self, ask: &Ask) -> Result<Reply, NetError> {
+    pub(crate) async fn open_at(&self, ask: &Ask) -> Result<Reply, NetError> {
         let mut retry = self.retry_for(ask)?;
         let mut tried = Tried::default();
         loop {
@@ -188,11 +208,11 @@ impl Transport {
         }
     }
 
-    /// Sends until an accepted status answers with a whole body of at most `limit` bytes.
+    /// Sends to one endpoint until an accepted status answers with a whole body of at most `limit` bytes.
     ///
     /// # Errors
-    /// As [`Transport::open`], and `TooLarge`.
-    pub(crate) async fn collect(&self, ask: &Ask, limit: u64) -> Result<Collected, NetError> {
+    /// As [`Transport::open_at`], and `TooLarge`.
+    pub(crate) async fn collect_at(&self, ask: &Ask, limit: u64) -> Result<Collected, NetError> {
         let mut retry = self.retry_for(ask)?;
         let mut tried = Tried::default();
         loop {
@@ -213,7 +233,7 @@ impl Transport {
     /// # Errors
     /// As [`Transport::open`].
     pub(crate) async fn tell(&self, ask: &Ask) -> Result<Collected, NetError> {
-        let reply = self.open(ask).await?;
+        let reply = self.open(ask, &Detour::default()).await?;
         Ok(self.close(reply).await)
     }
 
@@ -230,7 +250,8 @@ impl Transport {
     }
 
     pub(crate) fn retry_for(&self, ask: &Ask) -> Result<Retry, NetError> {
-        Ok(Retry::new(self.retry, crate::config::is_loopback(&ask.url()?)))
+        let retry = Retry::new(self.retry, crate::config::is_loopback(&ask.url()?));
+        Ok(if ask.is_for_a_mirror() { retry.with_others_to_ask() } else { retry })
     }
 
     /// Waits before the next attempt, or returns the error when there is none.
@@ -248,6 +269,9 @@ impl Transport {
 
     /// One counted attempt: logs in when asked to, follows redirects, judges the status.
     async fn attempt(&self, ask: &Ask, tried: &mut Tried) -> Result<Reply, NetError> {
+        if let Some(access) = ask.access() {
+            access.registry.mirrors(self).await?;
+        }
         loop {
             let url = ask.url()?;
             let mut headers = ask.headers.clone();
@@ -261,6 +285,7 @@ impl Transport {
             hop.body = ask.body.clone();
             hop.guard = ask.guard();
             hop.header_timeout = hop.header_timeout.saturating_add(ask.patience);
+            hop.profile = ask.profile().unwrap_or(hop.profile);
             let reply = match self.follow(hop).await {
                 Ok(reply) => reply,
                 Err(error) if ask.body.is_in_memory() && self.was_stale(&error, &url, tried) => {
@@ -384,6 +409,8 @@ pub(crate) async fn refusal(
         tokio::time::timeout(transport.timeouts.idle_body, read).await.ok().and_then(Result::ok).unwrap_or_default()
     };
     let said = ErrorBody::parse(&body, &content_type, sent);
+    let texts = said.errors.iter().map(|error| &error.message).chain(&said.text);
+    let wait = wait.or_else(|| texts.into_iter().find_map(|text| retry_after_said(text.as_str())));
     let kind = kind_of(status, &said);
     let mut error = NetError::from_status(kind, who, status.as_u16())
         .for_request(&reply.method, &reply.url)

@@ -14,14 +14,17 @@ mod client;
 mod config;
 mod error;
 mod exchange;
+mod fallback;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod host;
 mod http;
 mod limit;
 mod observer;
 mod oci;
 mod payload;
+mod pool;
 mod redirect;
 mod resolver;
 mod retry;
@@ -34,7 +37,10 @@ mod transport;
 pub use crate::body::Piece;
 pub use crate::client::{Net, NetBuilder};
 pub use crate::config::{HttpRule, Limits, RangePolicy, RetryPolicy, SlowestBody, Timeouts, is_loopback};
-pub use crate::error::{NetError, NetErrorKind, RegistryError};
+pub use crate::error::{EndpointFailure, NetError, NetErrorKind, RegistryError};
+pub use crate::host::{
+    Capabilities, HostConfig, HostEndpoint, HostSource, HostsFile, HostsFileEndpoint, HostsFileError,
+};
 pub use crate::http::{BodyStream, HttpAnswer, HttpCall, HttpGet, HttpReply};
 pub use crate::observer::{Event, Observer};
 pub use crate::oci::{

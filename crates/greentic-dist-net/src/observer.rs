@@ -27,6 +27,13 @@ pub enum Event<'a> {
         /// Why it stopped.
         error: &'a NetError,
     },
+    /// A mirror did not serve, and the next endpoint of the registry is asked. Not told of content a mirror has not.
+    Fallback {
+        /// The mirror.
+        endpoint: &'a str,
+        /// Why it did not serve.
+        error: &'a NetError,
+    },
     /// Something a person should know that fails nothing: a registry's `Warning` header, a header that contradicts the body.
     Warning {
         /// The host it is about.

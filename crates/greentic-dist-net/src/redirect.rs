@@ -1,5 +1,7 @@
 //! Following redirects by our own rules.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use url::Url;
 
@@ -18,7 +20,8 @@ const SIGNATURES: &[&str] = &["X-Amz-Signature", "X-Goog-Signature", "Signature"
 impl Transport {
     /// Sends `hop` and follows its redirects, at most [`Limits::redirects`](crate::Limits) of them.
     ///
-    /// Credentials are dropped for good at the first step to another origin (scheme, host and port). No `Referer` and no
+    /// Credentials, configured headers and client certificates are dropped for good at the first step to another origin
+    /// (scheme, host and port). No `Referer` and no
     /// cookie is ever sent.
     ///
     /// # Errors
@@ -56,6 +59,9 @@ impl Transport {
                     hop.headers.remove(name);
                 }
             }
+            if next.origin() != start.origin() {
+                hop.profile = hop.profile.elsewhere();
+            }
             reply.drain(self).await;
         }
     }
@@ -63,7 +69,8 @@ impl Transport {
     /// A hop to a URL the caller named.
     pub(crate) fn hop(&self, method: Method, url: Url, headers: HeaderMap, lane: crate::limit::Lane) -> Hop {
         let (body, guard) = (Payload::NONE, Guard::Own);
-        Hop { method, url, headers, body, guard, lane, header_timeout: self.timeouts.headers }
+        let profile = Arc::clone(&self.profile);
+        Hop { method, url, headers, body, guard, profile, lane, header_timeout: self.timeouts.headers }
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, header};
 use tokio::time::Instant;
 
+use crate::host::parse_duration;
 use crate::{NetError, NetErrorKind, RetryPolicy};
 
 /// Counts the attempts of one request and decides about the next.
@@ -12,13 +13,27 @@ use crate::{NetError, NetErrorKind, RetryPolicy};
 pub(crate) struct Retry {
     policy: RetryPolicy,
     loopback: bool,
+    others_to_ask: bool,
     attempts: u32,
     started: Instant,
 }
 
+/// Longest `Retry-After` of a mirror that is obeyed; beyond it the next endpoint is quicker.
+const MIRROR_RETRY_AFTER: Duration = Duration::from_secs(2);
+/// Attempts at a mirror.
+const MIRROR_ATTEMPTS: u32 = 2;
+
 impl Retry {
     pub(crate) fn new(policy: RetryPolicy, loopback: bool) -> Self {
-        Self { policy, loopback, attempts: 0, started: Instant::now() }
+        Self { policy, loopback, others_to_ask: false, attempts: 0, started: Instant::now() }
+    }
+
+    /// The same for an endpoint behind which there are others: only a short wait that it asks for itself is worth it.
+    pub(crate) fn with_others_to_ask(mut self) -> Self {
+        self.others_to_ask = true;
+        self.policy.attempts = self.policy.attempts.min(MIRROR_ATTEMPTS);
+        self.policy.retry_after_cap = self.policy.retry_after_cap.min(MIRROR_RETRY_AFTER);
+        self
     }
 
     pub(crate) const fn attempts(&self) -> u32 {
@@ -38,6 +53,7 @@ impl Retry {
         match error.retry_after() {
             Some(wait) if wait > self.policy.retry_after_cap => None,
             Some(wait) => Some(wait),
+            None if self.others_to_ask => None,
             None => Some(self.policy.jitter(self.attempts)),
         }
     }
@@ -73,6 +89,14 @@ pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
     let date = headers.get(header::DATE).and_then(|date| date.to_str().ok());
     let seen_from = date.and_then(|date| httpdate::parse_http_date(date).ok()).unwrap_or(now);
     Some(until.duration_since(seen_from).unwrap_or_default())
+}
+
+/// The wait a registry asks for in its words: `toomanyrequests: retry-after: 1.16676ms, allowed: 44000/minute`.
+pub(crate) fn retry_after_said(text: &str) -> Option<Duration> {
+    const NAME: &str = "retry-after:";
+    let at = text.to_ascii_lowercase().find(NAME)?;
+    let rest = text.get(at.checked_add(NAME.len())?..)?.trim_start();
+    parse_duration(rest.split([',', ';', ' ', ')']).next()?)
 }
 
 #[cfg(test)]
@@ -134,7 +158,39 @@ mod tests {
         assert_eq!(retry.after(&error.with_retry_after(Some(Duration::from_secs(61)))), None);
     }
 
+    #[test]
+    fn a_mirror_is_waited_for_only_when_it_asks_for_a_short_wait_itself() {
+        let wait = |asked: Option<u64>| {
+            let mut retry = Retry::new(RetryPolicy::default(), false).with_others_to_ask();
+            let error = NetError::new(NetErrorKind::RateLimited, "").with_retry_after(asked.map(Duration::from_secs));
+            (retry.after(&error), retry.after(&error))
+        };
+        assert_eq!(wait(None), (None, None));
+        assert_eq!(wait(Some(3)), (None, None));
+        assert_eq!(wait(Some(2)), (Some(Duration::from_secs(2)), None), "once");
+    }
+
+    #[test]
+    fn a_wait_in_the_words_of_a_registry_is_read() {
+        for (text, nanos) in [
+            ("retry-after: 1.16676ms, allowed: 44000/minute", Some(1_166_760)),
+            ("toomanyrequests: Retry-After: 880µs", Some(880_000)),
+            ("retry-after:2s", Some(2_000_000_000)),
+            ("retry-after: soon", None),
+            ("slow down", None),
+            ("retry-after:", None),
+        ] {
+            assert_eq!(retry_after_said(text), nanos.map(Duration::from_nanos), "{text}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn a_wait_in_words_never_panics(text in "\\PC{0,60}") {
+            let _ = retry_after_said(&format!("é retry-after: {text}"));
+            let _ = retry_after_said(&text);
+        }
+
         #[test]
         fn waits_stay_below_the_doubling_bound_and_the_cap(failures in 1_u32..200) {
             let policy = RetryPolicy::default();

@@ -1,11 +1,15 @@
 //! TLS settings: rustls on ring, built when the first HTTPS connection needs them.
 
+use std::fmt;
 use std::sync::Arc;
 
+use greentic_dist_types::Secret;
+use rustls::client::ResolvesClientCert;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, RootCertStore, SignatureScheme};
 use rustls_platform_verifier::Verifier;
 
 use crate::{NetError, NetErrorKind};
@@ -28,15 +32,21 @@ pub(crate) fn without_roots() -> Result<ClientConfig, NetError> {
 }
 
 /// Settings with the platform's roots (on Unix also `SSL_CERT_FILE` and `SSL_CERT_DIR`) and `extra` ones. Reads files.
-pub(crate) fn with_platform_roots(extra: &[CertificateDer<'static>]) -> Result<ClientConfig, NetError> {
+pub(crate) fn with_platform_roots(
+    extra: &[CertificateDer<'static>],
+    identity: Option<&Identity>,
+) -> Result<ClientConfig, NetError> {
     let provider = provider();
     let verifier = platform_verifier(extra, &provider).map_err(failed)?;
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(failed)?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth();
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    let mut config = match identity {
+        Some(identity) => builder.with_client_cert_resolver(Arc::new(identity.clone())),
+        None => builder.with_no_client_auth(),
+    };
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }
@@ -57,12 +67,64 @@ fn platform_verifier(
     Verifier::new(Arc::clone(provider))
 }
 
-/// The certificates of a PEM text.
+/// Most certificates of ours for one host.
+const IDENTITIES: usize = 8;
+
+/// The certificates this client may show to one host, with their keys. `Debug` shows nothing of them.
+#[derive(Clone)]
+pub(crate) struct Identity(Arc<[Arc<CertifiedKey>]>);
+
+impl Identity {
+    /// Certificates (chains, PEM) with their keys (PEM). `None` for an empty list.
+    ///
+    /// # Errors
+    /// `Config` for text that is no certificate or key, a key that does not fit, and too many.
+    pub(crate) fn parse(pairs: &[(Vec<u8>, Secret)]) -> Result<Option<Self>, NetError> {
+        let wrong = |why: &'static str| NetError::new(NetErrorKind::Config, why);
+        if pairs.len() > IDENTITIES {
+            return Err(wrong("there are more than 8 client certificates for one host"));
+        }
+        let mut keys = Vec::new();
+        for (certificate, key) in pairs {
+            let chain: Vec<_> = CertificateDer::pem_slice_iter(certificate)
+                .collect::<Result<_, _>>()
+                .map_err(|error| wrong("a client certificate is no PEM certificate").with_source(error))?;
+            if chain.is_empty() {
+                return Err(wrong("a client certificate is no PEM certificate"));
+            }
+            // What is wrong with a key is not repeated: the error may hold a part of it.
+            let key = PrivateKeyDer::from_pem_slice(key.expose().as_bytes())
+                .map_err(|_secret| wrong("the key of a client certificate is no PEM private key"))?;
+            let certified = CertifiedKey::from_der(chain, key, &provider())
+                .map_err(|error| wrong("a client certificate and its key do not fit").with_source(error))?;
+            keys.push(Arc::new(certified));
+        }
+        Ok((!keys.is_empty()).then(|| Self(keys.into())))
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Identity({})", self.0.len())
+    }
+}
+
+impl ResolvesClientCert for Identity {
+    fn resolve(&self, _root_hint_subjects: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.0.iter().find(|key| key.key.choose_scheme(schemes).is_some()).map(Arc::clone)
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+/// The certificates of a PEM text. `kind` is the one of the error.
 ///
 /// # Errors
-/// `InvalidInput` when there is none or one is malformed.
-pub(crate) fn parse_roots(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, NetError> {
-    let invalid = || NetError::new(NetErrorKind::InvalidInput, "the extra root certificates are no PEM certificates");
+/// When there is none or one is malformed.
+pub(crate) fn parse_roots(pem: &[u8], kind: NetErrorKind) -> Result<Vec<CertificateDer<'static>>, NetError> {
+    let invalid = || NetError::new(kind, "the extra root certificates are no PEM certificates");
     let certificates: Vec<_> =
         CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(|error| invalid().with_source(error))?;
     let mut store = RootCertStore::empty();
@@ -79,7 +141,11 @@ mod tests {
     #[test]
     fn what_is_no_certificate_is_refused_when_the_client_is_built() {
         for bad in [&b""[..], b"hello", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
-            assert_eq!(parse_roots(bad).unwrap_err().kind(), NetErrorKind::InvalidInput);
+            assert_eq!(parse_roots(bad, NetErrorKind::Config).unwrap_err().kind(), NetErrorKind::Config);
+            let pair = [(bad.to_vec(), Secret::from("canary"))];
+            let error = Identity::parse(&pair).unwrap_err();
+            assert_eq!(error.kind(), NetErrorKind::Config);
+            assert!(!format!("{error:?}").contains("canary"));
         }
     }
 }

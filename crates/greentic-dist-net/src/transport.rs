@@ -1,33 +1,29 @@
 //! The choke point: every request of this crate, one hop each, leaves through [`Transport::send`].
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use hyper_util::client::proxy::matcher::Matcher;
-use rustls::ClientConfig;
-use rustls::pki_types::CertificateDer;
-use tokio::runtime;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout, timeout_at};
 use url::{Host, Url};
 
 use crate::config::{HttpRule, Limits, RangePolicy, RetryPolicy, Timeouts};
+use crate::host::{HostConfig, HostSource, Profile};
 use crate::limit::{HostLimits, Lane};
-use crate::oci::CredentialSource;
+use crate::oci::{CredentialSource, Registry};
 use crate::payload::{Opened, Payload, Watch};
-use crate::resolver::{GuardedResolver, InnerAddress};
+use crate::pool::Pools;
+use crate::resolver::InnerAddress;
 use crate::stats::{Counters, count};
 use crate::target_policy::{Guard, Reach, TargetPolicy, reach_of};
-use crate::{NetError, NetErrorKind, Observer, tls};
-
-/// Runtimes whose connections are kept; the oldest makes room.
-const RUNTIMES: usize = 4;
+use crate::{NetError, NetErrorKind, Observer};
 
 /// Settings and shared state of all requests of one [`Net`](crate::Net).
 #[derive(Debug)]
@@ -46,36 +42,11 @@ pub(crate) struct Transport {
     pub(crate) counters: Counters,
     pub(crate) hosts: HostLimits,
     pub(crate) user_agent: HeaderValue,
-    pub(crate) extra_roots: Vec<CertificateDer<'static>>,
-    pub(crate) idle_per_host: usize,
-    pub(crate) clients: Mutex<Vec<(Slot, reqwest::Client)>>,
-    pub(crate) tls: OnceLock<ClientConfig>,
-    pub(crate) proxies: OnceLock<ProxyMatcher>,
-}
-
-/// One kind of connection pool. A connection lives on the runtime that opened it and dies with it, so pools are per runtime.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Slot {
-    runtime: runtime::Id,
-    tls: bool,
-    /// For requests each of which is to have a connection of its own, over which HTTP/2 would put them together.
-    apart: bool,
-    route: Route,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Route {
-    Direct(Guard),
-    Proxy,
-}
-
-/// The system's proxy settings, read once when the first request leaves this machine.
-pub(crate) struct ProxyMatcher(Matcher);
-
-impl std::fmt::Debug for ProxyMatcher {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("ProxyMatcher")
-    }
+    pub(crate) hosts_config: HashMap<String, HostConfig>,
+    pub(crate) host_source: Option<Arc<dyn HostSource>>,
+    /// How connections to hosts without a configuration of their own are made.
+    pub(crate) profile: Arc<Profile>,
+    pub(crate) pools: Pools,
 }
 
 /// One request to one server.
@@ -86,6 +57,7 @@ pub(crate) struct Hop {
     pub(crate) headers: HeaderMap,
     pub(crate) body: Payload,
     pub(crate) guard: Guard,
+    pub(crate) profile: Arc<Profile>,
     pub(crate) lane: Lane,
     pub(crate) header_timeout: Duration,
 }
@@ -96,6 +68,8 @@ pub(crate) struct Reply {
     response: reqwest::Response,
     pub(crate) method: Method,
     pub(crate) url: Url,
+    /// The mirror that answered, when it was one.
+    pub(crate) mirror: Option<Arc<Registry>>,
     /// Whether a redirect led away from the server that was asked.
     pub(crate) left_origin: bool,
     /// What the name of the answering server was allowed to resolve to.
@@ -124,13 +98,17 @@ impl Transport {
     /// `Offline`, `Timeout`, `Connect`, `Dns`, `Tls`, `Interrupted`, `Protocol`, `Refused`; `Source` and `Integrity` when the
     /// body cannot be read.
     pub(crate) async fn send(&self, hop: Hop) -> Result<Reply, NetError> {
-        let Hop { method, url, mut headers, body, guard, lane, header_timeout } = hop;
+        let Hop { method, url, mut headers, body, guard, profile, lane, header_timeout } = hop;
         if self.offline {
             return Err(NetError::new(NetErrorKind::Offline, "").for_request(&method, &url));
         }
         let host = self.hosts.of(&url);
         let permit = host.acquire(lane).await;
-        let (client, direct) = self.client(&url, guard, lane).map_err(|error| error.for_request(&method, &url))?;
+        let (client, direct) =
+            self.client(&url, guard, lane, &profile).map_err(|error| error.for_request(&method, &url))?;
+        for (name, value) in profile.headers() {
+            headers.append(name.clone(), value.clone());
+        }
         headers.insert(header::USER_AGENT, self.user_agent.clone());
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let authorization = headers.get(header::AUTHORIZATION).cloned();
@@ -166,8 +144,18 @@ impl Transport {
         let peer = if direct { response.remote_addr().map(|address| address.ip()) } else { None };
         let reach = peer.or_else(|| literal(&url)).map_or(Reach::Public, |ip| reach_of(ip).unwrap_or(Reach::Private));
         let pace = Pace::default();
-        let left_origin = false;
-        Ok(Reply { response, method, url, left_origin, guard, reach, authorization, pace, _permit: permit })
+        Ok(Reply {
+            response,
+            method,
+            url,
+            mirror: None,
+            left_origin: false,
+            guard,
+            reach,
+            authorization,
+            pace,
+            _permit: permit,
+        })
     }
 
     /// Waits for the header of an answer: so long after the request was sent, and before that, so long while the peer takes
@@ -203,85 +191,6 @@ impl Transport {
             },
             |outcome| outcome.map_err(classify),
         )
-    }
-
-    /// The client for a URL, built at first need; and whether it connects without a proxy.
-    fn client(&self, url: &Url, guard: Guard, lane: Lane) -> Result<(reqwest::Client, bool), NetError> {
-        let runtime = runtime::Handle::try_current()
-            .map_err(|error| {
-                NetError::new(NetErrorKind::InvalidInput, "no async runtime is running").with_source(error)
-            })?
-            .id();
-        let route = if self.is_proxied(url) { Route::Proxy } else { Route::Direct(guard) };
-        let tls = url.scheme() == "https";
-        // Without TLS every connection speaks HTTP/1.1.
-        let slot = Slot { runtime, tls, apart: tls && lane == Lane::Segment, route };
-        let direct = route != Route::Proxy;
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, client)) = clients.iter().find(|(known, _)| *known == slot) {
-            return Ok((client.clone(), direct));
-        }
-        let client = self.build(slot)?;
-        let mut runtimes: Vec<runtime::Id> = Vec::new();
-        for (known, _) in clients.iter() {
-            if known.runtime != runtime && !runtimes.contains(&known.runtime) {
-                runtimes.push(known.runtime);
-            }
-        }
-        if let (true, Some(oldest)) = (runtimes.len() >= RUNTIMES, runtimes.first()) {
-            clients.retain(|(known, _)| known.runtime != *oldest);
-        }
-        clients.push((slot, client.clone()));
-        Ok((client, direct))
-    }
-
-    fn is_proxied(&self, url: &Url) -> bool {
-        if crate::config::is_loopback(url) {
-            return false;
-        }
-        let matcher = self.proxies.get_or_init(|| ProxyMatcher(Matcher::from_system()));
-        url.as_str().parse::<http::Uri>().is_ok_and(|uri| matcher.0.intercept(&uri).is_some())
-    }
-
-    fn build(&self, slot: Slot) -> Result<reqwest::Client, NetError> {
-        let mut tls = if slot.tls {
-            if let Some(config) = self.tls.get() {
-                config.clone()
-            } else {
-                let config = tls::with_platform_roots(&self.extra_roots)?;
-                self.tls.get_or_init(|| config).clone()
-            }
-        } else {
-            tls::without_roots()?
-        };
-        if slot.apart {
-            tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        }
-        let builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            .no_gzip()
-            .no_brotli()
-            .no_zstd()
-            .no_deflate()
-            .connect_timeout(self.timeouts.connect)
-            .pool_idle_timeout(self.timeouts.pool_idle)
-            .pool_max_idle_per_host(self.idle_per_host)
-            .tcp_nodelay(true)
-            .tcp_keepalive(Duration::from_secs(15))
-            .http2_initial_stream_window_size(8 << 20)
-            .http2_initial_connection_window_size(32 << 20)
-            .http2_keep_alive_interval(Duration::from_secs(20))
-            .http2_keep_alive_timeout(Duration::from_secs(10));
-        let builder = if slot.apart { builder.http1_only() } else { builder };
-        let builder = match slot.route {
-            Route::Proxy => builder,
-            Route::Direct(guard) => builder.no_proxy().dns_resolver(Arc::new(GuardedResolver(guard))),
-        };
-        builder.build().map_err(|error| {
-            NetError::new(NetErrorKind::InvalidInput, "the HTTP client could not be set up").with_source(error)
-        })
     }
 }
 

@@ -22,6 +22,8 @@ pub(crate) const CACHE_MAX_BYTES: &str = "GREENTIC_CACHE_MAX_BYTES";
 pub(crate) const REPO_REGISTRY_BASE: &str = "GREENTIC_REPO_REGISTRY_BASE";
 /// Registry that `store://` names are joined to.
 pub(crate) const STORE_REGISTRY_BASE: &str = "GREENTIC_STORE_REGISTRY_BASE";
+/// Tree of host configurations, as containerd's `certs.d`.
+pub(crate) const HOSTS_DIR: &str = "GREENTIC_DIST_HOSTS_DIR";
 /// Where saved logins are.
 pub(crate) const STORE_SECRETS_PATH: &str = "GREENTIC_DIST_STORE_SECRETS_PATH";
 /// Master key of login files of earlier versions.

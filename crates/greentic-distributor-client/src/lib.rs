@@ -49,6 +49,8 @@ mod distributor;
 #[cfg_attr(not(feature = "dist-client"), expect(dead_code, reason = "logins need the place of their file alone"))]
 mod env;
 pub mod error;
+#[cfg(feature = "dist-client")]
+mod hosts;
 #[cfg(feature = "http-runtime")]
 mod http_client;
 #[cfg(feature = "dist-client")]

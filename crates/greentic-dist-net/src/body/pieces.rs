@@ -16,14 +16,14 @@ use bytes::Bytes;
 use http::{StatusCode, header};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::sleep;
-use url::Url;
 
 use super::areas::{Area, Areas};
 use super::resume::{Start, Transfer};
 use crate::config::RangePolicy;
 use crate::exchange::{Ask, Handed, Shared, Target};
+use crate::fallback::Blame;
 use crate::limit::{Gain, HostLimit, Lane};
-use crate::target_policy::{Guard, Reach};
+use crate::target_policy::Reach;
 use crate::transport::Reply;
 use crate::{NetError, NetErrorKind};
 
@@ -67,6 +67,7 @@ struct Split {
     size: u64,
     policy: RangePolicy,
     host: Arc<HostLimit>,
+    blame: Blame,
     state: Mutex<State>,
     changed: Notify,
     /// How many connections beside the first there are to be.
@@ -79,7 +80,7 @@ struct Split {
 struct State {
     areas: Areas,
     /// Where the redirects of the last answer led.
-    resolved: Option<(Url, Guard)>,
+    resolved: Option<Handed>,
 }
 
 /// Whether the body of this answer may be worth more than one connection.
@@ -105,7 +106,7 @@ impl Pieces {
         let Some(reply) = transfer.reply().filter(|reply| may_split(&transport.ranges, reply, left)) else {
             return Err(transfer);
         };
-        let (host, resolved) = (transport.hosts.of(&reply.url), resolved_at(reply));
+        let (host, resolved) = (transport.hosts.of(&reply.url), resolved_at(ask, reply));
         let (sender, queue) = mpsc::channel(QUEUE);
         let policy = transport.ranges;
         let split = Arc::new(Split {
@@ -114,6 +115,7 @@ impl Pieces {
             size,
             policy,
             host,
+            blame: transfer.blame(),
             state: Mutex::new(State { areas: Areas::new(from, size, policy.segment_bytes), resolved }),
             changed: Notify::new(),
             wanted: AtomicUsize::new(0),
@@ -125,6 +127,16 @@ impl Pieces {
         works.push_back((Role::First, Box::pin(Arc::clone(&split).first(transfer))));
         works.push_back((Role::Watch, Box::pin(Arc::clone(&split).watch())));
         Ok(Self { split, queue, works, segments: 0, left })
+    }
+
+    /// Takes note that the bytes were not those that were asked for, as [`Transfer::refute`] does.
+    pub(crate) fn refute(&self, error: NetError) -> NetError {
+        let Split { transport, ask, blame, .. } = &*self.split;
+        let error = match ask.url() {
+            Ok(url) => error.for_request(&ask.method, &url),
+            Err(_) => error,
+        };
+        blame.refute(transport, error)
     }
 
     /// The next piece, wherever it belongs; `None` when all bytes came. Cancel-safe: no byte is lost.
@@ -235,14 +247,16 @@ impl Split {
         let was_resolved = resolved.is_some();
         let mut ask = self.ask.clone();
         ask.lane = Lane::Segment;
-        if let (Some((url, guard)), Target::Registry(access, _)) = (resolved, &self.ask.target) {
-            ask.target = Target::Handed(Box::new(Handed { access: access.clone(), url, guard, is_own: false }));
+        if let Some(handed) = resolved {
+            ask.target = Target::Handed(Box::new(handed));
         }
         let (size, range_end) = (self.size, Some(end));
         let start = Start { offset: at, size: Some(size), limit: size, content_addressed: true, range_end };
         let brought = async {
-            let mut transfer = Transfer::open(Arc::clone(&self.transport), ask, start).await?;
-            if let (false, Some(found)) = (was_resolved, transfer.reply().and_then(resolved_at)) {
+            let (transport, detour) = (Arc::clone(&self.transport), self.blame.detour.clone());
+            let mut transfer = Transfer::open_as_part(transport, ask, start, detour).await?;
+            let found = transfer.reply().and_then(|reply| resolved_at(&self.ask, reply));
+            if let (false, Some(found)) = (was_resolved, found) {
                 self.state().resolved = Some(found);
             }
             self.read(&mut transfer, number).await
@@ -361,8 +375,12 @@ impl Split {
 }
 
 /// Where redirects led, when they left the server that was asked.
-fn resolved_at(reply: &Reply) -> Option<(Url, Guard)> {
-    reply.left_origin.then(|| (reply.url.clone(), reply.guard))
+fn resolved_at(ask: &Ask, reply: &Reply) -> Option<Handed> {
+    let mut access = ask.registry().filter(|_| reply.left_origin)?.clone();
+    if let Some(mirror) = &reply.mirror {
+        access.registry.clone_from(mirror);
+    }
+    Some(Handed { access, url: reply.url.clone(), guard: reply.guard, is_own: false })
 }
 
 fn length(bytes: &Bytes) -> u64 {

@@ -6,6 +6,7 @@ use http::{HeaderValue, StatusCode, header};
 
 use super::content_range::ContentRange;
 use crate::exchange::{Ask, Shared};
+use crate::fallback::{Blame, Detour};
 use crate::observer::Event;
 use crate::retry::Retry;
 use crate::stats::count;
@@ -66,12 +67,23 @@ pub(crate) struct Transfer {
     restarts: u32,
     /// Whether there is a wait before the next connection.
     pausing: bool,
+    detour: Detour,
 }
 
 impl Transfer {
     /// Opens the body. `ask` is a GET without `Range`.
     pub(crate) async fn open(transport: Shared, ask: Ask, start: Start) -> Result<Self, NetError> {
-        let mut transfer = Self::new(transport, ask, start)?;
+        Self::open_as_part(transport, ask, start, Detour::default()).await
+    }
+
+    /// As [`Transfer::open`], for a part of a body whose other parts have met `detour`.
+    pub(crate) async fn open_as_part(
+        transport: Shared,
+        ask: Ask,
+        start: Start,
+        detour: Detour,
+    ) -> Result<Self, NetError> {
+        let mut transfer = Self { detour, ..Self::new(transport, ask, start)? };
         if start.size == Some(start.offset) && start.offset > 0 {
             transfer.done = true;
         } else {
@@ -114,6 +126,7 @@ impl Transfer {
             resumes: 0,
             restarts: 0,
             pausing: false,
+            detour: Detour::default(),
         })
     }
 
@@ -255,7 +268,8 @@ impl Transfer {
             _ => None,
         };
         if let Some(mismatch) = wrong {
-            return Err(self.about(NetError::integrity(mismatch)));
+            let error = self.about(NetError::integrity(mismatch));
+            return Err(self.refute(error));
         }
         self.offset = end;
         self.progress = self.progress.saturating_add(length);
@@ -281,8 +295,14 @@ impl Transfer {
     /// The body stopped before its end: goes on with the next connection, or gives up.
     fn interrupted(&mut self, error: NetError) -> Result<Option<Bytes>, NetError> {
         let policy = &self.transport.retry;
-        self.reply = None;
+        let mirror = self.reply.take().and_then(|reply| reply.mirror);
         self.skip = 0;
+        if let Some(mirror) = mirror.filter(|_| self.progress < GOOD_PROGRESS || !error.is_worth_repeating()) {
+            // Another endpoint has the same bytes.
+            count(&self.transport.counters.resumes);
+            self.detour.leave(&self.transport, &mirror, error);
+            return Ok(None);
+        }
         self.stuck = self.stuck.saturating_add(1);
         self.resumes = self.resumes.saturating_add(1);
         let can_resume = self.offset == 0 || self.start.content_addressed || self.validator.is_some();
@@ -291,7 +311,7 @@ impl Transfer {
             || self.stuck > policy.stuck_resumes
             || self.resumes > policy.resumes
         {
-            return Err(error.with_effort(self.resumes, self.retry.elapsed()));
+            return Err(self.detour.conclude(error.with_effort(self.resumes, self.retry.elapsed())));
         }
         count(&self.transport.counters.resumes);
         tracing::debug!(offset = self.offset, %error, "going on with the body");
@@ -316,7 +336,7 @@ impl Transfer {
             let range = asked.then(|| HeaderValue::from_str(&format!("bytes={}-{last}", self.offset)).ok()).flatten();
             self.ask.set(header::IF_RANGE, self.validator.clone().filter(|_| range.is_some()));
             self.ask.set(header::RANGE, range);
-            let reply = match self.transport.open(&self.ask).await {
+            let reply = match self.transport.open(&self.ask, &self.detour).await {
                 Ok(reply) => reply,
                 // Some servers fail on a range instead of ignoring it.
                 Err(error) if asked && self.start.range_end.is_none() && matches!(error.status(), Some(400 | 416)) => {
@@ -339,13 +359,23 @@ impl Transfer {
                 StatusCode::PARTIAL_CONTENT => {
                     let detail = "a partial answer holds other bytes than the wanted ones";
                     let error = NetError::new(NetErrorKind::Protocol, detail).for_request(&self.ask.method, &reply.url);
+                    if let Some(mirror) = &reply.mirror {
+                        self.detour.leave(&self.transport, mirror, error);
+                        continue;
+                    }
                     if !asked {
                         return Err(error);
                     }
                     self.give_up_ranges(error)?;
                     continue;
                 }
-                _ => self.begins_anew(&reply, asked)?,
+                _ => match (self.begins_anew(&reply, asked), &reply.mirror) {
+                    (Err(error), Some(mirror)) => {
+                        self.detour.leave(&self.transport, mirror, error);
+                        continue;
+                    }
+                    (result, _) => result?,
+                },
             }
             self.reply = Some(reply);
             return Ok(());
@@ -438,6 +468,17 @@ impl Transfer {
         let error = NetError::new(NetErrorKind::Interrupted, "the server cannot go on in the middle of a body");
         let error = self.about(error);
         self.give_up_ranges(error)
+    }
+
+    /// Takes note that the bytes were not those that were asked for. Mirrors that sent some of them are not asked for a while.
+    pub(crate) fn refute(&self, error: NetError) -> NetError {
+        self.blame().refute(&self.transport, error)
+    }
+
+    /// Who is to blame should the bytes turn out wrong.
+    pub(crate) fn blame(&self) -> Blame {
+        // What was there before this transfer may be what is wrong.
+        Blame::new(&self.detour, self.start.offset == 0)
     }
 
     /// Names the request in an error about its body.

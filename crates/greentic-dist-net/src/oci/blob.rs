@@ -153,6 +153,14 @@ impl BlobPieces {
         }
     }
 
+    /// Takes note that the bytes are not those of the digest, as [`UnverifiedBlobStream::refute`] does.
+    pub fn refute(&self) -> NetError {
+        match &self.way {
+            Way::One(transfer) => transfer.refute(transfer.about(not_the_blob())),
+            Way::Several(pieces) => pieces.refute(not_the_blob()),
+        }
+    }
+
     /// The digest the bytes must have, and nobody has proven.
     pub const fn digest(&self) -> Digest {
         self.digest
@@ -162,6 +170,10 @@ impl BlobPieces {
     pub const fn size_bytes(&self) -> u64 {
         self.size_bytes
     }
+}
+
+fn not_the_blob() -> NetError {
+    NetError::new(NetErrorKind::Integrity, "the blob is not the one its digest names")
 }
 
 impl BlobStream {
@@ -203,7 +215,9 @@ impl BlobStream {
     }
 
     fn refuse(&self, mismatch: Mismatch) -> Result<Bytes, NetError> {
-        Err(self.inner.transfer.about(NetError::integrity(mismatch)))
+        let transfer = &self.inner.transfer;
+        let error = transfer.about(NetError::integrity(mismatch));
+        Err(transfer.refute(error))
     }
 
     /// The same stream without the hash from here on.
@@ -237,6 +251,14 @@ impl UnverifiedBlobStream {
     /// not be continued.
     pub async fn next(&mut self) -> Option<Result<Bytes, NetError>> {
         self.transfer.next().await
+    }
+
+    /// Takes note that the bytes are not those of the digest: mirrors that sent some of them are not asked for 10 minutes, by
+    /// no client of this process. Returns the error that says so.
+    ///
+    /// Of a stream that began in the middle nobody is blamed: what was there before may be wrong.
+    pub fn refute(&self) -> NetError {
+        self.transfer.refute(self.transfer.about(not_the_blob()))
     }
 
     /// The digest the bytes must have, and nobody has proven.

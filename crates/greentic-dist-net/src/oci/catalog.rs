@@ -45,7 +45,7 @@ impl RegistryHandle {
 
     /// The registry as references write it.
     pub fn name(&self) -> &str {
-        self.registry.name()
+        self.registry.reference_name()
     }
 
     /// Asks `GET /v2/` (end-1): whether this is a registry, and whether the login at hand, where one is demanded, is good.
@@ -80,8 +80,14 @@ impl RegistryHandle {
         let (transport, registry) = (Shared::clone(&self.transport), Arc::clone(&self.registry));
         let read = move |answer: &Collected| {
             let body: Body = json(answer)?;
-            let legal = |name: &String| Reference::new(registry.name(), name, None, None).is_ok();
-            Ok(keep(body.repositories.unwrap_or_default(), legal, "repositories", &transport, registry.name()))
+            let legal = |name: &String| Reference::new(registry.reference_name(), name, None, None).is_ok();
+            Ok(keep(
+                body.repositories.unwrap_or_default(),
+                legal,
+                "repositories",
+                &transport,
+                registry.reference_name(),
+            ))
         };
         Paged::new(&self.transport, ask, read, refused)
     }
@@ -101,6 +107,6 @@ fn refused(error: NetError, ask: &Ask) -> NetError {
     if !matches!(error.status(), Some(401 | 403 | 404 | 405 | 501)) || asks_for_a_login {
         return error;
     }
-    let detail = format!("`{}` does not list its repositories", access.registry.name());
+    let detail = format!("`{}` does not list its repositories", access.registry.reference_name());
     error.with_kind(NetErrorKind::Unsupported).with_detail(detail)
 }

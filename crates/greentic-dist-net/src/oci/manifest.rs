@@ -148,8 +148,7 @@ impl Repository {
     }
 
     async fn fetch(&self, ask: &Ask, selector: Selector<'_>) -> Result<FetchedManifest, NetError> {
-        let collected = self.transport().collect(ask, self.limit()).await?;
-        self.understand(collected, selector)
+        self.transport().collect_as(ask, self.limit(), |answer| self.understand(answer, selector)).await
     }
 
     pub(super) fn limit(&self) -> u64 {

@@ -194,6 +194,11 @@ impl ManifestUpload<'_> {
     /// bytes; `Conflict` when others kept changing the list of referrers; `Unsupported` where the registry takes no pushes;
     /// otherwise by cause.
     pub async fn send(self) -> Result<PushedManifest, NetError> {
+        let repository = self.repository.for_pushing().await?;
+        ManifestUpload { repository: &repository, ..self }.send_there().await
+    }
+
+    async fn send_there(self) -> Result<PushedManifest, NetError> {
         for tag in &self.tags {
             check_tag(self.repository, tag)?;
         }

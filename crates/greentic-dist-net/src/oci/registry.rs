@@ -1,77 +1,250 @@
-//! What is known about one registry: its address, its scheme, its logins.
+//! What is known about one registry: its address, its scheme, its logins, and the mirrors that are asked before it.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
 
+use tokio::sync::OnceCell;
 use url::Url;
 
-use crate::NetError;
+use super::health::{Absence, Circuit, is_quarantined, quarantine};
 use crate::config::{HttpRule, is_loopback};
 use crate::exchange::parse_url;
+use crate::host::{Capabilities, HostEndpoint, Profile, Scheme};
 use crate::oci::auth::RegistryAuth;
+use crate::transport::Transport;
+use crate::{NetError, NetErrorKind};
 
 /// Most registries remembered; beyond it the table starts anew.
 const REGISTRIES: usize = 1_024;
+/// What every path of the API begins with.
+const API: &str = "/v2";
 
-/// One registry, shared by all its repositories.
+/// One host that serves the API of a registry, shared by all its repositories: the registry's own, or a mirror.
 #[derive(Debug)]
 pub(crate) struct Registry {
-    /// As references write it: the key for logins.
+    /// As references write it; of a mirror, the host that is contacted.
     name: String,
-    /// The host that answers its API.
-    api_host: String,
-    plain_http: bool,
-    loopback: bool,
+    /// What a mirror is asked for; `None` for the registry's own host, which is asked for everything.
+    capabilities: Option<Capabilities>,
+    unconfigured: Site,
+    configured: OnceLock<Site>,
+    mirrors: OnceCell<Vec<Arc<Self>>>,
     speaks_tls: AtomicBool,
     refuses_head: AtomicBool,
     refuses_single_post: AtomicBool,
     ignores_tag_parameters: AtomicBool,
+    warned: AtomicBool,
+    circuit: Circuit,
     auth: RegistryAuth,
 }
 
-impl Registry {
-    fn new(name: &str, http: &HttpRule) -> Self {
+/// Where an endpoint is and how it is reached.
+#[derive(Clone, Debug)]
+struct Site {
+    /// The key for logins: the host that is contacted, as references write it.
+    login_host: String,
+    /// The host that answers the API.
+    api_host: String,
+    /// What stands in the place of [`API`].
+    root: String,
+    /// The registry whose content a mirror is told to give.
+    namespace: Option<String>,
+    plain_http: bool,
+    /// Whether TLS is tried where plain HTTP is not understood.
+    either_scheme: bool,
+    loopback: bool,
+    profile: Arc<Profile>,
+}
+
+impl Site {
+    /// A registry at the host its references name.
+    fn of(name: &str, http: &HttpRule, profile: &Arc<Profile>) -> Self {
         let api_host = if name == "docker.io" { "registry-1.docker.io" } else { name };
+        let loopback = Url::parse(&format!("http://{api_host}/")).is_ok_and(|url| is_loopback(&url));
+        Self {
+            login_host: name.to_owned(),
+            api_host: api_host.to_owned(),
+            root: API.to_owned(),
+            namespace: None,
+            plain_http: http.allows_registry(api_host),
+            either_scheme: loopback,
+            loopback,
+            profile: Arc::clone(profile),
+        }
+    }
+
+    /// An endpoint of a configuration, which serves the content of `namespace`.
+    fn configured(endpoint: &HostEndpoint, namespace: &str, transport: &Transport) -> Result<Self, NetError> {
+        let wrong = |why| NetError::new(NetErrorKind::Config, why);
+        let address = endpoint.address().map_err(wrong)?;
+        // Docker Hub is one registry, whichever of its hosts is written.
+        let login_host = match address.authority.as_str() {
+            "registry-1.docker.io" | "index.docker.io" => "docker.io",
+            other => other,
+        };
+        let profile = Profile::of(endpoint, &transport.profile)?;
+        let site = Self::of(login_host, &transport.http, &profile);
+        Ok(Self {
+            root: address.root,
+            namespace: (endpoint.namespace_query && login_host != namespace).then(|| namespace.to_owned()),
+            plain_http: address.scheme.map_or(site.plain_http, |scheme| scheme == Scheme::Http),
+            either_scheme: address.scheme.is_none() && site.either_scheme,
+            api_host: address.authority,
+            ..site
+        })
+    }
+}
+
+impl Registry {
+    fn new(name: &str, site: Site, capabilities: Option<Capabilities>) -> Self {
         Self {
             name: name.to_owned(),
-            api_host: api_host.to_owned(),
-            plain_http: http.allows_registry(api_host),
-            loopback: Url::parse(&format!("http://{api_host}/")).is_ok_and(|url| is_loopback(&url)),
+            capabilities,
+            unconfigured: site,
+            configured: OnceLock::new(),
+            mirrors: OnceCell::new(),
             speaks_tls: AtomicBool::new(false),
             refuses_head: AtomicBool::new(false),
             refuses_single_post: AtomicBool::new(false),
             ignores_tag_parameters: AtomicBool::new(false),
+            warned: AtomicBool::new(false),
+            circuit: Circuit::default(),
             auth: RegistryAuth::default(),
         }
     }
 
-    pub(crate) fn name(&self) -> &str {
+    fn site(&self) -> &Site {
+        self.configured.get().unwrap_or(&self.unconfigured)
+    }
+
+    /// The registry as references write it.
+    pub(crate) fn reference_name(&self) -> &str {
         &self.name
+    }
+
+    /// The host that is contacted, as references write it: the key for logins.
+    pub(crate) fn name(&self) -> &str {
+        &self.site().login_host
     }
 
     pub(crate) const fn auth(&self) -> &RegistryAuth {
         &self.auth
     }
 
-    /// The URL of a path, which starts with a slash and is made of validated parts.
+    /// The URL of a path, which is made of validated parts. One below `/v2` is led to where the endpoint has its API.
     pub(crate) fn url(&self, path: &str) -> Result<Url, NetError> {
+        let Some(rest) = path.strip_prefix(API) else { return parse_url(&format!("{}{path}", self.base())) };
+        let site = self.site();
+        let mut url = parse_url(&format!("{}{}{rest}", self.base(), site.root))?;
+        if let Some(namespace) = &site.namespace {
+            url.query_pairs_mut().append_pair("ns", namespace);
+        }
+        Ok(url)
+    }
+
+    /// Scheme and host.
+    fn base(&self) -> String {
         let scheme = if self.is_plain() { "http" } else { "https" };
-        parse_url(&format!("{scheme}://{}{path}", self.api_host))
+        format!("{scheme}://{}", self.site().api_host)
+    }
+
+    /// The endpoint as people know it: scheme, host, and path where it has one of its own.
+    pub(crate) fn address(&self) -> String {
+        let root = &self.site().root;
+        format!("{}{}", self.base(), root.strip_suffix(API).unwrap_or(root))
+    }
+
+    /// How connections to it are made.
+    pub(crate) fn profile(&self) -> &Arc<Profile> {
+        &self.site().profile
+    }
+
+    /// What it is asked for, when it is a mirror.
+    pub(crate) const fn capabilities(&self) -> Option<Capabilities> {
+        self.capabilities
+    }
+
+    /// The mirrors of this registry in their order, found out when the first request asks for them. From then on the
+    /// registry itself is where its configuration says.
+    ///
+    /// # Errors
+    /// `Config`, and those of the [`HostSource`](crate::HostSource).
+    pub(crate) async fn mirrors(&self, transport: &Transport) -> Result<&[Arc<Self>], NetError> {
+        if self.capabilities.is_some() || transport.hosts_are_default() {
+            return Ok(&[]);
+        }
+        self.mirrors.get_or_try_init(|| self.configure(transport)).await.map(Vec::as_slice)
+    }
+
+    /// How many mirrors there are, as far as it is known.
+    pub(crate) fn known_mirrors(&self) -> usize {
+        self.mirrors.get().map_or(0, Vec::len)
+    }
+
+    async fn configure(&self, transport: &Transport) -> Result<Vec<Arc<Self>>, NetError> {
+        let Some(config) = transport.host_config(&self.name).await? else { return Ok(Vec::new()) };
+        config.check()?;
+        let about = |error: NetError| config.wrong(&error).with_source(error);
+        let build = |endpoint: &HostEndpoint| Site::configured(endpoint, &self.name, transport).map_err(about);
+        let mut mirrors = Vec::new();
+        for endpoint in &config.mirrors {
+            let site = build(endpoint)?;
+            let name = site.login_host.clone();
+            mirrors.push(Arc::new(Self::new(&name, site, Some(endpoint.capabilities))));
+        }
+        if let Some(origin) = &config.origin {
+            let site = build(origin)?;
+            self.configured.get_or_init(|| site);
+        }
+        config.notes.iter().for_each(|note| transport.warn(&self.name, note.as_str().into()));
+        Ok(mirrors)
+    }
+
+    /// Why this endpoint is not asked now; `None` when it is.
+    pub(crate) fn absence(&self) -> Option<Absence> {
+        let now = Instant::now();
+        if is_quarantined(&self.address(), now) {
+            Some(Absence::Lied)
+        } else if self.circuit.admits(now) {
+            None
+        } else {
+            Some(Absence::Unreachable)
+        }
+    }
+
+    /// Notes what came of a request: whether the endpoint answered at all.
+    pub(crate) fn answered(&self, answered: bool) {
+        if answered {
+            self.circuit.answered();
+        } else {
+            self.circuit.failed(Instant::now());
+        }
+    }
+
+    /// Notes that a mirror sent wrong bytes. Nobody asks it for a while.
+    pub(crate) fn quarantine(&self) {
+        quarantine(&self.address(), Instant::now());
+    }
+
+    /// Whether this is the first warning about this endpoint's refusal.
+    pub(crate) fn warns_first(&self) -> bool {
+        !self.warned.swap(true, Ordering::Relaxed)
     }
 
     /// Whether it is asked over plain HTTP now.
     pub(crate) fn is_plain(&self) -> bool {
-        self.plain_http && !self.speaks_tls.load(Ordering::Relaxed)
+        self.site().plain_http && !self.speaks_tls.load(Ordering::Relaxed)
     }
 
-    pub(crate) const fn is_loopback(&self) -> bool {
-        self.loopback
+    pub(crate) fn is_loopback(&self) -> bool {
+        self.site().loopback
     }
 
     /// Whether HTTPS is worth a try after an unintelligible answer over HTTP.
     pub(crate) fn may_speak_tls(&self) -> bool {
-        self.loopback && self.is_plain()
+        self.site().either_scheme && self.is_plain()
     }
 
     pub(crate) fn set_tls(&self, speaks_tls: bool) {
@@ -111,13 +284,14 @@ impl Registry {
 pub(crate) struct Registries(Mutex<HashMap<String, Arc<Registry>>>);
 
 impl Registries {
-    pub(crate) fn get(&self, name: &str, http: &HttpRule) -> Arc<Registry> {
+    pub(crate) fn get(&self, name: &str, http: &HttpRule, profile: &Arc<Profile>) -> Arc<Registry> {
         let key = name.to_ascii_lowercase();
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= REGISTRIES && !known.contains_key(&key) {
             known.clear();
         }
-        let registry = known.entry(key).or_insert_with_key(|key| Arc::new(Registry::new(key, http)));
+        let registry =
+            known.entry(key).or_insert_with_key(|key| Arc::new(Registry::new(key, Site::of(key, http, profile), None)));
         Arc::clone(registry)
     }
 }
@@ -126,28 +300,32 @@ impl Registries {
 mod tests {
     use super::*;
 
+    fn registry(name: &str) -> Registry {
+        Registry::new(name, Site::of(name, &HttpRule::Loopback, &Profile::own(Vec::new())), None)
+    }
+
     #[test]
     fn docker_hub_is_asked_at_its_api_host_and_kept_under_its_own_name() {
-        let registry = Registry::new("docker.io", &HttpRule::Loopback);
+        let registry = registry("docker.io");
         assert_eq!(registry.url("/v2/x").unwrap().as_str(), "https://registry-1.docker.io/v2/x");
         assert_eq!(registry.name(), "docker.io");
     }
 
     #[test]
     fn loopback_registries_start_with_http_and_may_turn_to_tls() {
-        let registry = Registry::new("[::1]:5000", &HttpRule::Loopback);
-        assert_eq!(registry.url("/v2/").unwrap().as_str(), "http://[::1]:5000/v2/");
-        assert!(registry.may_speak_tls());
-        registry.set_tls(true);
-        assert_eq!(registry.url("/v2/").unwrap().as_str(), "https://[::1]:5000/v2/");
-        assert!(!registry.may_speak_tls());
-        assert!(!Registry::new("ghcr.io", &HttpRule::Loopback).may_speak_tls());
+        let local = registry("[::1]:5000");
+        assert_eq!(local.url("/v2/").unwrap().as_str(), "http://[::1]:5000/v2/");
+        assert!(local.may_speak_tls());
+        local.set_tls(true);
+        assert_eq!(local.url("/v2/").unwrap().as_str(), "https://[::1]:5000/v2/");
+        assert!(!local.may_speak_tls());
+        assert!(!registry("ghcr.io").may_speak_tls());
     }
 
     #[test]
     fn spellings_of_a_host_share_one_state() {
-        let registries = Registries::default();
-        let one = registries.get("GHCR.io", &HttpRule::Loopback);
-        assert!(Arc::ptr_eq(&one, &registries.get("ghcr.io", &HttpRule::Loopback)));
+        let (registries, profile) = (Registries::default(), Profile::own(Vec::new()));
+        let one = registries.get("GHCR.io", &HttpRule::Loopback, &profile);
+        assert!(Arc::ptr_eq(&one, &registries.get("ghcr.io", &HttpRule::Loopback, &profile)));
     }
 }

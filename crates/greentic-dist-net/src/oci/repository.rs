@@ -8,6 +8,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 use super::auth::{Access, Action};
 use super::blob::BlobRequest;
 use super::registry::Registry;
+use crate::NetError;
 use crate::exchange::{Ask, Shared, Target};
 use crate::limit::Lane;
 
@@ -40,7 +41,12 @@ impl Repository {
 
     /// The registry as references write it.
     pub fn registry(&self) -> &str {
-        self.access.registry.name()
+        self.access.registry.reference_name()
+    }
+
+    /// How many mirrors the registry has: as many more tries may find somebody who does not lie. 0 before its first request.
+    pub fn mirrors(&self) -> usize {
+        self.access.registry.known_mirrors()
     }
 
     /// The repository's name.
@@ -56,6 +62,19 @@ impl Repository {
         ask.headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
         ask.lane = Lane::Body;
         BlobRequest::new(Arc::clone(&self.transport), ask, descriptor)
+    }
+
+    /// This repository where uploads go: at the first mirror that takes them, else at the registry's own host. An upload is
+    /// several requests, all of them to one host.
+    ///
+    /// # Errors
+    /// `Config`, and those of the [`HostSource`](crate::HostSource).
+    pub(crate) async fn for_pushing(&self) -> Result<Self, NetError> {
+        let mirrors = self.access.registry.mirrors(&self.transport).await?;
+        let taking = mirrors.iter().find(|mirror| mirror.capabilities().is_some_and(|can| can.push));
+        let registry = taking.unwrap_or(&self.access.registry);
+        let access = Access { registry: Arc::clone(registry), ..self.access.clone() };
+        Ok(Self { transport: Arc::clone(&self.transport), access })
     }
 
     pub(crate) const fn transport(&self) -> &Shared {

@@ -16,6 +16,7 @@ mod limits;
 mod lists;
 mod login;
 mod manifest;
+mod mirrors;
 mod pieces;
 mod push;
 mod quirks_api;

@@ -105,6 +105,7 @@ impl Observer for Recorder {
             }
             Event::Resume { offset, .. } => format!("resume {offset}"),
             Event::Warning { text, .. } => format!("warning {text}"),
+            Event::Fallback { endpoint, .. } => format!("fallback {endpoint}"),
             _ => "other".to_owned(),
         };
         self.lines.lock().unwrap().push(line);

@@ -25,6 +25,9 @@ pub struct Cli {
     /// Cache directory [default: `GREENTIC_CACHE_DIR`, else below ~/.cache]
     #[arg(long, global = true, value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
+    /// Host configurations, mirrors included, as in containerd's certs.d [default: `GREENTIC_DIST_HOSTS_DIR`, else none]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub hosts_dir: Option<PathBuf>,
     /// Open no socket: answer from the cache or fail with exit code 4
     #[arg(long, global = true)]
     pub offline: bool,

@@ -99,7 +99,11 @@ async fn run_with(cli: Cli, output: &Output) -> Result<(), CliError> {
     }
     options.offline |= cli.offline;
     let reporter = Arc::new(TerminalReporter::for_stderr(cli.quiet));
-    let client = DistClient::builder().options(options).reporter(Arc::clone(&reporter) as _).build();
+    let mut client = DistClient::builder().options(options).reporter(Arc::clone(&reporter) as _);
+    if let Some(dir) = cli.hosts_dir {
+        client = client.hosts_dir(dir);
+    }
+    let client = client.build();
     let context = Context { client, output, reporter };
     let result = commands::run(&context, cli.command).await;
     context.reporter.finish();

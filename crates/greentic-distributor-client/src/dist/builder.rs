@@ -1,10 +1,12 @@
 //! Everything a client can be told beside its options.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use greentic_dist_net::{
-    CredentialSource, HttpRule, Net, NetBuilder, RangePolicy, RetryPolicy, TargetPolicy, Timeouts,
+    CredentialSource, HostConfig, HostSource, HttpRule, Net, NetBuilder, RangePolicy, RetryPolicy, TargetPolicy,
+    Timeouts,
 };
 use greentic_dist_store::Proof;
 use greentic_dist_types::{PlatformChoice, limits};
@@ -13,6 +15,8 @@ use super::bundle::CacheOpener;
 use super::client::Inner;
 use super::{ArtifactOpener, DistClient, DistOptions};
 use crate::credentials::EnvCredentials;
+use crate::env;
+use crate::hosts::HostsDir;
 use crate::progress::{Reporter, Silent};
 
 /// Builds a [`DistClient`] with more than [`DistOptions`] can say.
@@ -32,6 +36,11 @@ const REQUESTS_PER_HOST: usize = 32;
 
 impl DistClientBuilder {
     pub(super) fn new() -> Self {
+        let net = Net::builder().requests_per_host(REQUESTS_PER_HOST).credentials(Arc::new(EnvCredentials));
+        let net = match env::path(env::HOSTS_DIR) {
+            Some(dir) => net.host_source(Arc::new(HostsDir::new(dir))),
+            None => net,
+        };
         Self {
             options: None,
             platform: PlatformChoice::default(),
@@ -39,7 +48,7 @@ impl DistClientBuilder {
             proof: Proof::Stamped,
             reporter: Arc::new(Silent),
             opener: Arc::new(CacheOpener),
-            net: Net::builder().requests_per_host(REQUESTS_PER_HOST).credentials(Arc::new(EnvCredentials)),
+            net,
         }
     }
 
@@ -113,6 +122,25 @@ impl DistClientBuilder {
     /// and `SSL_CERT_DIR` can replace) are read when the first TLS connection is made.
     pub fn root_certificates_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.net = self.net.root_certificates_pem(pem.into());
+        self
+    }
+
+    /// How one registry is reached: its own host and its mirrors. Default: HTTPS on the host its references name, no mirror.
+    pub fn host(mut self, config: HostConfig) -> Self {
+        self.net = self.net.host(config);
+        self
+    }
+
+    /// A tree of host configurations as containerd has them in `/etc/containerd/certs.d`, for registries that
+    /// [`DistClientBuilder::host`] says nothing about. Default: `GREENTIC_DIST_HOSTS_DIR`, else none. No directory is read
+    /// unless it is named here or there.
+    pub fn hosts_dir(self, dir: impl Into<PathBuf>) -> Self {
+        self.host_source(Arc::new(HostsDir::new(dir)))
+    }
+
+    /// Where the configuration of registries is kept instead of in a directory.
+    pub fn host_source(mut self, source: Arc<dyn HostSource>) -> Self {
+        self.net = self.net.host_source(source);
         self
     }
 

@@ -392,7 +392,7 @@ fn kind_of_net(error: &NetError) -> DistErrorKind {
         NetErrorKind::Unauthorized | NetErrorKind::Forbidden => DistErrorKind::Auth,
         NetErrorKind::Integrity => DistErrorKind::Integrity,
         NetErrorKind::Offline => DistErrorKind::Offline,
-        NetErrorKind::InvalidInput => DistErrorKind::InvalidInput,
+        NetErrorKind::InvalidInput | NetErrorKind::Config => DistErrorKind::InvalidInput,
         NetErrorKind::Refused => DistErrorKind::Policy,
         NetErrorKind::Source => {
             let layout = std::error::Error::source(error).and_then(|source| source.downcast_ref::<LayoutError>());

@@ -15,8 +15,8 @@ use crate::blocking;
 use crate::progress::Event;
 
 /// Times the same bytes are asked for from the start when what came was wrong: once more, in case a cache between was
-/// stale, and then it is the registry's answer.
-const TRIES: u32 = 2;
+/// stale, and then it is the registry's answer. Each mirror that lied makes room for one try more.
+const TRIES: usize = 2;
 
 /// Brings the artifact of a pinned descriptor into the cache. The flag says whether this call did.
 pub(super) async fn fetch(inner: &Arc<Inner>, descriptor: &ArtifactDescriptor) -> Result<(Entry, bool), DistError> {
@@ -32,7 +32,9 @@ pub(super) async fn fetch(inner: &Arc<Inner>, descriptor: &ArtifactDescriptor) -
         // What was put together from parts and is wrong is asked for in one.
         let way = if tries == 1 { Way::Fastest } else { Way::Simplest };
         match bring(inner, shown, &wanted, way).await {
-            Err(error) if tries < TRIES && error.kind() == DistErrorKind::Integrity => {
+            Err(error)
+                if error.kind() == DistErrorKind::Integrity && tries < TRIES + mirrors(inner, shown, &wanted)? =>
+            {
                 inner.warn(&format!("{}; asking once more", SafeText::new(&super::error::chain(&error))));
             }
             other => break other?,
@@ -40,6 +42,10 @@ pub(super) async fn fetch(inner: &Arc<Inner>, descriptor: &ArtifactDescriptor) -
     };
     fetch::remember(inner, &pin).await?;
     Ok((published.entry, published.fresh))
+}
+
+fn mirrors(inner: &Inner, shown: &str, wanted: &Wanted) -> Result<usize, DistError> {
+    Ok(inner.net(shown)?.repository(&wanted.reference).mirrors())
 }
 
 /// What is to be brought, and everything an entry will say about where it came from.

@@ -52,8 +52,9 @@ pub(crate) mod verify;
 mod wire;
 
 pub use greentic_dist_net::{
-    Credential, CredentialAnswer, CredentialSource, CredentialTarget, HttpRule, Login, LoginOrigin, NetError,
-    NetErrorKind, NetStats, RangePolicy, RetryPolicy, StaticCredentials, Timeouts,
+    Capabilities, Credential, CredentialAnswer, CredentialSource, CredentialTarget, EndpointFailure, HostConfig,
+    HostEndpoint, HostSource, HttpRule, Login, LoginOrigin, NetError, NetErrorKind, NetStats, RangePolicy, RetryPolicy,
+    StaticCredentials, Timeouts,
 };
 pub use greentic_dist_store::{Proof, SourceSnapshot, StoreError, StoreErrorKind};
 pub use greentic_dist_types::{
@@ -62,6 +63,7 @@ pub use greentic_dist_types::{
 };
 
 pub use crate::credentials::EnvCredentials;
+pub use crate::hosts::HostsDir;
 pub use crate::progress::{Event, Reporter, Silent};
 pub use artifact::{IntegrityState, LockHint, ResolvedArtifact};
 pub use builder::DistClientBuilder;

@@ -14,9 +14,9 @@ use greentic_dist_store::{DigestLock, EntryDraft, Ingest, LockWait, Published, S
 use greentic_dist_types::{Digest, Verified};
 use tokio::sync::mpsc;
 
-use super::DistError;
 use super::client::Inner;
 use super::turns::Turn;
+use super::{DistError, DistErrorKind};
 use crate::blocking;
 use crate::progress::Event;
 
@@ -63,6 +63,11 @@ pub(super) struct Chunk {
 pub(super) trait ChunkSource: Send {
     /// The next chunk; `None` at the end.
     fn next(&mut self) -> impl Future<Output = Option<Result<Chunk, NetError>>> + Send;
+
+    /// The chunks made no proven whole. The error that names who sent them, where several may have.
+    fn refute(&mut self) -> Option<NetError> {
+        None
+    }
 }
 
 impl ChunkSource for greentic_dist_net::BlobPieces {
@@ -70,12 +75,20 @@ impl ChunkSource for greentic_dist_net::BlobPieces {
         let piece = Self::next(self).await?;
         Some(piece.map(|piece| Chunk { offset: Some(piece.offset), bytes: piece.bytes }))
     }
+
+    fn refute(&mut self) -> Option<NetError> {
+        Some(Self::refute(self)).filter(|error| !error.endpoints().is_empty())
+    }
 }
 
 impl ChunkSource for greentic_dist_net::UnverifiedBlobStream {
     async fn next(&mut self) -> Option<Result<Chunk, NetError>> {
         let bytes = Self::next(self).await?;
         Some(bytes.map(|bytes| Chunk { offset: None, bytes }))
+    }
+
+    fn refute(&mut self) -> Option<NetError> {
+        Some(Self::refute(self)).filter(|error| !error.endpoints().is_empty())
     }
 }
 
@@ -113,14 +126,7 @@ where
             let work = || -> Result<Option<Published>, StoreError> {
                 while let Some(message) = receiver.blocking_recv() {
                     match message {
-                        Message::Data(parcel) => {
-                            for Chunk { offset, bytes } in &parcel {
-                                match offset {
-                                    Some(offset) => ingest.write_shared_at(*offset, bytes)?,
-                                    None => ingest.write_shared(bytes)?,
-                                }
-                            }
-                        }
+                        Message::Data(parcel) => write(&mut ingest, &parcel)?,
                         Message::Discard => {
                             ingest.discard();
                             return Ok(None);
@@ -178,9 +184,30 @@ where
         let _closed = sender.send(message).await;
     }
     drop(sender);
-    let published = worker.await?;
+    let published = worker.await.map_err(|error| name_liars(shown, &mut source, error))?;
     pumped.map_err(|error| DistError::from_net(shown, error))?;
     published.ok_or(DistError::Cancelled)
+}
+
+fn write(ingest: &mut Ingest, parcel: &[Chunk]) -> Result<(), StoreError> {
+    for Chunk { offset, bytes } in parcel {
+        match offset {
+            Some(offset) => ingest.write_shared_at(*offset, bytes)?,
+            None => ingest.write_shared(bytes)?,
+        }
+    }
+    Ok(())
+}
+
+/// Tells the source of wrong bytes, so that nobody asks mirrors that sent some, and names those in the error.
+fn name_liars(shown: &str, source: &mut impl ChunkSource, error: DistError) -> DistError {
+    if error.kind() != DistErrorKind::Integrity {
+        return error;
+    }
+    match source.refute() {
+        Some(refuted) => DistError::from_net(shown, refuted.with_source(error)),
+        None => error,
+    }
 }
 
 fn publish<D>(store: &Store, ingest: Ingest, draft: D) -> Result<Published, StoreError>

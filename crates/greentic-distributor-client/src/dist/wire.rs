@@ -23,6 +23,9 @@ impl Observer for Wire {
                 format!("attempt {attempt} failed ({error}); trying again in {} ms", delay.as_millis())
             }
             NetEvent::Resume { offset, error } => format!("the transfer stopped at byte {offset} ({error}); resuming"),
+            NetEvent::Fallback { endpoint, error } => {
+                format!("the mirror {endpoint} did not serve ({error}); asking the next endpoint")
+            }
             NetEvent::Warning { host, text } => format!("{host} says: {text}"),
             _ => return,
         };

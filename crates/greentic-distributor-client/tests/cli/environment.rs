@@ -80,3 +80,32 @@ fn a_relative_cache_directory_is_relative_to_the_working_directory() {
     run.output().expect_code(0);
     assert!(bench.cache().join(sample().manifest_digest.to_hex()).join("component.wasm").is_file());
 }
+
+#[test]
+fn host_configurations_come_from_the_flag_then_from_the_variable_and_from_nowhere_else() {
+    use greentic_dist_testkit::scenario::Scenario;
+    let (origin, near) = (registry(), Scenario::new(sample()).on([127, 79, 0, 1].into()).start());
+    let trees = tempfile::TempDir::new().unwrap();
+    let tree = |name: &str, text: &str| {
+        let dir = trees.path().join(name).join("_default");
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join("hosts.toml"), text).unwrap();
+        trees.path().join(name).display().to_string()
+    };
+    let good = tree("good", &format!("[host.\"{}\"]\n", near.url()));
+    let bad = tree("bad", "skip_verify = true\n");
+    let reference = origin.reference();
+    let pull = || Bench::new().dist(["pull", &reference]);
+    pull().output().expect_code(0);
+    assert_eq!((near.journal().len(), origin.journal().len()), (0, 2));
+    pull().env("GREENTIC_DIST_HOSTS_DIR", &good).output().expect_code(0);
+    assert_eq!((near.journal().len(), origin.journal().len()), (2, 2));
+    pull().env("GREENTIC_DIST_HOSTS_DIR", "").output().expect_code(0);
+    assert_eq!((near.journal().len(), origin.journal().len()), (2, 4));
+    pull().env("GREENTIC_DIST_HOSTS_DIR", &bad).arg("--hosts-dir").arg(&good).output().expect_code(0);
+    assert_eq!((near.journal().len(), origin.journal().len()), (4, 4));
+    let refused = pull().env("GREENTIC_DIST_HOSTS_DIR", &bad).arg("--json").output();
+    let error = error_of(&refused, 2, "invalid_input");
+    assert!(error["causes"].to_string().contains("skip_verify"), "{error}");
+    assert_eq!((near.journal().len(), origin.journal().len()), (4, 4));
+}

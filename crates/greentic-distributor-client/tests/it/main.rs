@@ -40,6 +40,7 @@ mod flow_file;
 mod flow_fixture;
 mod flow_https;
 mod flow_mapping;
+mod flow_mirrors;
 mod flow_oci;
 mod flow_resume;
 mod flow_runtime;

@@ -187,7 +187,8 @@ impl Access {
 
     /// Asks `/v2/` and takes note of its challenge.
     async fn ask_base(&self, transport: &Transport) -> Result<(), NetError> {
-        let hop = transport.hop(Method::GET, self.registry.url("/v2/")?, HeaderMap::new(), Lane::Metadata);
+        let mut hop = transport.hop(Method::GET, self.registry.url("/v2/")?, HeaderMap::new(), Lane::Metadata);
+        hop.profile = Arc::clone(self.registry.profile());
         let reply = transport.follow(hop).await?;
         if reply.status() != StatusCode::UNAUTHORIZED || reply.left_origin {
             return Ok(());

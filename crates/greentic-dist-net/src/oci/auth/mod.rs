@@ -29,6 +29,7 @@ use self::token::{TokenCell, TokenKey, TokenRequest};
 use self::token_server::TokenServer;
 use super::Registry;
 use crate::config::is_loopback;
+use crate::host::Profile;
 use crate::target_policy::Guard;
 use crate::transport::Transport;
 use crate::{NetError, NetErrorKind};
@@ -176,9 +177,11 @@ impl Access {
             if login.is_some() {
                 self.check_realm(transport, &server.realm)?;
             }
+            let profile = &self.profile_for(&server.realm)?;
             let request = TokenRequest {
                 realm: &server.realm,
                 guard: server.guard,
+                profile,
                 service: server.service.as_deref(),
                 scopes: &scopes,
                 login: login.map(|login| &login.credential),
@@ -303,6 +306,13 @@ impl Access {
             return Err(NetError::new(NetErrorKind::Refused, detail));
         }
         Ok(())
+    }
+
+    /// How connections to a token server are made: as those to the registry when it is the same origin.
+    fn profile_for(&self, realm: &Url) -> Result<Arc<Profile>, NetError> {
+        let profile = self.registry.profile();
+        let is_own = self.registry.url("/")?.origin() == realm.origin();
+        Ok(if is_own { Arc::clone(profile) } else { profile.elsewhere() })
     }
 
     fn cell(&self, request: &TokenRequest<'_>) -> Arc<TokenCell> {

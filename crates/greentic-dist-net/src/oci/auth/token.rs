@@ -1,6 +1,7 @@
 //! Bearer tokens: kept until they age, fetched once for everybody who waits.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use greentic_dist_types::Digest;
@@ -12,6 +13,7 @@ use url::Url;
 use super::Credential;
 use super::token_server::TokenServer;
 use crate::NetError;
+use crate::host::Profile;
 use crate::target_policy::Guard;
 use crate::transport::Transport;
 
@@ -31,6 +33,7 @@ pub(crate) struct TokenKey {
 pub(crate) struct TokenRequest<'a> {
     pub(crate) realm: &'a Url,
     pub(crate) guard: Guard,
+    pub(crate) profile: &'a Arc<Profile>,
     pub(crate) service: Option<&'a str>,
     pub(crate) scopes: &'a [String],
     pub(crate) login: Option<&'a Credential>,
@@ -136,7 +139,9 @@ mod tests {
         let (one, other) = (Url::parse("https://a.example/t").unwrap(), Url::parse("https://b.example/t").unwrap());
         let (pull, wide) = (["repository:a:pull".to_owned()], ["repository:b:pull".to_owned()]);
         let login = Credential::Basic { username: "u".into(), password: "p".into() };
-        let base = TokenRequest { realm: &one, guard: Guard::Own, service: Some("s"), scopes: &pull, login: None };
+        let profile = &Profile::own(Vec::new());
+        let base =
+            TokenRequest { realm: &one, guard: Guard::Own, profile, service: Some("s"), scopes: &pull, login: None };
         assert_eq!(base.key(), base.key());
         for different in [
             TokenRequest { realm: &other, ..base },

@@ -4,6 +4,7 @@
 //! one that only knows OAuth2, or first where [`NetBuilder::oauth2_passwords`](crate::NetBuilder::oauth2_passwords) says so.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -186,6 +187,7 @@ impl Asking<'_> {
             headers,
             body,
             guard: self.request.guard,
+            profile: Arc::clone(self.request.profile),
             lane: Lane::Metadata,
             header_timeout: self.transport.timeouts.token,
         })
@@ -338,6 +340,7 @@ fn parse_time(text: &str) -> Option<SystemTime> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::Profile;
     use crate::target_policy::Guard;
     use serde_json::json;
 
@@ -407,8 +410,9 @@ mod tests {
     fn the_realms_own_query_is_kept_and_values_are_encoded() {
         let realm = Url::parse("https://a.example:8443/token?account=x").unwrap();
         let scopes = ["repository:a/b:pull".to_owned(), "x&y=#\"".to_owned()];
-        let request =
-            TokenRequest { realm: &realm, guard: Guard::Own, service: Some("s&t"), scopes: &scopes, login: None };
+        let profile = &Profile::own(Vec::new());
+        let service = Some("s&t");
+        let request = TokenRequest { realm: &realm, guard: Guard::Own, profile, service, scopes: &scopes, login: None };
         assert_eq!(
             request.url().as_str(),
             "https://a.example:8443/token?account=x&service=s%26t&scope=repository%3Aa%2Fb%3Apull&scope=x%26y%3D%23%22"

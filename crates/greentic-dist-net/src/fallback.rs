@@ -1,0 +1,313 @@
+//! From one endpoint of a registry to the next: mirrors in their order, then the registry's own host.
+//!
+//! Content is by digest, so it may come from anybody; names are asked of endpoints that may resolve; everything else is
+//! asked of the registry's own host. What a mirror says is never the last word: only the registry's own "not found" is final, and
+//! when everybody fails the error lists each.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use greentic_dist_types::{Digest, SafeText};
+
+use crate::error::EndpointFailure;
+use crate::exchange::{Ask, Collected, Target};
+use crate::host::{Capabilities, HostConfig};
+use crate::observer::Event;
+use crate::oci::auth::{Access, Action};
+use crate::oci::{Absence, Registry};
+use crate::transport::{Reply, Transport};
+use crate::{NetError, NetErrorKind};
+
+/// What a request needs of the endpoint that answers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Need {
+    /// Bytes that are proven by the digest they are asked for by.
+    Content,
+    /// What a name means.
+    Name,
+    Referrers,
+    /// Something only the registry's own host can answer.
+    Own,
+}
+
+impl Need {
+    /// Read off the path, which this crate has made of validated parts.
+    fn of(action: &Action, path: &str) -> Self {
+        // Uploads are led to their endpoint as a whole, see `Repository::for_pushing`.
+        if *action != Action::Pull {
+            return Self::Own;
+        }
+        let path = path.split('?').next().unwrap_or_default();
+        let mut parts = path.rsplit('/');
+        let (last, kind) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        match kind {
+            "manifests" | "blobs" if last.parse::<Digest>().is_ok() => Self::Content,
+            "manifests" | "tags" => Self::Name,
+            "referrers" => Self::Referrers,
+            _ => Self::Own,
+        }
+    }
+
+    const fn is_met_by(self, capabilities: Capabilities) -> bool {
+        match self {
+            Self::Content => capabilities.pull,
+            Self::Name => capabilities.resolve,
+            Self::Referrers => capabilities.referrers,
+            Self::Own => false,
+        }
+    }
+}
+
+/// What one question, or one body over all its connections, has met on its way. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Detour(Arc<Mutex<Met>>);
+
+#[derive(Debug, Default)]
+struct Met {
+    /// Mirrors that are not asked again.
+    left: Vec<Arc<Registry>>,
+    /// Mirrors that sent a part of what was wanted.
+    served: Vec<Arc<Registry>>,
+    failures: Vec<EndpointFailure>,
+}
+
+impl Detour {
+    fn met(&self) -> MutexGuard<'_, Met> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note of a mirror's failure; the next endpoint is asked.
+    ///
+    /// # Errors
+    /// The failure itself when it is not about the mirror.
+    fn note(&self, transport: &Transport, mirror: &Registry, error: NetError) -> Result<(), NetError> {
+        if error.kind() == NetErrorKind::Offline {
+            return Err(error);
+        }
+        let (address, kind) = (mirror.address(), error.kind());
+        mirror.answered(!is_unreachable(&error));
+        if matches!(kind, NetErrorKind::Unauthorized | NetErrorKind::Forbidden) && mirror.warns_first() {
+            let text = format!("the mirror {address} refuses access; the next endpoint is asked");
+            transport.warn(mirror.name(), SafeText::new(&text));
+        }
+        if kind == NetErrorKind::Integrity {
+            mirror.quarantine();
+            let text = format!("the mirror {address} sent wrong bytes and is not asked for 10 minutes: {error}");
+            transport.warn(mirror.name(), SafeText::new(&text));
+        } else if kind != NetErrorKind::NotFound {
+            tracing::debug!(mirror = %address, %error, "asking the next endpoint");
+            transport.observer.event(&Event::Fallback { endpoint: &address, error: &error });
+        }
+        self.list(address, error);
+        Ok(())
+    }
+
+    fn list(&self, endpoint: String, error: NetError) {
+        let failures = &mut self.met().failures;
+        if !failures.iter().any(|failure| failure.endpoint == endpoint) {
+            failures.push(EndpointFailure { endpoint, error });
+        }
+    }
+
+    fn serves(&self, mirror: &Arc<Registry>) {
+        let served = &mut self.met().served;
+        if !served.iter().any(|known| Arc::ptr_eq(known, mirror)) {
+            served.push(Arc::clone(mirror));
+        }
+    }
+
+    fn has_left(&self, mirror: &Arc<Registry>) -> bool {
+        self.met().left.iter().any(|left| Arc::ptr_eq(left, mirror))
+    }
+
+    /// Gives up a mirror in the middle of a body: what is left comes from another endpoint.
+    pub(crate) fn leave(&self, transport: &Transport, mirror: &Arc<Registry>, error: NetError) {
+        // Offline mode does not begin in the middle of a body.
+        drop(self.note(transport, mirror, error));
+        self.met().left.push(Arc::clone(mirror));
+    }
+
+    /// Puts every mirror that sent a part of wrong bytes into quarantine. Which one lied cannot be told.
+    pub(crate) fn refute(&self, transport: &Transport, error: &NetError) {
+        let served = std::mem::take(&mut self.met().served);
+        for mirror in served {
+            self.leave(transport, &mirror, error.clone());
+        }
+    }
+
+    /// Adds the mirrors that did not serve to the failure of the registry's own host.
+    pub(crate) fn conclude(&self, error: NetError) -> NetError {
+        let failures = self.met().failures.clone();
+        if failures.is_empty() || error.kind() == NetErrorKind::Offline {
+            error
+        } else {
+            error.with_endpoints(failures)
+        }
+    }
+}
+
+/// Where the bytes of a body came from.
+#[derive(Clone, Debug)]
+pub(crate) struct Blame {
+    pub(crate) detour: Detour,
+    is_whole: bool,
+}
+
+impl Blame {
+    /// For a body that came by `detour`; `is_whole` when nothing of it was there before.
+    pub(crate) fn new(detour: &Detour, is_whole: bool) -> Self {
+        Self { detour: detour.clone(), is_whole }
+    }
+
+    /// The error about wrong bytes, with every mirror that sent some of them: they are not asked for a while.
+    pub(crate) fn refute(&self, transport: &Transport, error: NetError) -> NetError {
+        if self.is_whole {
+            self.detour.refute(transport, &error);
+        }
+        self.detour.conclude(error)
+    }
+}
+
+/// Whether the endpoint did not answer at all.
+fn is_unreachable(error: &NetError) -> bool {
+    use NetErrorKind as K;
+    error.status().is_none() && matches!(error.kind(), K::Connect | K::Dns | K::Tls | K::Timeout)
+}
+
+impl Transport {
+    /// Sends until an accepted status answers, from whichever endpoint; the body is still to come. `detour` is a new one, or
+    /// that of a body that has come a part of its way.
+    ///
+    /// Cancel-safe: dropping the future gives up the request, its retries and its other endpoints.
+    ///
+    /// # Errors
+    /// By cause, with the failures of the mirrors in it; see [`NetErrorKind`].
+    pub(crate) async fn open(&self, ask: &Ask, detour: &Detour) -> Result<Reply, NetError> {
+        for (mirror, ask) in self.mirrors_for(ask, detour).await? {
+            match self.open_at(&ask).await {
+                Ok(mut reply) => {
+                    mirror.answered(true);
+                    detour.serves(&mirror);
+                    reply.mirror = Some(mirror);
+                    return Ok(reply);
+                }
+                Err(error) => detour.note(self, &mirror, error)?,
+            }
+        }
+        self.open_at(ask).await.map_err(|error| detour.conclude(error))
+    }
+
+    /// Sends until an accepted status answers with a whole body of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// As [`Transport::open`], and `TooLarge`.
+    pub(crate) async fn collect(&self, ask: &Ask, limit: u64) -> Result<Collected, NetError> {
+        self.collect_as(ask, limit, Ok).await
+    }
+
+    /// As [`Transport::collect`], for a body that must make sense: what cannot be understood counts as a failure of the
+    /// endpoint it came from.
+    pub(crate) async fn collect_as<T>(
+        &self,
+        ask: &Ask,
+        limit: u64,
+        understand: impl Fn(Collected) -> Result<T, NetError>,
+    ) -> Result<T, NetError> {
+        let detour = Detour::default();
+        for (mirror, ask) in self.mirrors_for(ask, &detour).await? {
+            let from_there = |collected| understand(Collected { mirror: Some(Arc::clone(&mirror)), ..collected });
+            match self.collect_at(&ask, limit).await.and_then(from_there) {
+                Ok(understood) => {
+                    mirror.answered(true);
+                    return Ok(understood);
+                }
+                Err(error) => detour.note(self, &mirror, error)?,
+            }
+        }
+        let collected = self.collect_at(ask, limit).await;
+        collected.and_then(understand).map_err(|error| detour.conclude(error))
+    }
+
+    /// The mirrors to ask before the registry's own host, each with its question. Those that are not worth asking now are
+    /// listed as failures.
+    async fn mirrors_for(&self, ask: &Ask, detour: &Detour) -> Result<Vec<(Arc<Registry>, Ask)>, NetError> {
+        let Target::Registry(access, path) = &ask.target else { return Ok(Vec::new()) };
+        if self.offline {
+            return Ok(Vec::new());
+        }
+        let need = Need::of(&access.action, path);
+        let mut worth_asking = Vec::new();
+        for mirror in access.registry.mirrors(self).await? {
+            let is_fit = mirror.capabilities().is_some_and(|capabilities| need.is_met_by(capabilities));
+            if !is_fit || detour.has_left(mirror) {
+                continue;
+            }
+            if let Some(absence) = mirror.absence() {
+                detour.list(mirror.address(), not_asked(absence));
+                continue;
+            }
+            let access = Access { registry: Arc::clone(mirror), ..access.clone() };
+            let at = Ask { target: Target::Registry(access, path.clone()), ..ask.clone() };
+            worth_asking.push((Arc::clone(mirror), at));
+        }
+        Ok(worth_asking)
+    }
+
+    /// What is configured for a registry, in code or elsewhere.
+    ///
+    /// # Errors
+    /// Those of the [`HostSource`](crate::HostSource).
+    pub(crate) async fn host_config(&self, registry: &str) -> Result<Option<HostConfig>, NetError> {
+        match (self.hosts_config.get(registry), &self.host_source) {
+            (Some(config), _) => Ok(Some(config.clone())),
+            (None, Some(source)) => source.host(registry).await,
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// Whether nothing is configured for any registry.
+    pub(crate) fn hosts_are_default(&self) -> bool {
+        self.hosts_config.is_empty() && self.host_source.is_none()
+    }
+}
+
+fn not_asked(absence: Absence) -> NetError {
+    match absence {
+        Absence::Unreachable => {
+            NetError::new(NetErrorKind::Connect, "not asked, because it could not be reached several times in a row")
+        }
+        Absence::Lied => {
+            NetError::new(NetErrorKind::Integrity, "not asked, because it sent wrong bytes in the last 10 minutes")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_request_needs_is_told_by_its_path() {
+        let digest = Digest::sha256(b"x");
+        let pull = |path: &str| Need::of(&Action::Pull, path);
+        assert_eq!(pull(&format!("/v2/acme/hello/blobs/{digest}")), Need::Content);
+        assert_eq!(pull(&format!("/v2/acme/hello/manifests/{digest}")), Need::Content);
+        assert_eq!(pull("/v2/acme/hello/manifests/1"), Need::Name);
+        assert_eq!(pull("/v2/acme/hello/tags/list?n=5"), Need::Name);
+        assert_eq!(pull(&format!("/v2/acme/hello/referrers/{digest}?artifactType=a/b")), Need::Referrers);
+        assert_eq!(pull("/v2/"), Need::Own);
+        // A repository may be called anything.
+        assert_eq!(pull("/v2/blobs/manifests/tags/list"), Need::Name);
+        assert_eq!(Need::of(&Action::Catalog, "/v2/_catalog"), Need::Own);
+        assert_eq!(Need::of(&Action::Delete, &format!("/v2/a/manifests/{digest}")), Need::Own);
+        assert_eq!(Need::of(&Action::Push, &format!("/v2/a/blobs/{digest}")), Need::Own);
+    }
+
+    #[test]
+    fn an_endpoint_is_asked_only_for_what_it_is_capable_of() {
+        for need in [Need::Content, Need::Name, Need::Referrers] {
+            assert!(need.is_met_by(Capabilities::ALL) && !need.is_met_by(Capabilities::NONE), "{need:?}");
+            assert_eq!(need.is_met_by(Capabilities::PULL), need == Need::Content);
+        }
+        assert!(!Need::Own.is_met_by(Capabilities::ALL));
+    }
+}

@@ -1,0 +1,159 @@
+//! The connection pools: one for each runtime, way, and set of connection settings.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use hyper_util::client::proxy::matcher::Matcher;
+use tokio::runtime;
+use url::Url;
+
+use crate::host::Profile;
+use crate::limit::Lane;
+use crate::resolver::GuardedResolver;
+use crate::target_policy::Guard;
+use crate::transport::Transport;
+use crate::{NetError, NetErrorKind, tls};
+
+/// Runtimes whose connections are kept; the oldest makes room.
+const RUNTIMES: usize = 4;
+/// Most pools; the oldest makes room.
+const POOLS: usize = 256;
+
+/// The pools of all requests of one [`Net`](crate::Net).
+#[derive(Debug)]
+pub(crate) struct Pools {
+    idle_per_host: usize,
+    clients: Mutex<Vec<(Slot, reqwest::Client)>>,
+    proxies: OnceLock<ProxyMatcher>,
+}
+
+/// One kind of connection pool. A connection lives on the runtime that opened it and dies with it, so pools are per runtime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Slot {
+    runtime: runtime::Id,
+    tls: bool,
+    /// For requests each of which is to have a connection of its own, over which HTTP/2 would put them together.
+    apart: bool,
+    route: Route,
+    /// The [`Profile`] connections are made with.
+    profile: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Route {
+    Direct(Guard),
+    Proxy,
+}
+
+/// The system's proxy settings, read once when the first request leaves this machine.
+struct ProxyMatcher(Matcher);
+
+impl fmt::Debug for ProxyMatcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ProxyMatcher")
+    }
+}
+
+impl Pools {
+    /// No pool yet; `idle_per_host` unused connections are kept in each.
+    pub(crate) fn new(idle_per_host: usize) -> Self {
+        Self { idle_per_host, clients: Mutex::default(), proxies: OnceLock::new() }
+    }
+}
+
+impl Transport {
+    /// The client for a URL, built at first need; and whether it connects without a proxy.
+    pub(crate) fn client(
+        &self,
+        url: &Url,
+        guard: Guard,
+        lane: Lane,
+        profile: &Profile,
+    ) -> Result<(reqwest::Client, bool), NetError> {
+        let runtime = runtime::Handle::try_current()
+            .map_err(|error| {
+                NetError::new(NetErrorKind::InvalidInput, "no async runtime is running").with_source(error)
+            })?
+            .id();
+        let route = self.route_to(url, guard, profile)?;
+        let tls = url.scheme() == "https";
+        // Without TLS every connection speaks HTTP/1.1.
+        let slot = Slot { runtime, tls, apart: tls && lane == Lane::Segment, route, profile: profile.id() };
+        let direct = route != Route::Proxy;
+        let mut clients = self.pools.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, client)) = clients.iter().find(|(known, _)| *known == slot) {
+            return Ok((client.clone(), direct));
+        }
+        let client = self.build(slot, profile)?;
+        let mut runtimes: Vec<runtime::Id> = Vec::new();
+        for (known, _) in clients.iter() {
+            if known.runtime != runtime && !runtimes.contains(&known.runtime) {
+                runtimes.push(known.runtime);
+            }
+        }
+        if let (true, Some(oldest)) = (runtimes.len() >= RUNTIMES, runtimes.first()) {
+            clients.retain(|(known, _)| known.runtime != *oldest);
+        }
+        if clients.len() >= POOLS {
+            clients.remove(0);
+        }
+        clients.push((slot, client.clone()));
+        Ok((client, direct))
+    }
+
+    /// The way to a URL.
+    ///
+    /// # Errors
+    /// `Config` when the way leads through a proxy that would be shown a client certificate.
+    fn route_to(&self, url: &Url, guard: Guard, profile: &Profile) -> Result<Route, NetError> {
+        if crate::config::is_loopback(url) {
+            return Ok(Route::Direct(guard));
+        }
+        let matcher = self.pools.proxies.get_or_init(|| ProxyMatcher(Matcher::from_system()));
+        let proxy = url.as_str().parse::<http::Uri>().ok().and_then(|uri| matcher.0.intercept(&uri));
+        match proxy {
+            None => Ok(Route::Direct(guard)),
+            // The handshake with such a proxy is made with the settings of the host behind it.
+            Some(proxy) if profile.has_identity() && proxy.uri().scheme_str() == Some("https") => {
+                let host = url.host_str().unwrap_or_default();
+                let detail = format!("the client certificate for {host} would be shown to a proxy that speaks TLS");
+                Err(NetError::new(NetErrorKind::Config, detail)
+                    .with_hint(format!("name an `http://` proxy, or exempt `{host}` from proxies (NO_PROXY)")))
+            }
+            Some(_) => Ok(Route::Proxy),
+        }
+    }
+
+    fn build(&self, slot: Slot, profile: &Profile) -> Result<reqwest::Client, NetError> {
+        let mut tls = if slot.tls { profile.tls()? } else { tls::without_roots()? };
+        if slot.apart {
+            tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        }
+        let builder = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .no_gzip()
+            .no_brotli()
+            .no_zstd()
+            .no_deflate()
+            .connect_timeout(profile.connect_timeout().unwrap_or(self.timeouts.connect))
+            .pool_idle_timeout(self.timeouts.pool_idle)
+            .pool_max_idle_per_host(self.pools.idle_per_host)
+            .tcp_nodelay(true)
+            .tcp_keepalive(Duration::from_secs(15))
+            .http2_initial_stream_window_size(8 << 20)
+            .http2_initial_connection_window_size(32 << 20)
+            .http2_keep_alive_interval(Duration::from_secs(20))
+            .http2_keep_alive_timeout(Duration::from_secs(10));
+        let builder = if slot.apart { builder.http1_only() } else { builder };
+        let builder = match slot.route {
+            Route::Proxy => builder,
+            Route::Direct(guard) => builder.no_proxy().dns_resolver(Arc::new(GuardedResolver(guard))),
+        };
+        builder.build().map_err(|error| {
+            NetError::new(NetErrorKind::InvalidInput, "the HTTP client could not be set up").with_source(error)
+        })
+    }
+}

@@ -1,0 +1,195 @@
+//! Host configuration in containerd's directories: `hosts.toml`, and Docker's certificate files.
+//!
+//! `docs/hosts.md` says what is read. A registry's directory is read once by each client, before its first request.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read as _};
+use std::path::{Path, PathBuf};
+
+use greentic_dist_net::{
+    BoxFuture, Capabilities, HostConfig, HostEndpoint, HostSource, HostsFile, HostsFileEndpoint, NetError,
+};
+use greentic_dist_types::Secret;
+
+use crate::blocking;
+
+/// Largest file that is read, in bytes: authorities of a whole platform fit.
+const FILE_BYTES: u64 = 4 << 20;
+/// Most entries of a directory with certificates.
+const ENTRIES: usize = 256;
+
+/// A tree of host configurations as containerd reads it from `/etc/containerd/certs.d`.
+///
+/// For a registry the first of these directories counts: `<host>_<port>_`, `<host>:<port>` (or `<host>`), `_default`. In it
+/// `hosts.toml` is read, or, where there is none, `*.crt` as authorities and `*.cert` with `*.key` as client certificates.
+/// What cannot be read or understood fails the requests to that registry; it is never passed over.
+#[derive(Clone, Debug)]
+pub struct HostsDir(PathBuf);
+
+impl HostsDir {
+    /// The tree below `root`, which must exist. Reads nothing yet.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self(root.into())
+    }
+
+    /// The configuration of a registry; `None` when the tree has none.
+    ///
+    /// # Errors
+    /// `Config`, naming the file.
+    pub fn read(&self, registry: &str) -> Result<Option<HostConfig>, NetError> {
+        // A tree that was named by mistake would be missed in silence.
+        fs::metadata(&self.0).map_err(|error| unreadable(&self.0, error))?;
+        for name in directories(registry) {
+            let dir = self.0.join(name);
+            match fs::metadata(&dir) {
+                Ok(found) if found.is_dir() => return read_dir(registry, &dir).map(Some),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(unreadable(&dir, error)),
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl HostSource for HostsDir {
+    fn host<'a>(&'a self, registry: &'a str) -> BoxFuture<'a, Result<Option<HostConfig>, NetError>> {
+        let (tree, registry) = (self.clone(), registry.to_owned());
+        Box::pin(async move {
+            let read = blocking::run(move || Ok(tree.read(&registry))).await;
+            read.unwrap_or_else(|error| Err(NetError::config("the host configuration was not read").with_source(error)))
+        })
+    }
+}
+
+/// The directories a registry may have, the most particular first.
+fn directories(registry: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    // A host is a name or an address, see `Reference`; this keeps a path out of it whatever happens there.
+    if registry.contains(['/', '\\']) || registry.starts_with('.') {
+        return names;
+    }
+    let port_at = registry.rfind(':').filter(|at| !registry.get(*at..).is_some_and(|rest| rest.contains(']')));
+    if let Some((host, port)) = port_at.and_then(|at| Some((registry.get(..at)?, registry.get(at.checked_add(1)?..)?)))
+    {
+        names.push(format!("{host}_{port}_"));
+    }
+    names.push(registry.to_owned());
+    names.push("_default".to_owned());
+    names
+}
+
+fn read_dir(registry: &str, dir: &Path) -> Result<HostConfig, NetError> {
+    let path = dir.join("hosts.toml");
+    let Some(bytes) = read_file(&path).map_err(|error| unreadable(&path, error))? else {
+        return docker_files(registry, dir);
+    };
+    let wrong = |error: &dyn std::fmt::Display| NetError::config(format!("{} cannot be used: {error}", path.display()));
+    let text = String::from_utf8(bytes).map_err(|_error| wrong(&"it is not UTF-8"))?;
+    let file = HostsFile::parse(&text).map_err(|error| wrong(&error))?;
+    let server = file.server.as_deref().unwrap_or(match registry {
+        "docker.io" => "registry-1.docker.io",
+        other => other,
+    });
+    let origin = endpoint(server, &file.origin, dir)?.capabilities(Capabilities::ALL);
+    let mut config = HostConfig::new(registry).origin(origin);
+    for host in &file.hosts {
+        config = config.mirror(endpoint(&host.url, host, dir)?.capabilities(host.capabilities));
+    }
+    Ok(file.unknown_keys.iter().fold(config, |config, key| {
+        config.note(format!("{} has the key `{key}`, which means nothing here", path.display()))
+    }))
+}
+
+fn endpoint(url: &str, said: &HostsFileEndpoint, dir: &Path) -> Result<HostEndpoint, NetError> {
+    let mut endpoint = HostEndpoint::new(url).override_path(said.override_path);
+    for file in &said.ca {
+        endpoint = endpoint.root_certificates_pem(named(dir, file)?);
+    }
+    for (certificate, key) in &said.client {
+        endpoint = endpoint.client_certificate_pem(named(dir, certificate)?, named_key(&dir.join(key))?);
+    }
+    if let Some(timeout) = said.dial_timeout {
+        endpoint = endpoint.connect_timeout(timeout);
+    }
+    Ok(said.headers.iter().fold(endpoint, |endpoint, (name, value)| endpoint.header(name, value.clone())))
+}
+
+/// Docker's way: `*.crt` are authorities, `x.cert` with `x.key` is a client certificate.
+fn docker_files(registry: &str, dir: &Path) -> Result<HostConfig, NetError> {
+    let mut files: Vec<PathBuf> = Vec::new();
+    for entry in fs::read_dir(dir).map_err(|error| unreadable(dir, error))?.take(ENTRIES) {
+        files.push(entry.map_err(|error| unreadable(dir, error))?.path());
+    }
+    files.sort();
+    let host = if registry == "docker.io" { "registry-1.docker.io" } else { registry };
+    let mut endpoint = HostEndpoint::new(host).capabilities(Capabilities::ALL);
+    for file in &files {
+        let lone = |other: &str| NetError::config(format!("{} has no `.{other}` beside it", file.display()));
+        match file.extension().and_then(|extension| extension.to_str()) {
+            Some("crt") => endpoint = endpoint.root_certificates_pem(file_of(file)?),
+            Some("cert") => {
+                let key = file.with_extension("key");
+                if !files.contains(&key) {
+                    return Err(lone("key"));
+                }
+                endpoint = endpoint.client_certificate_pem(file_of(file)?, named_key(&key)?);
+            }
+            Some("key") if !files.contains(&file.with_extension("cert")) => return Err(lone("cert")),
+            _ => {}
+        }
+    }
+    Ok(HostConfig::new(registry).origin(endpoint))
+}
+
+fn named(dir: &Path, file: &str) -> Result<Vec<u8>, NetError> {
+    file_of(&dir.join(file))
+}
+
+fn named_key(path: &Path) -> Result<Secret, NetError> {
+    let text = String::from_utf8(file_of(path)?);
+    text.map(Secret::new).map_err(|_secret| NetError::config(format!("{} is no PEM file", path.display())))
+}
+
+fn file_of(path: &Path) -> Result<Vec<u8>, NetError> {
+    let read = read_file(path).map_err(|error| unreadable(path, error))?;
+    read.ok_or_else(|| NetError::config(format!("{} does not exist", path.display())))
+}
+
+/// A whole small file; `None` when it does not exist.
+fn read_file(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "it is no file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > FILE_BYTES {
+        return Err(io::Error::new(ErrorKind::FileTooLarge, format!("it is larger than {FILE_BYTES} bytes")));
+    }
+    Ok(Some(bytes))
+}
+
+fn unreadable(path: &Path, error: io::Error) -> NetError {
+    NetError::config(format!("the host configuration {} cannot be read", path.display())).with_source(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_particular_directory_counts() {
+        assert_eq!(directories("ghcr.io"), ["ghcr.io", "_default"]);
+        assert_eq!(directories("10.0.0.1:5000"), ["10.0.0.1_5000_", "10.0.0.1:5000", "_default"]);
+        assert_eq!(directories("[::1]:5000"), ["[::1]_5000_", "[::1]:5000", "_default"]);
+        assert_eq!(directories("[::1]"), ["[::1]", "_default"]);
+        for odd in ["../x", "a/b", "a\\b", ".."] {
+            assert!(directories(odd).is_empty(), "{odd}");
+        }
+    }
+}
