@@ -413,9 +413,19 @@ impl Store {
     /// # Errors
     /// As [`Store::list`]; entries that cannot be read are left out.
     pub fn entries(&self) -> Result<Vec<Entry>, StoreError> {
+        self.entries_as(|entry| entry)
+    }
+
+    /// As [`Store::entries`], with what `view` makes of each, several at once: of many entries only that is kept.
+    ///
+    /// # Errors
+    /// As [`Store::entries`].
+    pub fn entries_as<T: Send>(&self, view: impl Fn(Entry) -> T + Sync) -> Result<Vec<T>, StoreError> {
         Ok(scan(&self.list()?, |pin| {
             let entry = self.stat_pin(pin);
-            entry.inspect_err(|error| tracing::debug!(%pin, %error, "an entry is left out of the list")).ok().flatten()
+            let entry =
+                entry.inspect_err(|error| tracing::debug!(%pin, %error, "an entry is left out of the list")).ok()??;
+            Some(view(entry))
         }))
     }
 }

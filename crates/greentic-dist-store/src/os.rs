@@ -389,7 +389,9 @@ pub(crate) fn boot_id() -> Option<&'static str> {
 
 /// Reads to the end, refusing the first byte beyond `limit`.
 pub(crate) fn read_at_most(file: File, limit: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+    // One byte more than there is, so that the end shows in the same room.
+    let size = file.metadata()?.len().min(limit).saturating_add(1);
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
     file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > limit {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "larger than it may be"));

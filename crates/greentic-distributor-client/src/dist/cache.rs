@@ -116,8 +116,7 @@ pub(super) fn entries(inner: &Inner) -> Vec<CacheEntry> {
 }
 
 pub(super) fn try_entries(inner: &Inner) -> Result<Vec<CacheEntry>, DistError> {
-    let entries = inner.store.entries().map_err(|error| DistError::from_store("the cache", error))?;
-    Ok(entries.into_iter().map(|entry| view(inner, entry)).collect())
+    inner.store.entries_as(|entry| view(inner, entry)).map_err(|error| DistError::from_store("the cache", error))
 }
 
 /// An entry as it is shown: with its last use, which is newer than what its record says.

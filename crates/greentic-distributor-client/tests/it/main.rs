@@ -24,6 +24,7 @@ mod input;
 mod lock_pull;
 mod lock_spec;
 mod lock_write;
+mod model;
 mod offline;
 mod store_auth;
 

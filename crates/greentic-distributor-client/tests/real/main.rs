@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test has nothing better to do")]
 
 mod bundle;
+mod crash;
 mod index;
 mod killed;
 mod login;
@@ -13,6 +14,7 @@ mod machine;
 mod memory;
 mod offline;
 mod own_registry;
+mod power_cut;
 mod pull;
 mod race;
 mod tampered;
