@@ -99,6 +99,31 @@ impl NetErrorKind {
     }
 }
 
+/// The few classes a caller may want to tell apart, coarser than [`NetErrorKind`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum NetErrorClass {
+    /// No answer came, or not all of it: connection, name, TLS, silence, an end in the middle.
+    Network,
+    /// A login is needed, was rejected, or may not do this.
+    Authentication,
+    /// It does not exist.
+    NotFound,
+    /// Too many requests.
+    RateLimit {
+        /// How long the server asks to wait, when it says so.
+        retry_after: Option<Duration>,
+    },
+    /// The server failed.
+    Server,
+    /// What was asked or answered is not valid: bytes, sizes, documents, references, places this client does not go to.
+    Validation,
+    /// A setting of this client cannot be used.
+    Config,
+    /// Offline mode.
+    Offline,
+}
+
 /// One entry of a registry's error document (distribution-spec, "Error Codes"), sanitised.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegistryError {
@@ -281,6 +306,28 @@ impl NetError {
     /// The kind.
     pub const fn kind(&self) -> NetErrorKind {
         self.0.kind
+    }
+
+    /// The class of the kind, with the wait a rate limit asks for.
+    pub const fn class(&self) -> NetErrorClass {
+        use NetErrorKind as K;
+        match self.0.kind {
+            K::Timeout | K::Connect | K::Dns | K::Tls | K::Interrupted => NetErrorClass::Network,
+            K::Unauthorized | K::Forbidden => NetErrorClass::Authentication,
+            K::NotFound => NetErrorClass::NotFound,
+            K::RateLimited => NetErrorClass::RateLimit { retry_after: self.0.retry_after },
+            K::Server => NetErrorClass::Server,
+            K::Config => NetErrorClass::Config,
+            K::Offline => NetErrorClass::Offline,
+            K::Protocol
+            | K::TooLarge
+            | K::Integrity
+            | K::Unsupported
+            | K::Conflict
+            | K::Source
+            | K::Refused
+            | K::InvalidInput => NetErrorClass::Validation,
+        }
     }
 
     /// The method of the request that failed.

@@ -37,7 +37,7 @@ mod transport;
 pub use crate::body::Piece;
 pub use crate::client::{Net, NetBuilder};
 pub use crate::config::{HttpRule, Limits, RangePolicy, RetryPolicy, SlowestBody, Timeouts, is_loopback};
-pub use crate::error::{EndpointFailure, NetError, NetErrorKind, RegistryError};
+pub use crate::error::{EndpointFailure, NetError, NetErrorClass, NetErrorKind, RegistryError};
 pub use crate::host::{
     Capabilities, HostConfig, HostEndpoint, HostSource, HostsFile, HostsFileEndpoint, HostsFileError,
 };

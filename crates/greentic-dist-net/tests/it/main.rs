@@ -9,6 +9,7 @@
     clippy::too_many_lines
 )]
 
+mod attacks;
 mod blob;
 mod hosts;
 mod http_get;

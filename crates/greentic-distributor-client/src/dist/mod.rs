@@ -53,8 +53,8 @@ mod wire;
 
 pub use greentic_dist_net::{
     Capabilities, Credential, CredentialAnswer, CredentialSource, CredentialTarget, EndpointFailure, HostConfig,
-    HostEndpoint, HostSource, HttpRule, Login, LoginOrigin, NetError, NetErrorKind, NetStats, RangePolicy, RetryPolicy,
-    StaticCredentials, Timeouts,
+    HostEndpoint, HostSource, HttpRule, Login, LoginOrigin, NetError, NetErrorClass, NetErrorKind, NetStats,
+    RangePolicy, RetryPolicy, StaticCredentials, Timeouts,
 };
 pub use greentic_dist_store::{Proof, SourceSnapshot, StoreError, StoreErrorKind};
 pub use greentic_dist_types::{

@@ -1,0 +1,231 @@
+//! The attacks on registry clients that were published, one test each: what the attacker got to see, and what came out.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use greentic_dist_net::{Capabilities, HostConfig, HostEndpoint, NetErrorClass, NetErrorKind, Selector};
+use greentic_dist_testkit::fixture::{self, Artifact};
+use greentic_dist_testkit::scenario::{Auth, Lie, Part, Scenario, blob_host, bystander};
+use greentic_dist_testkit::{LyingServer, Response};
+use greentic_dist_types::Digest;
+
+use crate::support::{Recorder, described, net, pull_layer, quick, read, repository, with_login};
+
+const CANARY: &str = "canary-attack-9e";
+const OTHER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+
+fn artifact() -> Artifact {
+    fixture::artifact("application/wasm", fixture::random_bytes(91, 100_000))
+}
+
+#[tokio::test]
+async fn quirk_s01_a_realm_on_another_host_or_a_metadata_service_gets_no_login() {
+    let thief = LyingServer::start_on(OTHER, |_, _| Response::ok(r#"{"token":"t"}"#));
+    for realm in [format!("{}/token", thief.url()), "http://169.254.169.254/token".to_owned()] {
+        let registry =
+            Scenario::new(artifact()).auth(Auth::bearer("ann", CANARY)).lie(Lie::Realm(realm.clone())).start();
+        let net = with_login(&registry.host(), "ann", CANARY).build().unwrap();
+        let asked = repository(&net, &registry.reference()).manifest(Selector::Tag("1")).await;
+        let error = asked.unwrap_err();
+        assert_eq!(error.kind(), NetErrorKind::Refused, "{realm}: {error}");
+        assert!(!format!("{error} {error:?}").contains(CANARY));
+    }
+    assert!(!thief.journal().contains(CANARY));
+}
+
+#[tokio::test]
+async fn quirk_s02_a_redirect_of_the_token_server_is_not_followed() {
+    let thief = LyingServer::start_on(OTHER, |_, _| Response::ok(r#"{"token":"t"}"#));
+    let to = format!("{}/token", thief.url());
+    let registry = LyingServer::start(move |request, ctx| match request.path.as_str() {
+        "/token" => Response::redirect(307, to.clone()),
+        _ => Response::bearer_challenge(&ctx.url("/token"), "s", "repository:acme/hello:pull"),
+    });
+    let net = with_login(&registry.host(), "ann", CANARY).build().unwrap();
+    let repository = repository(&net, &format!("{}/acme/hello", registry.host()));
+    let error = repository.manifest(Selector::Tag("1")).await.unwrap_err();
+    assert_eq!(error.kind(), NetErrorKind::Refused, "{error}");
+    assert!(thief.journal().is_empty());
+}
+
+#[tokio::test]
+async fn quirk_s03_a_redirect_to_an_inner_address_is_refused() {
+    let registry = LyingServer::start(|_, _| Response::redirect(307, "http://169.254.169.254/latest/meta-data"));
+    let net = net();
+    let repository = repository(&net, &format!("{}/acme/hello", registry.host()));
+    let error = repository.manifest(Selector::Tag("1")).await.unwrap_err();
+    assert_eq!((error.kind(), error.class()), (NetErrorKind::Refused, NetErrorClass::Validation));
+    assert_eq!(registry.journal().len(), 1);
+}
+
+#[tokio::test]
+async fn quirk_s05_a_body_without_an_end_is_cut_off_at_its_limit() {
+    let registry = Scenario::new(artifact()).lie(Lie::EndlessManifest).start();
+    let net = net();
+    let asked = repository(&net, &registry.reference()).manifest(Selector::Tag("1")).await;
+    assert_eq!(asked.unwrap_err().kind(), NetErrorKind::TooLarge);
+    assert!(net.stats().bytes_received < 8 << 20);
+}
+
+#[tokio::test]
+async fn quirk_s06_redirects_in_a_circle_and_logins_for_ever_come_to_an_end() {
+    let circle = Scenario::new(artifact()).lie(Lie::RedirectLoop).start();
+    assert_eq!(pull_layer(&net(), &circle).await.unwrap_err().kind(), NetErrorKind::Refused);
+    assert!(circle.journal().len() <= 6);
+    let refusing = Scenario::new(artifact()).auth(Auth::AnonymousBearer).lie(Lie::TokenRefused).start();
+    let net = net();
+    let asked = repository(&net, &refusing.reference()).manifest(Selector::Tag("1")).await;
+    let error = asked.unwrap_err();
+    assert_eq!(error.class(), NetErrorClass::Authentication, "{error}");
+    assert!(refusing.journal().len() <= 8, "{:?}", refusing.journal().lines());
+}
+
+#[tokio::test]
+async fn quirk_s07_a_header_that_echoes_the_digest_proves_nothing() {
+    let registry = Scenario::new(artifact()).lie(Lie::WrongManifestEchoed).start();
+    let net = net();
+    let digest = registry.artifact().manifest_digest;
+    let asked = repository(&net, &registry.reference()).manifest(Selector::Digest(digest)).await;
+    assert_eq!(asked.unwrap_err().kind(), NetErrorKind::Integrity);
+}
+
+#[tokio::test]
+async fn quirk_s09_a_descriptor_that_lies_about_its_size_fills_no_memory() {
+    let registry = Scenario::new(artifact()).lie(Lie::EndlessBlob).start();
+    let net = net();
+    let error = pull_layer(&net, &registry).await.unwrap_err();
+    assert_eq!(error.kind(), NetErrorKind::Integrity);
+    assert!(net.stats().bytes_received < 1_200_000);
+}
+
+#[tokio::test]
+async fn quirk_s10_a_token_of_one_registry_is_not_sent_to_another() {
+    let one = Scenario::new(artifact()).auth(Auth::AnonymousBearer).start();
+    let other = Scenario::new(artifact()).on(OTHER).auth(Auth::AnonymousBearer).start();
+    let net = net();
+    for registry in [&one, &other] {
+        repository(&net, &registry.reference()).manifest(Selector::Tag("1")).await.unwrap();
+        assert_eq!(registry.journal().count("GET", "/token"), 1);
+    }
+}
+
+#[tokio::test]
+async fn quirk_s11_secrets_stand_in_no_error_no_debug_and_no_event() {
+    let echo = LyingServer::start(|request, _| {
+        let said = request.header("authorization").unwrap_or("nothing").to_owned();
+        let key = request.header("x-key").unwrap_or("nothing").to_owned();
+        match request.header("authorization") {
+            None => Response::basic_challenge("x"),
+            Some(_) => Response::status(400, format!("you said {said}")).header("Warning", format!("299 - \"{key}\"")),
+        }
+    });
+    let recorder = Arc::new(Recorder::default());
+    let builder = with_login(&echo.host(), "ann", CANARY).observer(Arc::clone(&recorder) as _);
+    let shown = format!("{builder:?}");
+    let net = builder.build().unwrap();
+    let asked = repository(&net, &format!("{}/acme/hello", echo.host())).manifest(Selector::Tag("1")).await;
+    let error = asked.unwrap_err();
+    assert!(echo.journal().contains(CANARY));
+    let all = format!("{shown} {net:?} {error} {error:?} {:?}", recorder.lines());
+    assert!(!all.contains(CANARY), "{all}");
+}
+
+#[tokio::test]
+async fn quirk_s13_what_a_registry_says_cannot_drive_a_terminal() {
+    let registry = LyingServer::start(|_, _| {
+        Response::oci_error(404, "MANIFEST_UNKNOWN", "gone\\u001b]52;c;ZXZpbA==\\u0007\\u202e")
+            .header("Warning", "299 - \"a\u{9b}31m\"")
+    });
+    let recorder = Arc::new(Recorder::default());
+    let net = quick().observer(Arc::clone(&recorder) as _).build().unwrap();
+    let asked = repository(&net, &format!("{}/acme/hello", registry.host())).manifest(Selector::Tag("1")).await;
+    let text = format!("{} {}", asked.unwrap_err(), recorder.lines().join(" "));
+    assert!(!text.chars().any(|ch| ch.is_control() || ch == '\u{202e}'), "{text:?}");
+}
+
+#[tokio::test]
+async fn quirk_s15_a_login_and_configured_headers_do_not_follow_a_redirect_to_another_port() {
+    let artifact = artifact();
+    let storage = blob_host(IpAddr::V4(Ipv4Addr::LOCALHOST), &artifact);
+    let registry = Scenario::new(artifact)
+        .auth(Auth::basic("ann", CANARY))
+        .lie(Lie::RedirectBlob { status: 307, base: storage.url() })
+        .start();
+    let own = HostEndpoint::new(registry.url()).capabilities(Capabilities::ALL).header("X-Key", "canary-header-1b");
+    let config = HostConfig::new(registry.host()).origin(own);
+    let net = with_login(&registry.host(), "ann", CANARY).host(config).build().unwrap();
+    assert!(pull_layer(&net, &registry).await.unwrap() == registry.artifact().layer_bytes());
+    assert!(registry.journal().contains(CANARY) && registry.journal().contains("canary-header-1b"));
+    assert!(!storage.journal().is_empty());
+    assert!(!storage.journal().contains(CANARY) && !storage.journal().contains("canary-header-1b"));
+}
+
+#[tokio::test]
+async fn quirk_p13_a_relative_redirect_of_a_blob_is_followed_on_the_same_host() {
+    let whole = fixture::random_bytes(92, 1_000);
+    let digest = Digest::sha256(&whole);
+    let server = LyingServer::start(move |request, _| match request.path.as_str() {
+        "/stored" => Response::ok(whole.clone()),
+        _ => Response::redirect(302, "/stored"),
+    });
+    let net = net();
+    let repository = repository(&net, &format!("{}/acme/hello", server.host()));
+    read(repository.blob(&described(digest, 1_000)).open().await.unwrap()).await.unwrap();
+    assert_eq!(server.journal().lines(), [format!("GET /v2/acme/hello/blobs/{digest}"), "GET /stored".to_owned()]);
+}
+
+#[tokio::test]
+async fn quirk_p15_an_expired_signature_is_renewed_by_the_registry_once() {
+    let artifact = artifact();
+    let whole = artifact.layer_bytes().to_vec();
+    let storage = LyingServer::start_on(OTHER, move |request, _| match request.index {
+        0 => Response::status(403, "expired"),
+        _ => Response::ok(whole.clone()),
+    });
+    let registry = Scenario::new(artifact).lie(Lie::RedirectBlob { status: 307, base: storage.url() }).start();
+    pull_layer(&net(), &registry).await.unwrap();
+    assert_eq!((registry.journal().len(), storage.journal().len()), (2, 2));
+}
+
+#[tokio::test]
+async fn quirk_p26_a_wait_that_is_too_long_fails_at_once_and_tells_the_wait() {
+    let lie = Lie::Status { on: Part::All, status: 429, times: Lie::ALWAYS, retry_after: Some("3600".to_owned()) };
+    let registry = Scenario::new(artifact()).lie(lie).start();
+    let net = net();
+    let asked = repository(&net, &registry.reference()).manifest(Selector::Tag("1")).await;
+    let retry_after = Some(std::time::Duration::from_hours(1));
+    assert_eq!(asked.unwrap_err().class(), NetErrorClass::RateLimit { retry_after });
+    assert_eq!(registry.journal().len(), 1);
+}
+
+#[tokio::test]
+async fn quirk_p27_statuses_that_pass_are_asked_again_and_others_are_not() {
+    for (status, requests) in [(408, 2), (500, 2), (502, 2), (503, 2), (504, 2), (522, 2), (529, 2), (501, 1), (418, 1)]
+    {
+        let registry = Scenario::new(artifact()).lie(Lie::burst(Part::All, status, 1)).start();
+        let net = net();
+        let asked = repository(&net, &registry.reference()).manifest(Selector::Tag("1")).await;
+        assert_eq!((asked.is_ok(), registry.journal().len()), (requests == 2, requests), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn quirk_p54_a_mirror_below_a_path_is_asked_there_and_told_the_namespace() {
+    let artifact = artifact();
+    let (digest, bytes) = (artifact.manifest_digest, artifact.manifest_bytes.clone());
+    let proxy =
+        LyingServer::start(move |_, _| Response::ok(bytes.clone()).header("Content-Type", fixture::MANIFEST_TYPE));
+    let origin = bystander(OTHER);
+    for (path, over, expected) in
+        [("/ghcr-remote", false, "/ghcr-remote/v2"), ("/v2/proxy/upstream", true, "/v2/proxy/upstream")]
+    {
+        proxy.journal().clear();
+        let endpoint = HostEndpoint::new(format!("{}{path}", proxy.url())).override_path(over);
+        let net = quick().host(HostConfig::new(origin.host()).mirror(endpoint)).build().unwrap();
+        let repository = repository(&net, &format!("{}/acme/hello", origin.host()));
+        repository.manifest(Selector::Digest(digest)).await.unwrap();
+        let namespace = origin.host().replace(':', "%3A");
+        assert_eq!(proxy.journal().lines(), [format!("GET {expected}/acme/hello/manifests/{digest}?ns={namespace}")]);
+    }
+    assert!(origin.journal().is_empty());
+}
