@@ -357,6 +357,9 @@ impl Transport {
         if let Some(login) = ask.registry().and_then(Access::known_login) {
             sent.add_login(&login);
         }
+        for (_, value) in ask.profile().iter().flat_map(|profile| profile.headers()) {
+            sent.add_header(value);
+        }
         refusal(self, reply, ask.who(), &sent).await
     }
 

@@ -57,6 +57,13 @@ impl SentSecrets {
         }
     }
 
+    /// Adds the value of a configured header, which may be a key.
+    pub(crate) fn add_header(&mut self, value: &HeaderValue) {
+        if let Ok(text) = std::str::from_utf8(value.as_bytes()) {
+            self.add(text);
+        }
+    }
+
     fn add(&mut self, secret: &str) {
         let in_url = Secret::new(byte_serialize(secret.as_bytes()).collect::<String>());
         let in_json = Secret::new(serde_json::Value::from(secret).to_string());

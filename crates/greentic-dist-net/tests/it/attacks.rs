@@ -131,6 +131,20 @@ async fn quirk_s11_secrets_stand_in_no_error_no_debug_and_no_event() {
 }
 
 #[tokio::test]
+async fn quirk_s11_a_configured_header_that_a_server_repeats_is_blanked() {
+    let echo = LyingServer::start(|request, _| {
+        Response::status(400, format!("your key is {}", request.header("x-key").unwrap_or("nothing")))
+    });
+    let own = HostEndpoint::new(echo.url()).header("X-Key", CANARY);
+    let net = quick().host(HostConfig::new(echo.host()).origin(own)).build().unwrap();
+    let asked = repository(&net, &format!("{}/acme/hello", echo.host())).manifest(Selector::Tag("1")).await;
+    let error = asked.unwrap_err();
+    assert!(echo.journal().contains(CANARY));
+    assert!(error.to_string().contains("your key is [redacted]"), "{error}");
+    assert!(!format!("{net:?} {error:?}").contains(CANARY));
+}
+
+#[tokio::test]
 async fn quirk_s13_what_a_registry_says_cannot_drive_a_terminal() {
     let registry = LyingServer::start(|_, _| {
         Response::oci_error(404, "MANIFEST_UNKNOWN", "gone\\u001b]52;c;ZXZpbA==\\u0007\\u202e")
