@@ -72,6 +72,9 @@ pub struct EntryRecord {
     /// Digest of the OCI index that led to the manifest.
     #[serde(default)]
     pub index_digest: Option<Digest>,
+    /// Digests of other OCI indexes that led to it since, oldest first. Not written when there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_index_digests: Vec<Digest>,
     /// The component's identity.
     #[serde(default)]
     pub component_id: Option<String>,
@@ -128,6 +131,7 @@ impl EntryRecord {
             content_digest: None,
             manifest_digest: None,
             index_digest: None,
+            other_index_digests: Vec::new(),
             component_id: None,
             abi_version: None,
             describe_artifact_ref: None,

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::client::Inner;
 use super::error::chain;
-use super::{CacheEntry, DistClient, DistError, InvalidRefReason, ResolvedArtifact, TransportHints};
+use super::{CacheEntry, CacheEntryState, DistClient, DistError, InvalidRefReason, ResolvedArtifact, TransportHints};
 
 /// Parses a digest argument; `sha256:` may be left out.
 pub(super) fn parse_digest(text: &str) -> Result<Digest, DistError> {
@@ -137,9 +137,17 @@ pub(super) fn gc(inner: &Inner, dry_run: bool) -> Result<GcReport, DistError> {
     Ok(report)
 }
 
-/// Hashes every byte of an entry again, whatever the stamp says. `None` when there is no such entry.
+/// Hashes every byte of an entry again, whatever the stamp says. `None` when there is no such entry. One with wrong bytes is
+/// marked, if it can be.
 pub(super) fn verify_full(inner: &Inner, key: &Digest) -> Result<Option<()>, DistError> {
-    let opened = inner.store.open(key, Proof::Full).map_err(|error| DistError::from_store(&key.to_string(), error))?;
+    let opened = inner.store.open(key, Proof::Full).map_err(|error| {
+        if let (Some(pin), Some(_)) = (error.digest(), error.mismatch())
+            && let Err(error) = inner.store.update(pin, &mut |record| record.state = CacheEntryState::Corrupt)
+        {
+            tracing::debug!(%pin, %error, "a damaged entry was not marked");
+        }
+        DistError::from_store(&key.to_string(), error)
+    })?;
     Ok(opened.map(|_| ()))
 }
 
@@ -225,7 +233,8 @@ impl DistClient {
         verify_all(&self.inner, digests, repair)
     }
 
-    /// Hashes a cached artifact from its first to its last byte again, whatever was proven before.
+    /// Hashes a cached artifact from its first to its last byte again, whatever was proven before. An entry with wrong bytes
+    /// is marked `Corrupt` and opens no more.
     ///
     /// # Errors
     /// [`DistError::NotFound`]; [`DistError::CorruptArtifact`]; [`DistError::InvalidRef`].

@@ -130,15 +130,43 @@ pub(super) async fn remember(inner: &Arc<Inner>, pin: &Digest) -> Result<(), Dis
     if refs.is_empty() {
         return Ok(());
     }
-    let inner = Arc::clone(inner);
+    let (inner, pin) = (Arc::clone(inner), *pin);
     blocking::run(move || {
         for record in &refs {
             // A tag that cannot be written down costs a request later, not the artifact now.
             if let Err(error) = inner.store.remember(record) {
                 tracing::debug!(%error, "a tag was not remembered");
             }
+            if let Some(index) = record.index_digest {
+                note_index(&inner, &pin, index);
+            }
         }
         Ok(())
     })
     .await
+}
+
+/// Most indexes that are noted beside the first one.
+const OTHER_INDEXES: usize = 16;
+
+/// Notes in an entry that another index led to it, so that an advisory against that index finds it.
+fn note_index(inner: &Inner, pin: &Digest, index: Digest) {
+    let is_noted =
+        |record: &EntryRecord| record.index_digest == Some(index) || record.other_index_digests.contains(&index);
+    let Ok(Some(entry)) = inner.store.stat(pin) else { return };
+    if entry.pin != *pin || is_noted(&entry.record) {
+        return;
+    }
+    let noted = inner.store.update(pin, &mut |record| {
+        if record.index_digest.is_none() {
+            record.index_digest = Some(index);
+        } else {
+            record.other_index_digests.push(index);
+            let too_many = record.other_index_digests.len().saturating_sub(OTHER_INDEXES);
+            record.other_index_digests.drain(..too_many);
+        }
+    });
+    if let Err(error) = noted {
+        tracing::debug!(%error, "an index was not noted");
+    }
 }

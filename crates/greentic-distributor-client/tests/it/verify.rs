@@ -12,7 +12,7 @@ use greentic_distributor_client::dist::{
 };
 use serde_json::json;
 
-use crate::support::{Home, assert_fails, registry, sample};
+use crate::support::{Home, assert_fails, other, registry, sample};
 
 const NAMES: [&str; 8] = [
     "digest_allowed",
@@ -192,6 +192,35 @@ async fn a_deny_list_matches_the_manifest_the_index_and_the_bytes_whatever_they_
         assert_eq!(failed(&report), ["digest_allowed"], "{digest}");
     }
     assert!(home.offline().verify_artifact(&artifact, None, &other).unwrap().passed);
+}
+
+#[tokio::test]
+async fn every_index_that_led_to_an_artifact_can_deny_it_after_a_restart() {
+    let (home, registry) = (Home::new(), registry());
+    let descriptor = sample().descriptor();
+    let first = fixture::index(&[(descriptor.clone(), Some(("wasip2", "wasm")))]);
+    let second = fixture::index(&[(other(3).descriptor(), None), (descriptor, Some(("wasip2", "wasm")))]);
+    registry.publish_document(&first, Some("first"));
+    registry.publish_document(&second, Some("second"));
+    for tag in ["1", "first", "second", "first"] {
+        home.client().resolve_ref(&registry.reference_to(tag)).await.unwrap();
+    }
+    let artifact = home.offline().open_cached(&sample().manifest_digest.to_string()).unwrap();
+    for (digest, denied) in [(first.digest, true), (second.digest, true), (other(3).manifest_digest, false)] {
+        let policy = VerificationPolicy { deny_digests: vec![digest.to_string()], ..policy(Env::Dev) };
+        let report = home.offline().verify_artifact(&artifact, None, &policy).unwrap();
+        assert_eq!(report.passed, !denied, "{digest}");
+    }
+}
+
+#[tokio::test]
+async fn a_cached_artifact_that_is_hashed_again_and_found_wrong_is_marked() {
+    let (home, registry) = (Home::new(), registry());
+    let (client, artifact) = pulled(&home, &registry).await;
+    fs::remove_file(&artifact.local_path).unwrap();
+    fs::write(&artifact.local_path, vec![7; 200_000]).unwrap();
+    assert_fails(client.verify_cached(&artifact.digest), DistErrorKind::Integrity, 8);
+    assert_eq!(IntegrityState::from(client.stat_cache(&artifact.digest).unwrap().state), IntegrityState::Corrupt);
 }
 
 #[tokio::test]

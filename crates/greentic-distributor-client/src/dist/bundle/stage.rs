@@ -165,7 +165,6 @@ impl Staging {
             return Ok(None);
         }
         artifact.fetched = self.fetched;
-        // The one that is staged from now on: the entry may have been fetched by another name.
         let verdict = verify::verify(inner, &artifact, proven, self.advisory.as_ref(), &self.policy)?;
         let mut report = verdict.accepted()?;
         let entry = inner.store.stat(pin).map_err(wrap)?;

@@ -34,9 +34,12 @@ impl<'a> Facts<'a> {
             facts.digests.extend(known.index_digest);
         }
         // An entry that cannot be read says nothing here; opening it says why.
-        if let Ok(Some(entry)) = inner.store.stat(&pin) {
-            facts.digests.extend([entry.pin, entry.content_digest]);
+        if let Ok(Some(entry)) = inner.store.stat(&pin)
+            && entry.pin == pin
+        {
+            facts.digests.insert(entry.content_digest);
             facts.digests.extend(entry.record.index_digest);
+            facts.digests.extend(&entry.record.other_index_digests);
             if let Ok(Some(manifest)) = inner.store.manifest(&entry) {
                 facts.add_manifest(&manifest);
             }

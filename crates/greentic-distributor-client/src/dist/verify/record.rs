@@ -35,6 +35,7 @@ pub(super) fn conclude(
         .store
         .stat(&pin)
         .map_err(wrap)?
+        .filter(|entry| entry.pin == pin)
         .ok_or_else(|| DistError::NotFound { reference: artifact.digest.clone() })?;
     // Bytes that are elsewhere say nothing about those of the entry.
     let is_damaged = is_damaged && artifact.wasm_bytes.is_none() && artifact.wasm_path.as_ref() == Some(&entry.path);
