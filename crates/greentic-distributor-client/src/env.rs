@@ -40,6 +40,15 @@ pub(crate) const SILENCE_DEPRECATION_WARNINGS: &str = "GREENTIC_SILENCE_DEPRECAT
 /// When what is pushed was made, in Unix seconds (reproducible-builds.org); for the command line.
 #[cfg(feature = "dist-cli")]
 pub(crate) const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
+/// What `serve` asks of everybody.
+#[cfg(feature = "dist-cli")]
+pub(crate) const SERVE_TOKEN: &str = "GREENTIC_DIST_SERVE_TOKEN";
+/// The distributor that `distributor` asks.
+#[cfg(feature = "dist-cli")]
+pub(crate) const DISTRIBUTOR_URL: &str = "GREENTIC_DISTRIBUTOR_URL";
+/// Its token.
+#[cfg(feature = "dist-cli")]
+pub(crate) const DISTRIBUTOR_TOKEN: &str = "GREENTIC_DISTRIBUTOR_TOKEN";
 /// First part of the names of registry logins; the host and `_USERNAME`, `_PASSWORD` or `_TOKEN` follow.
 pub(crate) const AUTH_PREFIX: &str = "GREENTIC_DIST_AUTH_";
 

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use super::commands::{
-    BundleCommand, CacheCommand, CatalogArgs, CopyArgs, DeleteArgs, DemoArgs, InspectArgs, LockArgs, PullArgs,
-    PushArgs, ResolveArgs, RetentionCommand, TagArgs, TagsArgs, VerifyArgs,
+    BundleCommand, CacheCommand, CatalogArgs, CopyArgs, DeleteArgs, DemoArgs, DistributorCommand, InspectArgs,
+    LockArgs, PullArgs, PushArgs, ResolveArgs, RetentionCommand, ServeArgs, TagArgs, TagsArgs, VerifyArgs,
 };
 
 /// Fetch, verify and keep Wasm components from OCI registries, HTTPS and disk.
@@ -76,6 +76,11 @@ pub enum Commands {
     /// Keep the cache in bounds
     #[command(subcommand)]
     Retention(RetentionCommand),
+    /// Serve a directory of packs and components, as a registry and as a distributor
+    Serve(ServeArgs),
+    /// Ask a distributor over HTTP
+    #[command(subcommand)]
+    Distributor(DistributorCommand),
     /// Show the whole flow against a registry inside this process
     Demo(DemoArgs),
 }

@@ -76,6 +76,18 @@ impl CliError {
         Self::plain(2, "invalid_input", message)
     }
 
+    pub(crate) fn missing(message: &str) -> Self {
+        Self::plain(3, "not_found", message)
+    }
+
+    pub(crate) fn auth(message: &str) -> Self {
+        Self::plain(5, "auth", message)
+    }
+
+    pub(crate) fn temporary(message: &str) -> Self {
+        Self { retryable: true, ..Self::plain(7, "temporary", message) }
+    }
+
     pub(crate) fn offline(message: &str) -> Self {
         Self::plain(4, "offline", message)
     }

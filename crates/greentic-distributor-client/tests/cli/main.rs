@@ -17,5 +17,6 @@ mod manage;
 mod offline;
 mod peers;
 mod publish;
+mod serve;
 mod text;
 mod verify;

@@ -6,6 +6,7 @@ mod catalog;
 mod copy;
 mod delete;
 mod demo;
+mod distributor;
 mod inspect;
 mod lock;
 mod pull;
@@ -13,6 +14,7 @@ mod push;
 mod quantity;
 mod resolve;
 mod retention;
+mod serve;
 mod tag;
 mod tags;
 mod verify;
@@ -23,12 +25,14 @@ pub use catalog::CatalogArgs;
 pub use copy::CopyArgs;
 pub use delete::DeleteArgs;
 pub use demo::DemoArgs;
+pub use distributor::{DistributorArgs, DistributorCommand};
 pub use inspect::InspectArgs;
 pub use lock::{LockAddArgs, LockArgs, LockCommand};
 pub use pull::PullArgs;
 pub use push::{PushArgs, PushType};
 pub use resolve::ResolveArgs;
 pub use retention::{RetentionApplyArgs, RetentionArgs, RetentionCommand, RetentionEnvironmentArg};
+pub use serve::{LayoutArg, ServeArgs};
 pub use tag::TagArgs;
 pub use tags::TagsArgs;
 pub use verify::VerifyArgs;
@@ -70,6 +74,8 @@ pub(super) async fn run(context: &Context<'_>, command: Commands) -> Result<(), 
         Commands::Delete(args) => delete::run(context, &args).await,
         Commands::Cache(command) => cache::run(context, &command),
         Commands::Retention(command) => retention::run(context, &command),
+        Commands::Serve(args) => serve::run(context, args).await,
+        Commands::Distributor(command) => distributor::run(context, command).await,
         Commands::Demo(args) => demo::run(context, args).await,
     }
 }
