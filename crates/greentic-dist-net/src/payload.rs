@@ -17,6 +17,9 @@ use crate::config::Timeouts;
 use crate::oci::{BlobRead, BlobSource, BoxFuture, SourceError, unreadable};
 use crate::stats::Counters;
 
+/// Most bytes handed to a connection at a time.
+const FRAME_BYTES: usize = 256 << 10;
+
 /// Told how far into its blob a push has come: the position, in bytes, up to which the connection has taken it. Goes back
 /// when an attempt starts anew.
 pub(crate) type OnSent = Arc<dyn Fn(u64) + Send + Sync>;
@@ -50,6 +53,9 @@ pub(crate) enum Opened {
 pub(crate) struct Feed {
     // A body must be `Sync`, readers are not: nobody ever waits for this lock.
     state: Mutex<State>,
+    /// Read from the source and not handed out yet.
+    rest: Bytes,
+    /// Bytes of the part that are not handed out yet, those of `rest` included.
     left: u64,
     len: u64,
     position: u64,
@@ -145,6 +151,7 @@ impl Payload {
         })));
         let feed = Feed {
             state: Mutex::new(State::Idle(reader)),
+            rest: Bytes::new(),
             left: part.len,
             len: part.len,
             position: part.first,
@@ -171,6 +178,9 @@ impl Body for Feed {
             if feed.left == 0 {
                 return Poll::Ready(None);
             }
+            if !feed.rest.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(feed.hand_out()))));
+            }
             let state = feed.state.get_mut().unwrap_or_else(PoisonError::into_inner);
             match std::mem::replace(state, State::Over) {
                 State::Idle(mut reader) => {
@@ -186,16 +196,12 @@ impl Body for Feed {
                         return Poll::Pending;
                     };
                     *state = State::Idle(reader);
-                    match feed.take(piece) {
-                        Ok(None) => {}
-                        Ok(Some(piece)) => return Poll::Ready(Some(Ok(Frame::data(piece)))),
-                        Err(error) => {
-                            feed.left = 0;
-                            let mut seen = feed.watch.seen();
-                            seen.is_over = true;
-                            seen.failure.get_or_insert(error);
-                            return Poll::Ready(Some(Err(FeedError)));
-                        }
+                    if let Err(error) = feed.take(piece) {
+                        feed.left = 0;
+                        let mut seen = feed.watch.seen();
+                        seen.is_over = true;
+                        seen.failure.get_or_insert(error);
+                        return Poll::Ready(Some(Err(FeedError)));
                     }
                 }
                 State::Over => return Poll::Ready(None),
@@ -214,7 +220,7 @@ impl Body for Feed {
 
 impl Feed {
     /// Takes what the source yielded: not one byte more and not one less than the part has.
-    fn take(&mut self, piece: Option<Piece>) -> Result<Option<Bytes>, NetError> {
+    fn take(&mut self, piece: Option<Piece>) -> Result<(), NetError> {
         let Some(piece) = piece else {
             let mismatch = Mismatch::Short { expected: self.len, actual: self.len.saturating_sub(self.left) };
             return Err(NetError::integrity(mismatch).with_detail("the content is shorter than its descriptor says"));
@@ -222,23 +228,29 @@ impl Feed {
         let mut piece = piece.map_err(unreadable)?;
         // A part may end in the middle of a piece.
         piece.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
+        self.rest = piece;
+        let mut seen = self.watch.seen();
+        seen.is_reading = false;
+        seen.moved_at = Instant::now();
+        Ok(())
+    }
+
+    /// The next bytes for the connection: so few that its taking them is a sign of life.
+    fn hand_out(&mut self) -> Bytes {
+        let piece = self.rest.split_to(self.rest.len().min(FRAME_BYTES));
         let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
         self.left = self.left.saturating_sub(length);
         self.position = self.position.saturating_add(length);
         {
             let mut seen = self.watch.seen();
-            seen.is_reading = false;
             seen.moved_at = Instant::now();
             seen.sent = seen.sent.saturating_add(length);
             seen.is_over = self.left == 0;
         }
-        if piece.is_empty() {
-            return Ok(None);
-        }
         if let Some(on_sent) = &self.on_sent {
             on_sent(self.position);
         }
-        Ok(Some(piece))
+        piece
     }
 }
 

@@ -195,6 +195,21 @@ async fn content_that_can_be_read_once_is_pushed_in_every_mode() {
 }
 
 #[tokio::test]
+async fn progress_is_told_in_small_steps_also_for_content_in_memory() {
+    let registry = honest();
+    let repository = repository(&net(), &format!("{}/acme/hello", registry.host()));
+    let bytes = vec![9_u8; (1 << 20) + 1];
+    let positions = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&positions);
+    let upload = repository.put_blob(source(&bytes)).on_sent(move |position| seen.lock().unwrap().push(position));
+    upload.send().await.unwrap();
+    let steps: Vec<u64> = (1..=4).map(|step| step * (256 << 10)).chain([(1 << 20) + 1]).collect();
+    assert_eq!(*positions.lock().unwrap(), steps);
+    assert_eq!(read(repository.blob(&descriptor(&bytes)).open().await.unwrap()).await.unwrap(), bytes);
+    registry.stop();
+}
+
+#[tokio::test]
 async fn content_that_can_be_read_once_is_not_sent_twice() {
     let server = LyingServer::start(|request, _| match request.method.as_str() {
         "HEAD" => Response::status(404, ""),
