@@ -20,6 +20,21 @@ pub struct NetStats {
     pub token_requests: u64,
 }
 
+impl std::ops::Add for NetStats {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            requests: self.requests + other.requests,
+            retries: self.retries + other.retries,
+            resumes: self.resumes + other.resumes,
+            bytes_received: self.bytes_received + other.bytes_received,
+            bytes_sent: self.bytes_sent + other.bytes_sent,
+            token_requests: self.token_requests + other.token_requests,
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) requests: AtomicU64,

@@ -202,7 +202,7 @@ pub(crate) fn read_manifest(dir: &Dir, pin: &Digest) -> Result<Option<(Vec<u8>, 
 
 /// The layers of `manifest` that an entry may hand out, the most likely one first.
 pub(crate) fn likely_layers(manifest: &Manifest) -> Vec<&Descriptor> {
-    let first = manifest.component_layer().ok().map(|choice| choice.position);
+    let first = manifest.artifact_layer().ok().map(|(_, choice)| choice.position);
     let chosen = first.and_then(|position| manifest.layers.get(position));
     let others = manifest.layers.iter().enumerate().filter(|(position, _)| Some(*position) != first);
     chosen.into_iter().chain(others.map(|(_, layer)| layer)).collect()

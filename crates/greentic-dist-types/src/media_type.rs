@@ -48,6 +48,45 @@ pub const MANIFEST_ACCEPT: &str = "application/vnd.oci.image.manifest.v1+json, \
 /// Layer types a component may have, best first.
 pub const COMPONENT_LAYERS: &[&str] = &[WASM_COMPONENT_LAYER, WASM_MODULE_LAYER, WASM, OCTET_STREAM];
 
+/// Layer types that name a Greentic pack, best first.
+const GREENTIC_PACKS: &[&str] = &[
+    "application/vnd.greentic.pack+json",
+    "application/vnd.greentic.gtpack.v1+zip",
+    "application/vnd.greentic.gtpack+zip",
+    "application/vnd.greentic.pack+zip",
+];
+/// Layer types that a pack may have and that do not say so, best first.
+const PLAIN_PACKS: &[&str] = &[
+    "text/markdown",
+    OCTET_STREAM,
+    "application/json",
+    "application/vnd.oci.image.layer.v1.tar",
+    "application/vnd.oci.image.layer.v1.tar+gzip",
+    "application/vnd.oci.image.layer.v1.tar+zstd",
+];
+
+/// Whether a layer type (without parameters) says that the layer is a Greentic pack: one of the pack types, or a tarball of
+/// Greentic's own.
+pub fn is_greentic_pack(media_type: &str) -> bool {
+    GREENTIC_PACKS.contains(&media_type)
+        || (media_type.starts_with("application/vnd.greentic.") && is_tarball(media_type))
+}
+
+/// How good a layer type is for a pack, 0 being best; `None` for a type that is none. Types that say so come first, then the
+/// plain ones, then any tarball.
+pub fn pack_rank(media_type: &str) -> Option<usize> {
+    let position = |types: &[&str]| types.iter().position(|known| *known == media_type);
+    let greentic = GREENTIC_PACKS.len();
+    position(GREENTIC_PACKS)
+        .or_else(|| is_greentic_pack(media_type).then_some(greentic))
+        .or_else(|| position(PLAIN_PACKS).map(|rank| greentic + 1 + rank))
+        .or_else(|| is_tarball(media_type).then_some(greentic + 1 + PLAIN_PACKS.len()))
+}
+
+fn is_tarball(media_type: &str) -> bool {
+    ["+tar", "+tar+gzip", "+tar+zstd"].iter().any(|suffix| media_type.ends_with(suffix))
+}
+
 /// What a manifest media type stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ManifestType {
@@ -85,6 +124,26 @@ mod tests {
     fn parameters_and_case_do_not_change_a_media_type() {
         assert_eq!(essence(" Application/VND.oci.image.index.v1+json ; charset=utf-8"), OCI_INDEX);
         assert_eq!(manifest_type(&essence("")), ManifestType::Unknown);
+    }
+
+    #[test]
+    fn types_that_say_pack_come_before_plain_ones_and_other_types_are_none() {
+        let ranked = [
+            "application/vnd.greentic.pack+json",
+            "application/vnd.greentic.pack+zip",
+            "application/vnd.greentic.kit.bundle.v1+tar+gzip",
+            "text/markdown",
+            "application/json",
+            "application/vnd.oci.image.layer.v1.tar+zstd",
+            "application/vnd.acme.bundle+tar",
+        ];
+        let ranks: Vec<_> = ranked.iter().map(|name| pack_rank(name).unwrap()).collect();
+        assert!(ranks.is_sorted_by(|left, right| left < right), "{ranks:?}");
+        let said: Vec<_> = ranked.iter().map(|name| is_greentic_pack(name)).collect();
+        assert_eq!(said, [true, true, true, false, false, false, false]);
+        for none in [WASM, COMPONENT_MANIFEST, "application/spdx+json", "text/html", ""] {
+            assert_eq!(pack_rank(none), None, "{none}");
+        }
     }
 
     #[test]

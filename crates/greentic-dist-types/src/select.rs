@@ -3,8 +3,8 @@
 
 use std::fmt;
 
-use crate::media_type::{COMPONENT_LAYERS, COMPONENT_MANIFEST};
-use crate::{Descriptor, Index, Manifest, Platform, SafeText};
+use crate::media_type::{COMPONENT_LAYERS, COMPONENT_MANIFEST, OCTET_STREAM, is_greentic_pack, pack_rank};
+use crate::{ArtifactType, Descriptor, Index, Manifest, Platform, SafeText};
 
 /// The layer chosen as the artifact.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,35 +67,41 @@ pub enum SelectError {
 /// # Errors
 /// [`SelectError::NoLayers`], [`SelectError::NoLayer`].
 pub fn select_layer<'a>(manifest: &'a Manifest, preferred: &[&str]) -> Result<LayerChoice<'a>, SelectError> {
+    let rank = |media_type: &str| preferred.iter().position(|wanted| *wanted == media_type);
+    select_by_rank(manifest, rank, || joined(preferred.iter().map(|&name| name.to_owned())))
+}
+
+fn select_by_rank(
+    manifest: &Manifest,
+    rank: impl Fn(&str) -> Option<usize>,
+    accepted: impl Fn() -> SafeText,
+) -> Result<LayerChoice<'_>, SelectError> {
     if manifest.layers.is_empty() {
         return Err(SelectError::NoLayers);
     }
-    let rank = |layer: &Descriptor| {
-        let media_type = crate::media_type::essence(&layer.media_type);
-        preferred.iter().position(|wanted| *wanted == media_type)
-    };
     let best = manifest
         .layers
         .iter()
         .enumerate()
-        .filter_map(|(position, layer)| rank(layer).map(|rank| (rank, position, layer)))
+        .filter_map(|(position, layer)| {
+            rank(&crate::media_type::essence(&layer.media_type)).map(|rank| (rank, position, layer))
+        })
         .min_by_key(|(rank, position, _)| (*rank, *position));
     match best {
         Some((rank, position, layer)) => {
-            let reason = match (manifest.layers.len(), rank) {
-                (1, _) => "it is the only layer".into(),
-                (count, rank) => SafeText::new(&format!(
-                    "{} is choice {} of {} and the first of {count} layers with it",
+            let reason = match manifest.layers.len() {
+                1 => "it is the only layer".into(),
+                count => SafeText::new(&format!(
+                    "{} is choice {} and the first of {count} layers with it",
                     layer.media_type,
-                    rank + 1,
-                    preferred.len()
+                    rank + 1
                 )),
             };
             Ok(LayerChoice { position, layer, reason })
         }
         None => Err(SelectError::NoLayer {
             seen: joined(manifest.layers.iter().map(|layer| layer.media_type.clone())),
-            accepted: joined(preferred.iter().map(|&name| name.to_owned())),
+            accepted: accepted(),
         }),
     }
 }
@@ -107,6 +113,34 @@ impl Manifest {
     /// As [`select_layer`].
     pub fn component_layer(&self) -> Result<LayerChoice<'_>, SelectError> {
         select_layer(self, COMPONENT_LAYERS)
+    }
+
+    /// The layer that is the pack: one whose type says so, else one whose type may be anything.
+    ///
+    /// # Errors
+    /// As [`select_layer`].
+    pub fn pack_layer(&self) -> Result<LayerChoice<'_>, SelectError> {
+        select_by_rank(self, pack_rank, || "those of packs".into())
+    }
+
+    /// What the manifest holds, and which layer that is: a component where a layer is Wasm by its type, a pack where one says
+    /// so, a component where one has no stated type.
+    ///
+    /// # Errors
+    /// As [`Manifest::component_layer`].
+    pub fn artifact_layer(&self) -> Result<(ArtifactType, LayerChoice<'_>), SelectError> {
+        let is_typed = |media_type: &str| media_type != OCTET_STREAM;
+        let component = self.component_layer();
+        match &component {
+            Ok(choice) if is_typed(&crate::media_type::essence(&choice.layer.media_type)) => {}
+            _ => {
+                let packs = |media_type: &str| pack_rank(media_type).filter(|_| is_greentic_pack(media_type));
+                if let Ok(choice) = select_by_rank(self, packs, || "those of packs".into()) {
+                    return Ok((ArtifactType::Pack, choice));
+                }
+            }
+        }
+        component.map(|choice| (ArtifactType::Component, choice))
     }
 
     /// The layer with the Greentic component manifest, where there is one.
@@ -215,6 +249,33 @@ mod tests {
     fn among_equals_the_first_is_chosen_and_extra_layers_are_ignored() {
         let manifest = manifest(&["text/plain", WASM, WASM]);
         assert_eq!(manifest.component_layer().unwrap().position, 1);
+    }
+
+    #[test]
+    fn a_manifest_says_by_its_types_whether_it_holds_a_component_or_a_pack() {
+        let gtpack = "application/vnd.greentic.gtpack.v1+zip";
+        let bundle = "application/vnd.greentic.kit.bundle.v1+tar+gzip";
+        for (types, kind, position) in [
+            (&[WASM][..], ArtifactType::Component, 0),
+            (&[gtpack], ArtifactType::Pack, 0),
+            (&[bundle, "text/markdown"], ArtifactType::Pack, 0),
+            (&[gtpack, WASM], ArtifactType::Component, 1),
+            (&[OCTET_STREAM], ArtifactType::Component, 0),
+            (&[OCTET_STREAM, gtpack], ArtifactType::Pack, 1),
+            (&[COMPONENT_MANIFEST, OCTET_STREAM], ArtifactType::Component, 1),
+        ] {
+            let manifest = manifest(types);
+            let (found, choice) = manifest.artifact_layer().unwrap();
+            assert_eq!((found, choice.position), (kind, position), "{types:?}");
+            if kind == ArtifactType::Pack {
+                assert_eq!(manifest.pack_layer().unwrap().position, position, "{types:?}");
+            }
+        }
+        let plain = manifest(&["application/json", "application/vnd.acme.kit+tar"]);
+        assert!(plain.artifact_layer().is_err());
+        assert_eq!(plain.pack_layer().unwrap().position, 0);
+        let error = manifest(&["text/html"]).pack_layer().unwrap_err().to_string();
+        assert!(error.contains("text/html") && error.contains("packs"), "{error}");
     }
 
     #[test]

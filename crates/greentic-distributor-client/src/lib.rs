@@ -4,7 +4,7 @@
 //! on arrival, kept in a cache that survives crashes, opened again with the network gone.
 //!
 //! ```no_run
-//! use greentic_distributor_client::dist::{CachePolicy, DistClient, DistOptions, ResolvePolicy};
+//! use greentic_distributor_client::dist::{CachePolicy, DistClient, DistOptions, DownloadedStoreArtifact, ResolvePolicy};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let client = DistClient::new(DistOptions::default());
@@ -94,13 +94,14 @@ pub use wit_client::{DistributorApiBindings, GeneratedDistributorApiBindings, Wi
 pub use dist::{
     AccessMode, AdvisorySet, ArtifactDescriptor, ArtifactOpenOutput, ArtifactOpenRequest, ArtifactOpener,
     ArtifactSource, ArtifactSourceKind, ArtifactType, BundleLifecycleState, BundleManifestSummary, BundleOpenMode,
-    BundleRecord, CacheEntry, CacheEntryState, CachePolicy, DistClient, DistOptions, IntegrationError,
-    IntegrationErrorCode, IntegrityState, LockHint, PreliminaryDecision, ReleaseTrainDescriptor, ResolvePolicy,
-    ResolvedArtifact, ResolvedVia, RetentionDecision, RetentionDisposition, RetentionEnvironment, RetentionInput,
-    RetentionOutcome, RetentionReport, RollbackAuditFields, RollbackBundleInput, RollbackBundleResult, SourceSnapshot,
-    StageAuditFields, StageBundleInput, StageBundleResult, TransportHints, VerificationCheck, VerificationEnvironment,
-    VerificationOutcome, VerificationPolicy, VerificationReport, WarmAuditFields, WarmBundleInput, WarmBundleResult,
+    BundleRecord, CacheEntry, CacheEntryState, CachePolicy, DistClient, DistOptions, InjectedResolution,
+    IntegrationError, IntegrationErrorCode, IntegrityState, LockHint, PreliminaryDecision, ReleaseTrainDescriptor,
+    ResolvePolicy, ResolveRefInjector, ResolvedArtifact, ResolvedVia, RetentionDecision, RetentionDisposition,
+    RetentionEnvironment, RetentionInput, RetentionOutcome, RetentionReport, RollbackAuditFields, RollbackBundleInput,
+    RollbackBundleResult, SourceSnapshot, StageAuditFields, StageBundleInput, StageBundleResult, TransportHints,
+    VerificationCheck, VerificationEnvironment, VerificationOutcome, VerificationPolicy, VerificationReport,
+    WarmAuditFields, WarmBundleInput, WarmBundleResult,
 };
 #[cfg(feature = "dist-client")]
 #[expect(deprecated, reason = "names of 0.4 that stay")]
-pub use dist::{BundleOpenOutput, BundleOpenRequest, BundleOpener};
+pub use dist::{BundleOpenOutput, BundleOpenRequest, BundleOpener, ResolveRefRequest};

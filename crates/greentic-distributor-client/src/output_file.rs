@@ -50,6 +50,11 @@ impl OutputFile {
         Err(last)
     }
 
+    /// Where the file will be.
+    pub(crate) fn target(&self) -> &Path {
+        &self.target
+    }
+
     /// Syncs the file and gives it its name.
     pub(crate) fn place(mut self) -> io::Result<()> {
         self.file.sync_all()?;
@@ -105,7 +110,8 @@ pub(crate) fn rewrite(target: &Path, bytes: &[u8]) -> io::Result<()> {
     output.place()
 }
 
-fn check(target: &Path, existing: Existing) -> io::Result<()> {
+/// Whether a file could be put there.
+pub(crate) fn check(target: &Path, existing: Existing) -> io::Result<()> {
     match (fs::symlink_metadata(target), existing) {
         (Err(error), _) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         (Err(error), _) => Err(error),

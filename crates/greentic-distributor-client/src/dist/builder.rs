@@ -13,7 +13,7 @@ use greentic_dist_types::{PlatformChoice, limits};
 
 use super::bundle::CacheOpener;
 use super::client::Inner;
-use super::{ArtifactOpener, DistClient, DistOptions};
+use super::{ArtifactOpener, DistClient, DistOptions, ResolveRefInjector};
 use crate::credentials::EnvCredentials;
 use crate::env;
 use crate::hosts::HostsDir;
@@ -28,6 +28,8 @@ pub struct DistClientBuilder {
     pub(super) proof: Proof,
     pub(super) reporter: Arc<dyn Reporter>,
     pub(super) opener: Arc<dyn ArtifactOpener>,
+    pub(super) injector: Option<Arc<dyn ResolveRefInjector>>,
+    pub(super) tenant_registry: Option<String>,
     pub(super) net: NetBuilder,
 }
 
@@ -48,6 +50,8 @@ impl DistClientBuilder {
             proof: Proof::Stamped,
             reporter: Arc::new(Silent),
             opener: Arc::new(CacheOpener),
+            injector: None,
+            tenant_registry: None,
             net,
         }
     }
@@ -87,6 +91,12 @@ impl DistClientBuilder {
     /// cache.
     pub fn artifact_opener(mut self, opener: Arc<dyn ArtifactOpener>) -> Self {
         self.opener = opener;
+        self
+    }
+
+    /// Who is asked about every reference before it is resolved. Default: nobody.
+    pub fn ref_injector(mut self, injector: Arc<dyn ResolveRefInjector>) -> Self {
+        self.injector = Some(injector);
         self
     }
 
@@ -161,6 +171,13 @@ impl DistClientBuilder {
     /// a private network.
     pub fn target_policy(mut self, policy: TargetPolicy) -> Self {
         self.net = self.net.target_policy(policy);
+        self
+    }
+
+    /// Where the packages of `store://greentic-biz/…` are, for tests of this project: the logins of tenants go there.
+    #[doc(hidden)]
+    pub fn tenant_registry_for_tests(mut self, registry: impl Into<String>) -> Self {
+        self.tenant_registry = Some(registry.into());
         self
     }
 

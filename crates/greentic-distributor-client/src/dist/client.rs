@@ -11,11 +11,12 @@ use tokio::sync::Semaphore;
 
 use super::memo::Memo;
 use super::retention::Holds;
+use super::tenants::Tenants;
 use super::turns::Turns;
 use super::wire::Wire;
 use super::{
     ArtifactDescriptor, ArtifactOpener, ArtifactSource, CacheEntry, CachePolicy, DistClientBuilder, DistError,
-    DistOptions, ResolvePolicy, ResolvedArtifact, cache, fetch, resolve, source,
+    DistOptions, ResolvePolicy, ResolveRefInjector, ResolvedArtifact, cache, fetch, resolve, source,
 };
 use crate::progress::{Event, Reporter};
 
@@ -38,11 +39,13 @@ pub(crate) struct Inner {
     pub(super) store: Store,
     pub(crate) reporter: Arc<dyn Reporter>,
     pub(super) opener: Arc<dyn ArtifactOpener>,
+    pub(super) injector: Option<Arc<dyn ResolveRefInjector>>,
     pub(super) memo: Memo,
     pub(super) turns: Turns,
     pub(super) holds: Arc<Holds>,
     pub(super) transfers: Semaphore,
-    net_settings: NetBuilder,
+    pub(super) tenants: Tenants,
+    pub(super) net_settings: NetBuilder,
     net: OnceLock<Net>,
 }
 
@@ -51,13 +54,25 @@ const TRANSFERS: usize = 64;
 
 impl Inner {
     pub(super) fn new(settings: DistClientBuilder) -> Self {
-        let DistClientBuilder { options, platform, max_artifact_bytes, proof, reporter, opener, net } = settings;
+        let DistClientBuilder {
+            options,
+            platform,
+            max_artifact_bytes,
+            proof,
+            reporter,
+            opener,
+            injector,
+            tenant_registry,
+            net,
+        } = settings;
         let options = options.unwrap_or_default();
         Self {
             store: Store::new(options.cache_dir.clone()),
             platform,
             max_artifact_bytes,
             proof,
+            injector,
+            tenants: Tenants::new(tenant_registry),
             memo: Memo::default(),
             turns: Turns::default(),
             holds: Arc::default(),
@@ -104,6 +119,11 @@ impl DistClient {
     /// As [`DistClient::new`], with who opens the artifacts of bundles when they are warmed.
     pub fn with_artifact_opener(options: DistOptions, opener: Arc<dyn ArtifactOpener>) -> Self {
         Self::builder().options(options).artifact_opener(opener).build()
+    }
+
+    /// A client that asks `injector` about every reference before it resolves it. No I/O, never fails.
+    pub fn with_ref_injector(options: DistOptions, injector: Arc<dyn ResolveRefInjector>) -> Self {
+        Self::builder().options(options).ref_injector(injector).build()
     }
 
     /// A builder, for everything that [`DistOptions`] cannot say.
@@ -210,7 +230,8 @@ impl DistClient {
 
     /// Counters of the network, all zero before the first request.
     pub fn net_stats(&self) -> NetStats {
-        self.inner.net.get().map(Net::stats).unwrap_or_default()
+        let own = self.inner.net.get().map(Net::stats).unwrap_or_default();
+        self.inner.tenants.stats().into_iter().fold(own, std::ops::Add::add)
     }
 }
 

@@ -1,11 +1,53 @@
 //! Names of 0.4, each a few lines over the flow.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use greentic_dist_types::{SafeText, SourceRef, redact_reference};
+
 use super::{
-    ArtifactOpenOutput, ArtifactOpenRequest, ArtifactOpener, CachePolicy, DistClient, DistError, DistOptions,
-    IntegrationError, ResolvePolicy, ResolvedArtifact, RetentionReport, cache,
+    ArtifactOpenOutput, ArtifactOpenRequest, ArtifactOpener, ArtifactType, CachePolicy, DistClient, DistError,
+    DistOptions, IntegrationError, ResolvePolicy, ResolvedArtifact, RetentionReport, cache, source,
 };
+
+/// What [`DistClient::resolve_ref_request`] is asked for.
+#[deprecated(note = "call `DistClient::resolve_ref`")]
+#[derive(Clone, Debug)]
+pub struct ResolveRefRequest {
+    /// The reference.
+    pub reference: String,
+}
+
+/// What [`DistClient::resolve_component`] is asked for.
+#[deprecated(note = "call `DistClient::resolve_ref`")]
+#[derive(Clone, Debug, Default)]
+pub struct ResolveComponentRequest {
+    /// The reference.
+    pub reference: String,
+    /// Who asks. Not used: references say whose packages they mean.
+    pub tenant: Option<String>,
+    /// For which pack. Not used.
+    pub pack: Option<String>,
+    /// In which environment. Not used.
+    pub environment: Option<String>,
+}
+
+/// An artifact of a registry in the cache, as 0.4 described it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OciCacheInspection {
+    /// The pin.
+    pub digest: String,
+    /// Directory of the entry.
+    pub cache_dir: PathBuf,
+    /// The artifact's file.
+    pub artifact_path: PathBuf,
+    /// What the artifact is for.
+    pub artifact_type: ArtifactType,
+    /// Media type of the layer that is the artifact.
+    pub selected_media_type: String,
+    /// Whether this call fetched it.
+    pub fetched: bool,
+}
 
 /// Earlier name of [`ArtifactOpenRequest`].
 #[deprecated(note = "use `ArtifactOpenRequest`")]
@@ -41,6 +83,52 @@ impl<T: BundleOpener + ?Sized> ArtifactOpener for T {
 }
 
 impl DistClient {
+    /// [`DistClient::resolve_ref`] with the reference in a struct.
+    ///
+    /// # Errors
+    /// As [`DistClient::resolve_ref`].
+    #[deprecated(note = "call `resolve_ref`")]
+    #[expect(deprecated, reason = "names of 0.4 that stay")]
+    pub async fn resolve_ref_request(&self, request: ResolveRefRequest) -> Result<ResolvedArtifact, DistError> {
+        self.resolve_ref(&request.reference).await
+    }
+
+    /// [`DistClient::resolve_ref`] for a component.
+    ///
+    /// # Errors
+    /// As [`DistClient::resolve_ref`].
+    #[deprecated(note = "call `resolve_ref`")]
+    #[expect(deprecated, reason = "names of 0.4 that stay")]
+    pub async fn resolve_component(&self, request: ResolveComponentRequest) -> Result<ResolvedArtifact, DistError> {
+        self.resolve_ref(&request.reference).await
+    }
+
+    /// Brings an artifact of a registry into the cache, or finds it there, and tells where its files are. Offline it is found
+    /// there or not at all. [`DistClient::inspect`] tells more, and of every kind of source.
+    ///
+    /// # Errors
+    /// [`DistError::InvalidInput`] for a reference that names no registry; otherwise as [`DistClient::resolve_ref`].
+    pub async fn pull_oci_with_details(&self, reference: &str) -> Result<OciCacheInspection, DistError> {
+        match source::classify(reference)? {
+            SourceRef::Oci(_) | SourceRef::Repo(_) | SourceRef::Store(_) | SourceRef::Digest(_) => {}
+            _ => {
+                return Err(DistError::InvalidInput(format!(
+                    "`{}` names no artifact of a registry",
+                    SafeText::new(&redact_reference(reference))
+                )));
+            }
+        }
+        let artifact = self.resolve_ref(reference).await?;
+        Ok(OciCacheInspection {
+            cache_dir: artifact.local_path.parent().map(ToOwned::to_owned).unwrap_or_default(),
+            artifact_path: artifact.local_path,
+            artifact_type: artifact.descriptor.artifact_type,
+            selected_media_type: artifact.descriptor.media_type,
+            fetched: artifact.fetched,
+            digest: artifact.digest,
+        })
+    }
+
     /// [`DistClient::with_artifact_opener`] for an opener of the earlier form.
     #[deprecated(note = "use `DistClient::with_artifact_opener`")]
     #[expect(deprecated, reason = "the bridge from the earlier name")]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use greentic_dist_net::{FetchedManifest, Selector};
+use greentic_dist_net::{FetchedManifest, Net, Selector};
 use greentic_dist_store::{Entry, EntryDraft, Expected, Ingest, Published, Sidecar};
 use greentic_dist_types::{Descriptor, Digest, ManifestKind, Reference, SafeText, SourceRef, limits};
 
@@ -23,9 +23,10 @@ pub(super) async fn fetch(inner: &Arc<Inner>, descriptor: &ArtifactDescriptor) -
     let shown = descriptor.raw_ref.as_str();
     let reference = pinned_reference(descriptor)?;
     let pin = cache::parse_digest(&descriptor.digest)?;
-    let resolved = manifest_for(inner, shown, &reference, pin).await?;
-    let layer = resolve::oci::component_layer(inner, shown, &resolved.manifest)?;
-    let wanted = Arc::new(Wanted { descriptor: descriptor.clone(), reference, resolved, layer });
+    let net = inner.net_for(resolve::tenant_of(inner, descriptor).as_deref(), shown).await?;
+    let resolved = manifest_for(inner, &net, shown, &reference, pin).await?;
+    let layer = resolve::oci::layer_of(inner, shown, descriptor.artifact_type, &resolved.manifest)?;
+    let wanted = Arc::new(Wanted { descriptor: descriptor.clone(), reference, net, resolved, layer });
     let mut tries = 0;
     let published = loop {
         tries += 1;
@@ -52,6 +53,7 @@ fn mirrors(inner: &Inner, shown: &str, wanted: &Wanted) -> Result<usize, DistErr
 struct Wanted {
     descriptor: ArtifactDescriptor,
     reference: Reference,
+    net: Net,
     resolved: ResolvedManifest,
     layer: Descriptor,
 }
@@ -139,7 +141,7 @@ async fn transfer(
     ingest: Ingest,
     lock: Held,
 ) -> Result<Published, DistError> {
-    let request = inner.net(shown)?.repository(&wanted.reference).blob(&wanted.layer).from_offset(ingest.offset());
+    let request = wanted.net.repository(&wanted.reference).blob(&wanted.layer).from_offset(ingest.offset());
     let wrap = |error| DistError::from_net(shown, error);
     let wanted = Arc::clone(wanted);
     let draft = move |_| wanted.entry(sidecars);
@@ -184,6 +186,7 @@ fn pinned_reference(descriptor: &ArtifactDescriptor) -> Result<Reference, DistEr
 /// The manifest of a pin: remembered from the resolve, else fetched.
 async fn manifest_for(
     inner: &Arc<Inner>,
+    net: &Net,
     shown: &str,
     reference: &Reference,
     pin: Digest,
@@ -191,8 +194,7 @@ async fn manifest_for(
     if let Some(known) = inner.memo.get(&pin) {
         return Ok(known);
     }
-    let FetchedManifest { raw, kind, .. } = inner
-        .net(shown)?
+    let FetchedManifest { raw, kind, .. } = net
         .repository(reference)
         .manifest(Selector::Digest(pin))
         .await
@@ -218,7 +220,7 @@ async fn sidecars(inner: &Arc<Inner>, shown: &str, wanted: &Wanted) -> Result<Si
         return Ok(Vec::new());
     }
     let wrap = |error| DistError::from_net(shown, error);
-    let repository = inner.net(shown)?.repository(&wanted.reference);
+    let repository = wanted.net.repository(&wanted.reference);
     let mut stream = repository.blob(layer).open().await.map_err(wrap)?;
     let mut bytes = Vec::new();
     while let Some(chunk) = stream.next().await {

@@ -37,6 +37,7 @@ mod error;
 mod fetch;
 mod fetch_oci;
 mod identity;
+mod injector;
 mod inspect;
 mod integration_error;
 mod lockfile;
@@ -46,6 +47,8 @@ mod options;
 mod resolve;
 mod retention;
 mod source;
+mod store_download;
+mod tenants;
 mod transfer;
 mod turns;
 pub(crate) mod verify;
@@ -74,11 +77,13 @@ pub use bundle::{
 };
 pub use cache::{CacheDamage, CacheSizes, CacheVerification};
 pub use client::DistClient;
+pub use compat::OciCacheInspection;
 #[expect(deprecated, reason = "names of 0.4 that stay")]
-pub use compat::{BundleOpenOutput, BundleOpenRequest, BundleOpener};
+pub use compat::{BundleOpenOutput, BundleOpenRequest, BundleOpener, ResolveComponentRequest, ResolveRefRequest};
 pub use descriptor::{ArtifactDescriptor, ResolvedVia};
 pub use entry::CacheEntry;
 pub use error::{CacheFailure, DistError, DistErrorKind, ResolveError};
+pub use injector::{InjectedResolution, ResolveRefInjector};
 pub use inspect::ArtifactInspection;
 pub use integration_error::{IntegrationError, IntegrationErrorCode};
 pub use lockfile::{LockChange, LockMode, LockPull, LockPullItem, LockReport};
@@ -88,6 +93,7 @@ pub use retention::{
     RetentionOutcome, RetentionReport,
 };
 pub use source::{ArtifactSource, InvalidRefReason, TransportHints};
+pub use store_download::{DownloadedStoreArtifact, SavedStoreArtifact, StoreDownload};
 pub use verify::{
     AdvisorySet, PreliminaryDecision, ReleaseTrainDescriptor, VerificationCheck, VerificationEnvironment,
     VerificationOutcome, VerificationPolicy, VerificationReport,

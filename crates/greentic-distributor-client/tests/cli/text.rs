@@ -230,3 +230,30 @@ fn a_result_that_could_not_be_written_is_no_success() {
         .unwrap();
     assert!(status.success());
 }
+
+#[test]
+fn a_directory_that_looks_like_a_reference_is_never_read_in_its_place() {
+    let bench = Bench::new();
+    let shadow = bench.path().join("ghcr.io").join("org");
+    std::fs::create_dir_all(&shadow).unwrap();
+    let pin = sample().manifest_digest;
+    for name in ["x:1".to_owned(), "x".to_owned(), format!("x@{pin}")] {
+        std::fs::write(shadow.join(&name), b"\0asm shadow").unwrap();
+        for reference in [format!("ghcr.io/org/{name}"), format!("oci://ghcr.io/org/{name}")] {
+            let outcome = bench.dist(["--offline", "pull", &reference]).dir(bench.path()).output();
+            outcome.expect_code(4);
+        }
+    }
+    std::fs::write(bench.path().join(pin.to_string()), b"\0asm shadow").unwrap();
+    bench.dist(["pull", &pin.to_string()]).dir(bench.path()).output().expect_code(3);
+    // A bare name is a file, and that is said; a path says so itself.
+    std::fs::write(bench.path().join("tool.wasm"), b"\0asm tool").unwrap();
+    let outcome = bench.dist(["pull", "tool.wasm"]).dir(bench.path()).output();
+    outcome.expect_code(0);
+    assert!(
+        outcome.stderr.contains("is read as a file") && outcome.stderr.contains("./tool.wasm"),
+        "{}",
+        outcome.stderr
+    );
+    assert_eq!(bench.dist(["pull", "./tool.wasm"]).dir(bench.path()).output().stderr, "");
+}

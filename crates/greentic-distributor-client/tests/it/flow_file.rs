@@ -105,6 +105,77 @@ async fn what_is_no_readable_file_is_refused() {
     home.assert_cache_empty();
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn pipes_sockets_and_what_the_system_makes_up_are_no_artifacts() {
+    let home = Home::new();
+    let (pipe, socket) = (home.path().join("pipe.wasm"), home.path().join("socket.wasm"));
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    for path in [pipe, socket, "/dev/zero".into(), "/dev/null".into(), home.path().to_owned()] {
+        for reference in [path.display().to_string(), format!("file://{}", path.display())] {
+            let text = assert_fails(home.client().resolve_ref(&reference).await, InvalidInput, 2);
+            assert!(text.contains("not a regular file"), "{text}");
+        }
+    }
+    home.assert_cache_empty();
+}
+
+#[test]
+fn files_of_other_machines_and_broken_escapes_are_no_references() {
+    let client = Home::new().client();
+    for reference in ["file://server/share/x.wasm", "file://rel/x", "file://%00", "file:///a%00b", "file:///a%zz"] {
+        let text = assert_fails(client.parse_source(reference), InvalidInput, 2);
+        assert!(text.starts_with("invalid reference"), "{text}");
+    }
+    assert!(client.parse_source("file://localhost/x.wasm").is_ok());
+}
+
+/// Whatever somebody does to a file while it is read, what is in the cache is what was hashed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_is_written_to_while_it_is_read_never_becomes_an_entry_that_is_not_its_digest() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let home = Home::new();
+    let path = home.path().join("moving.wasm");
+    fs::write(&path, vec![0_u8; 600_000]).unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let writer = std::thread::spawn({
+        let (path, stop) = (path.clone(), Arc::clone(&stop));
+        move || {
+            let mut turn = 0_u8;
+            while !stop.load(Ordering::Relaxed) {
+                turn = turn.wrapping_add(1);
+                match turn % 3 {
+                    0 => fs::write(&path, vec![turn; 600_000]).unwrap(),
+                    1 => fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(300_000).unwrap(),
+                    _ => {
+                        let beside = path.with_extension("new");
+                        fs::write(&beside, vec![turn; 900_000]).unwrap();
+                        fs::rename(beside, &path).unwrap();
+                    }
+                }
+            }
+        }
+    });
+    let client = home.client();
+    for _ in 0..40 {
+        if let Ok(artifact) = client.resolve_ref(path.to_str().unwrap()).await {
+            assert_eq!(artifact.digest, Digest::sha256(artifact.wasm_bytes().unwrap()).to_string());
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    writer.join().unwrap();
+    for digest in client.list_cache() {
+        client.verify_cached(&digest).unwrap();
+    }
+    assert_eq!(
+        client.resolve_ref(path.to_str().unwrap()).await.unwrap().wasm_bytes().unwrap(),
+        fs::read(&path).unwrap()
+    );
+}
+
 #[tokio::test]
 async fn a_symlink_to_a_file_is_the_file() {
     let home = Home::new();

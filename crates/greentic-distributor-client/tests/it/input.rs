@@ -32,7 +32,9 @@ async fn every_kind_of_reference_is_classified_and_fails_offline_in_its_own_way(
         ("./nope.wasm", File, NotFound, 3),
         ("/", File, InvalidInput, 2),
         ("/dev/null", File, InvalidInput, 2),
-        ("store://greentic-biz", Store, Auth, 5),
+        ("store://greentic-biz", Store, InvalidInput, 2),
+        ("store://greentic-biz/t", Store, InvalidInput, 2),
+        ("store://greentic-biz/t/p:1", Store, Auth, 5),
         ("store://tenant/pack:1", Store, Auth, 5),
         ("repo://x", Repo, Auth, 5),
         ("repo://ghcr.io/a/b:1", Repo, Offline, 4),
@@ -208,6 +210,14 @@ async fn plain_http_is_an_insecure_url_unless_it_is_this_machine_and_allowed() {
         (home.client(), "http://example.invalid/x.wasm"),
         (trusting.clone(), "http://example.invalid/x.wasm"),
         (trusting.clone(), "http://127.0.0.1.example.invalid/x.wasm"),
+        (trusting.clone(), "http://localhost./x.wasm"),
+        (trusting.clone(), "http://[::ffff:127.0.0.1]/x.wasm"),
+        // Other ways to write 127.0.0.1.
+        (trusting.clone(), "http://2130706433/x.wasm"),
+        (trusting.clone(), "http://0177.0.0.1/x.wasm"),
+        (trusting.clone(), "http://127.1/x.wasm"),
+        (trusting.clone(), "http://0x7f000001/x.wasm"),
+        (trusting.clone(), "http://127.0.0.1.nip.invalid/x.wasm"),
         (trusting, "http://10.0.0.1/x.wasm"),
     ] {
         let text = assert_fails(client.resolve_ref(url).await, InvalidInput, 2);

@@ -20,6 +20,7 @@ mod bundles;
 mod verify;
 
 mod damage;
+mod injector;
 mod input;
 mod lock_pull;
 mod lock_spec;
@@ -27,6 +28,7 @@ mod lock_write;
 mod model;
 mod offline;
 mod store_auth;
+mod store_tenant;
 
 mod cap;
 mod copy_layouts;
@@ -42,6 +44,7 @@ mod flow_fixture;
 mod flow_https;
 mod flow_mapping;
 mod flow_mirrors;
+mod flow_moved;
 mod flow_oci;
 mod flow_resume;
 mod flow_runtime;

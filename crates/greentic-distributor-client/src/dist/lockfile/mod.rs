@@ -125,7 +125,7 @@ impl OtherDigests {
             return Ok(Self { content: Some(pin), index: None });
         }
         if let Some(known) = inner.memo.get(&pin) {
-            let layer = resolve::oci::component_layer(inner, &descriptor.raw_ref, &known.manifest)?;
+            let layer = resolve::oci::layer_of(inner, &descriptor.raw_ref, descriptor.artifact_type, &known.manifest)?;
             return Ok(Self { content: Some(layer.digest), index: known.index_digest });
         }
         let inner = Arc::clone(inner);

@@ -145,6 +145,8 @@ impl Task {
         let offline = inner.is_offline(false);
         let ask = locked && !offline;
         if !ask && let Some(hit) = fetch::open_whole(inner, digest, &self.wanted.shown(), offline).await? {
+            // Nor is what was here already to go while the others come.
+            let _kept = hit.digest.parse().ok().map(|pin| inner.holds.hold(pin));
             return self.expect_content(hit);
         }
         let descriptor = resolve_text(inner, &subject).await?;

@@ -88,9 +88,22 @@ fn check_url(inner: &Inner, url: &str) -> Result<url::Url, DistError> {
     }
     match parsed.scheme() {
         "https" => Ok(parsed),
-        "http" if inner.options.allow_insecure_local_http && is_loopback(&parsed) => Ok(parsed),
+        "http" if inner.options.allow_insecure_local_http && is_loopback(&parsed) && is_plain_host(url, &parsed) => {
+            Ok(parsed)
+        }
         _ => Err(insecure()),
     }
+}
+
+/// Whether the host stands in the text as it is understood: `127.0.0.1` and not `2130706433`.
+fn is_plain_host(url: &str, parsed: &url::Url) -> bool {
+    let authority = url.split_once("://").map_or("", |(_, rest)| rest);
+    let authority = authority.split(['/', '\\', '?', '#']).next().unwrap_or_default();
+    let host = match parsed.port() {
+        Some(_) => authority.rsplit_once(':').map_or(authority, |(host, _)| host),
+        None => authority,
+    };
+    parsed.host_str().is_some_and(|understood| understood.eq_ignore_ascii_case(host))
 }
 
 fn draft(url: &str, parsed: &url::Url, content_type: &str, verified: Verified) -> EntryDraft {

@@ -6,19 +6,24 @@ pub(super) mod fixture;
 pub(super) mod https;
 mod mapping;
 pub(super) mod oci;
-mod tenant;
+pub(super) mod tenant;
 
 use std::sync::Arc;
 
-use greentic_dist_types::SourceRef;
+use greentic_dist_types::{Reference, SafeText, SourceRef, redact_reference};
 
 use super::client::Inner;
 use super::entry::descriptor_of;
+use super::injector::{self, Asked};
 use super::{ArtifactDescriptor, ArtifactSource, ArtifactSourceKind, DistError, ResolvedVia, source};
 use crate::blocking;
+use tenant::TenantPackage;
 
 pub(super) async fn resolve(inner: &Arc<Inner>, source: &ArtifactSource) -> Result<ArtifactDescriptor, DistError> {
-    let descriptor = by_kind(inner, source).await?;
+    let descriptor = match injector::ask(inner, source).await? {
+        Asked::Source(source) => by_kind(inner, &source).await?,
+        Asked::Descriptor(descriptor) => descriptor,
+    };
     if let Ok(pin) = descriptor.digest.parse() {
         inner.memo.note_offline(pin, source.transport_hints.offline);
     }
@@ -28,8 +33,30 @@ pub(super) async fn resolve(inner: &Arc<Inner>, source: &ArtifactSource) -> Resu
 /// What can be told about a source without asking anybody and without looking at a disk.
 pub(super) fn check(raw_ref: &str, source: &SourceRef) -> Result<(), DistError> {
     match source {
-        SourceRef::Store(target) => tenant::TenantPackage::parse(raw_ref, target).map(|_| ()),
+        SourceRef::Store(target) => TenantPackage::parse(raw_ref, target, tenant::REGISTRY).map(|_| ()),
         _ => Ok(()),
+    }
+}
+
+/// Whose login opens the artifact of a descriptor.
+pub(super) fn tenant_of(inner: &Inner, descriptor: &ArtifactDescriptor) -> Option<String> {
+    let Ok(SourceRef::Store(target)) = SourceRef::parse(&descriptor.raw_ref) else { return None };
+    let package = TenantPackage::parse(&descriptor.raw_ref, &target, inner.tenants.registry()).ok()??;
+    Some(package.tenant)
+}
+
+/// Where a `store://` name is, and whose login opens it.
+pub(super) fn store_target(inner: &Inner, raw_ref: &str, target: &str) -> Result<oci::Target, DistError> {
+    mapping::store(inner, raw_ref, target)
+}
+
+/// The reference in a registry that a `repo://` or `store://` name stands for.
+pub(super) fn mapped(inner: &Inner, raw_ref: &str, source: &SourceRef) -> Result<Reference, DistError> {
+    match source {
+        SourceRef::Repo(target) => mapping::repo(inner, raw_ref, target).map(|target| target.reference),
+        SourceRef::Store(target) => mapping::store(inner, raw_ref, target).map(|target| target.reference),
+        SourceRef::Oci(reference) => Ok(reference.clone()),
+        _ => Err(DistError::InvalidInput(format!("`{}` names no registry", SafeText::new(&redact_reference(raw_ref))))),
     }
 }
 
@@ -40,7 +67,13 @@ async fn by_kind(inner: &Arc<Inner>, source: &ArtifactSource) -> Result<Artifact
         SourceRef::Digest(digest) => cached(inner, raw_ref, digest).await,
         SourceRef::Oci(reference) => {
             let via = if reference.digest().is_some() { ResolvedVia::Direct } else { ResolvedVia::TagResolution };
-            let target = oci::Target { reference, raw_ref: raw_ref.to_owned(), kind: ArtifactSourceKind::Oci, via };
+            let target = oci::Target {
+                reference,
+                raw_ref: raw_ref.to_owned(),
+                kind: ArtifactSourceKind::Oci,
+                via,
+                tenant: None,
+            };
             oci::resolve(inner, &target, offline).await
         }
         SourceRef::Repo(target) => {
@@ -59,6 +92,10 @@ async fn by_kind(inner: &Arc<Inner>, source: &ArtifactSource) -> Result<Artifact
             Ok(ArtifactDescriptor { raw_ref: raw_ref.to_owned(), ..descriptor_of(&entry) })
         }
         SourceRef::File(path) | SourceRef::Bare(path) => {
+            if matches!(SourceRef::parse(raw_ref), Ok(SourceRef::Bare(_))) {
+                let name = SafeText::excerpt(raw_ref, 200);
+                inner.warn(&format!("`{name}` names no registry and is read as a file; `./{name}` says so"));
+            }
             file::resolve(inner, raw_ref, path.into(), ArtifactSourceKind::File, ResolvedVia::File).await
         }
         #[cfg(feature = "fixture-resolver")]

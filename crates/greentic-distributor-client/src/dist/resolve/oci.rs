@@ -5,7 +5,7 @@ use std::sync::Arc;
 use greentic_dist_net::{FetchedImage, FetchedManifest, Selector};
 use greentic_dist_store::RefRecord;
 use greentic_dist_types::{
-    Descriptor, Digest, Manifest, ManifestKind, Reference, SafeText, parse_manifest, select_platform,
+    Descriptor, Digest, LayerChoice, Manifest, ManifestKind, Reference, SafeText, parse_manifest, select_platform,
 };
 use serde_json::{Map, Value};
 
@@ -26,6 +26,8 @@ pub(crate) struct Target {
     pub(crate) raw_ref: String,
     pub(crate) kind: ArtifactSourceKind,
     pub(crate) via: ResolvedVia,
+    /// Whose login opens it, for packages of a tenant.
+    pub(crate) tenant: Option<String>,
 }
 
 impl Target {
@@ -67,10 +69,12 @@ pub(crate) async fn resolve(
     {
         return Ok(descriptor.clone());
     }
+    // A missing login is told first, as it is worth knowing in any case.
+    let net = inner.net_for(target.tenant.as_deref(), &target.raw_ref).await?;
     if offline {
         return Err(DistError::Offline { reference: target.raw_ref.clone() });
     }
-    let repository = inner.net(&target.raw_ref)?.repository(&target.reference);
+    let repository = net.repository(&target.reference);
     let wrap = |error| DistError::from_net(&target.raw_ref, error);
     // Only a tag whose artifact is here can be answered by "not modified".
     let image = match (&known.memory, &known.descriptor) {
@@ -179,10 +183,10 @@ fn describe(inner: &Inner, target: &Target, image: FetchedImage) -> Result<Artif
     let ManifestKind::Image(parsed) = kind else {
         return Err(DistError::InvalidInput(format!("`{}` did not lead to an image manifest", target.raw_ref)));
     };
-    let layer = component_layer(inner, &target.raw_ref, &parsed)?;
+    let (artifact_type, layer) = choose(inner, target, &parsed)?;
     let index_digest = index.as_ref().map(|index| index.digest);
     let descriptor = ArtifactDescriptor {
-        artifact_type: ArtifactType::Component,
+        artifact_type,
         source_kind: target.kind,
         raw_ref: target.raw_ref.clone(),
         canonical_ref: canonical_oci(&target.reference, &pin),
@@ -222,10 +226,36 @@ pub(crate) fn annotations(manifest: &Manifest) -> Map<String, Value> {
     manifest.annotations.iter().map(|(key, value)| (key.clone(), Value::String(value.clone()))).collect()
 }
 
-/// The layer that is the artifact, within the limit.
-pub(crate) fn component_layer(inner: &Inner, shown: &str, manifest: &Manifest) -> Result<Descriptor, DistError> {
-    let choice =
-        manifest.component_layer().map_err(|source| DistError::Selection { reference: shown.to_owned(), source })?;
+/// What the manifest holds, and the layer that it is. The packages of a tenant may be packs whose type does not say so.
+fn choose(inner: &Inner, target: &Target, manifest: &Manifest) -> Result<(ArtifactType, Descriptor), DistError> {
+    let (artifact_type, choice) = match manifest.artifact_layer() {
+        Ok((ArtifactType::Pack, choice)) if target.tenant.is_some() => (ArtifactType::Bundle, choice),
+        Ok(found) => found,
+        Err(source) => match manifest.pack_layer() {
+            Ok(choice) if target.tenant.is_some() => (ArtifactType::Bundle, choice),
+            _ => return Err(DistError::Selection { reference: target.raw_ref.clone(), source }),
+        },
+    };
+    let layer = within_limit(inner, &target.raw_ref, &choice)?;
+    Ok((artifact_type, layer))
+}
+
+/// The layer that is an artifact of this type, within the limit: the same that was chosen when it was resolved.
+pub(crate) fn layer_of(
+    inner: &Inner,
+    shown: &str,
+    artifact_type: ArtifactType,
+    manifest: &Manifest,
+) -> Result<Descriptor, DistError> {
+    let choice = match artifact_type {
+        ArtifactType::Component => manifest.component_layer(),
+        ArtifactType::Pack | ArtifactType::Bundle => manifest.pack_layer(),
+    };
+    let choice = choice.map_err(|source| DistError::Selection { reference: shown.to_owned(), source })?;
+    within_limit(inner, shown, &choice)
+}
+
+pub(crate) fn within_limit(inner: &Inner, shown: &str, choice: &LayerChoice<'_>) -> Result<Descriptor, DistError> {
     if choice.layer.size_bytes > inner.max_artifact_bytes {
         return Err(DistError::TooLarge { reference: shown.to_owned(), limit_bytes: inner.max_artifact_bytes });
     }

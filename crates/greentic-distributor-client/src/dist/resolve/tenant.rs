@@ -7,7 +7,7 @@ use crate::dist::DistError;
 /// First segment of the target that chooses this kind of store.
 const STORE: &str = "greentic-biz";
 /// Where its packages are. A tenant's login is for this host and is never sent to any other.
-pub(crate) const HOST: &str = "ghcr.io";
+pub(crate) const REGISTRY: &str = "ghcr.io";
 /// Longest name of a tenant, in bytes.
 const TENANT_BYTES: usize = 128;
 
@@ -24,7 +24,7 @@ impl TenantPackage {
     /// # Errors
     /// [`DistError::InvalidInput`] without a tenant or package, or with a tenant that could be taken for something else;
     /// [`DistError::InvalidRef`] for a package that is no reference.
-    pub(crate) fn parse(raw_ref: &str, target: &str) -> Result<Option<Self>, DistError> {
+    pub(crate) fn parse(raw_ref: &str, target: &str, registry: &str) -> Result<Option<Self>, DistError> {
         let (store, rest) = target.split_once('/').unwrap_or((target, ""));
         if store != STORE {
             return Ok(None);
@@ -33,11 +33,11 @@ impl TenantPackage {
         let (tenant, package) = (tenant.trim(), package.trim_matches('/'));
         if !is_tenant(tenant) || package.is_empty() {
             return Err(DistError::InvalidInput(format!(
-                "`{}` does not have the form `store://{STORE}/<tenant>/<package>`, where a tenant is made of letters, digits and `.`, `_`, `-`, `+`",
+                "`{}` does not have the form `store://{STORE}/<tenant>/<package>`, where a tenant is made of letters, digits and any of `._-+@`",
                 SafeText::excerpt(raw_ref, 200)
             )));
         }
-        let reference = Reference::parse(&format!("{HOST}/{STORE}/{package}"))
+        let reference = Reference::parse(&format!("{registry}/{STORE}/{package}"))
             .map_err(|error| DistError::from_reference(raw_ref, error))?;
         Ok(Some(Self { tenant: tenant.to_owned(), reference }))
     }
@@ -45,7 +45,7 @@ impl TenantPackage {
 
 /// A tenant becomes a user name and a key of the login file, so that it may not be a path, and not end a header.
 fn is_tenant(name: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'+');
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'+' | b'@');
     (1..=TENANT_BYTES).contains(&name.len()) && name.bytes().all(allowed) && name.bytes().any(|byte| byte != b'.')
 }
 
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     fn parse(target: &str) -> Result<Option<TenantPackage>, DistError> {
-        TenantPackage::parse(&format!("store://{target}"), target)
+        TenantPackage::parse(&format!("store://{target}"), target, REGISTRY)
     }
 
     #[test]
@@ -63,7 +63,7 @@ mod tests {
             ("greentic-biz/acme/bundles/kit:latest", "acme", "ghcr.io/greentic-biz/bundles/kit:latest"),
             ("greentic-biz/acme//kit/", "acme", "ghcr.io/greentic-biz/kit"),
             ("greentic-biz/ acme /kit", "acme", "ghcr.io/greentic-biz/kit"),
-            ("greentic-biz/a.b_c-d+1/x", "a.b_c-d+1", "ghcr.io/greentic-biz/x"),
+            ("greentic-biz/a.b_c-d+1@e/x", "a.b_c-d+1@e", "ghcr.io/greentic-biz/x"),
         ] {
             let parsed = parse(target).unwrap().unwrap();
             assert_eq!((parsed.tenant.as_str(), parsed.reference.to_string().as_str()), (tenant, package));
@@ -96,7 +96,6 @@ mod tests {
             "greentic-biz/a/../b",
             "greentic-biz/a\r\nb/kit",
             "greentic-biz/a:b/kit",
-            "greentic-biz/a@b/kit",
             "greentic-biz/a%2fb/kit",
             "greentic-biz/a\\b/kit",
             "greentic-biz/ä/kit",
