@@ -28,6 +28,29 @@ const NAME_BYTES: usize = 4 << 10;
 /// The token goes to the origin of `base_url` and nowhere else: an API is asked where it is, and no redirect is followed.
 /// Connecting may take 10 s, the header of an answer 30 s, a silence in its body 30 s; `request_timeout` limits the whole. The
 /// questions are repeated after failures that may pass (5 attempts); asking to warm a pack is not. An answer may have 16 MiB.
+///
+/// ```
+/// use greentic_distributor_client::{
+///     DistributorClient, DistributorClientConfig, DistributorEnvironmentId, EnvId, HttpDistributorClient, TenantCtx, TenantId,
+/// };
+///
+/// async fn ask() -> Result<(), Box<dyn std::error::Error>> {
+///     let tenant = TenantCtx::new(EnvId::new("prod")?, TenantId::new("acme")?);
+///     let env = DistributorEnvironmentId::from("prod");
+///     // Every field is looked at here; no connection is opened yet.
+///     let client = HttpDistributorClient::new(DistributorClientConfig {
+///         base_url: Some("https://distributor.example".to_owned()),
+///         environment_id: env.clone(),
+///         tenant: tenant.clone(),
+///         auth_token: None,
+///         extra_headers: None,
+///         request_timeout: None,
+///     })?;
+///     let status = client.get_pack_status_v2(&tenant, &env, "kit").await?;
+///     println!("kit is {}", status.status);
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone)]
 pub struct HttpDistributorClient {
     net: Net,

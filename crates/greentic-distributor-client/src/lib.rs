@@ -29,7 +29,10 @@
 //!
 //! | feature | gives |
 //! |---|---|
-//! | `dist-client` | [`dist`]: the library flow from reference to opened artifact |
+//! | none | [`DistributorClient`], its types, [`source`]s and the WIT client; builds for `wasm32-wasip2` |
+//! | `http-runtime` | `HttpDistributorClient` |
+//! | `greentic-config` (default) | `DistributorClientConfig::from_greentic` |
+//! | `dist-client` | `dist`: the library flow from reference to opened artifact, and what is built on it |
 //! | `dist-cli` (default) | `dist_cli` and the `greentic-dist` binary |
 //! | `fixture-resolver` | `fixture://` sources |
 //!

@@ -131,6 +131,18 @@ impl DistributorApiBindings for GeneratedDistributorApiBindings {
 ///
 /// Of a tenant context only the `tenant_id` crosses the boundary. The interface's free texts (`extra`, the pack status) are
 /// read as JSON where they are JSON, as null where they are empty, and as plain text otherwise.
+///
+/// ```
+/// use greentic_distributor_client::{
+///     DistributorClient, DistributorEnvironmentId, DistributorError, GeneratedDistributorApiBindings, TenantCtx,
+///     WitDistributorClient,
+/// };
+///
+/// async fn warm(tenant: &TenantCtx, pack: &str) -> Result<(), DistributorError> {
+///     let client = WitDistributorClient::new(GeneratedDistributorApiBindings);
+///     client.warm_pack(tenant, &DistributorEnvironmentId::from("prod"), pack).await
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct WitDistributorClient<B: DistributorApiBindings> {
     bindings: B,

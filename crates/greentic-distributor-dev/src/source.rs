@@ -16,6 +16,17 @@ const MAX_ARTIFACT_BYTES: u64 = 2 << 30;
 ///
 /// A file that is not there is [`DistributorError::NotFound`], so that a chain goes on; ids and trees that are refused are
 /// [`DistributorError::Other`] with the reason, so that a chain stops and somebody looks. Making one does no I/O.
+///
+/// ```
+/// use greentic_distributor_client::{ChainedDistributorSource, DistributorError, DistributorSource, PackId, Version};
+/// use greentic_distributor_dev::{DevConfig, DevDistributorSource};
+///
+/// fn pack(id: &PackId) -> Result<Vec<u8>, DistributorError> {
+///     // `.greentic/dev/packs/<id>-1.0.0.gtpack`; the next source of a chain is asked for what is not there.
+///     let chain = ChainedDistributorSource::new(vec![Box::new(DevDistributorSource::new(DevConfig::default()))]);
+///     chain.fetch_pack(id, &Version::new(1, 0, 0))
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct DevDistributorSource {
     directory: DevDirectory,
