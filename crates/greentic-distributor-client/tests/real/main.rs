@@ -7,6 +7,7 @@
 
 mod bundle;
 mod crash;
+mod carried;
 mod index;
 mod killed;
 mod login;
