@@ -35,6 +35,17 @@ pub enum RegistryAuth {
         /// The password.
         password: String,
     },
+    /// Whoever has a token of a [`TokenServer`](super::TokenServer).
+    Token {
+        /// The URL at which tokens are given.
+        realm: String,
+        /// The registry's name in tokens.
+        service: String,
+        /// Who signs them.
+        issuer: String,
+        /// The certificate of the key they are signed with.
+        certificate_pem: String,
+    },
 }
 
 impl RegistryAuth {
@@ -55,12 +66,13 @@ impl RegistryAuth {
         match self {
             Self::None => None,
             Self::Htpasswd { user, password } => Some((user, password)),
+            Self::Token { .. } => Some((Self::KNOWN_USER, Self::KNOWN_PASSWORD)),
         }
     }
 
     fn file(&self) -> Option<String> {
         match self {
-            Self::None => None,
+            Self::None | Self::Token { .. } => None,
             known if *known == Self::known() => Some(Self::KNOWN_LINE.to_owned()),
             Self::Htpasswd { user, password } => {
                 let hashed = Run::new("htpasswd").args(["-Bbn", user, password]).output();
@@ -87,6 +99,9 @@ impl DockerRegistry {
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
         if let Some(file) = config.auth.file() {
             fs::write(dir.path().join("htpasswd"), file).expect("write the login file");
+        }
+        if let RegistryAuth::Token { certificate_pem, .. } = &config.auth {
+            fs::write(dir.path().join("token.pem"), certificate_pem).expect("write the certificate of the tokens");
         }
         let mut registry =
             Self { dir, addr: any_port, child: None, auth: config.auth.clone(), markers: AtomicU32::new(0) };
@@ -158,9 +173,17 @@ impl DockerRegistry {
              storage: {{filesystem: {{rootdirectory: \"{dir}/storage\"}}, delete: {{enabled: true}}}}\n\
              http: {{addr: \"{addr}\", secret: tests, draintimeout: 20s}}\n"
         );
-        if self.auth != RegistryAuth::None {
-            let _infallible = writeln!(yaml, "auth: {{htpasswd: {{realm: tests, path: \"{dir}/htpasswd\"}}}}");
-        }
+        let _infallible = match &self.auth {
+            RegistryAuth::None => Ok(()),
+            RegistryAuth::Htpasswd { .. } => {
+                writeln!(yaml, "auth: {{htpasswd: {{realm: tests, path: \"{dir}/htpasswd\"}}}}")
+            }
+            RegistryAuth::Token { realm, service, issuer, .. } => writeln!(
+                yaml,
+                "auth: {{token: {{realm: \"{realm}\", service: \"{service}\", issuer: \"{issuer}\", \
+                 rootcertbundle: \"{dir}/token.pem\"}}}}"
+            ),
+        };
         yaml
     }
 

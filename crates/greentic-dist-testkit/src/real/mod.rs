@@ -7,6 +7,7 @@ mod access_log;
 mod docker_registry;
 mod nginx;
 mod skopeo;
+mod token_server;
 
 use std::io::Write as _;
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ pub use access_log::LoggedRequest;
 pub use docker_registry::{DockerRegistry, DockerRegistryConfig, RegistryAuth};
 pub use nginx::TlsFront;
 pub use skopeo::{skopeo, skopeo_copy, skopeo_digest, skopeo_pull, skopeo_push, skopeo_push_artifacts};
+pub use token_server::TokenServer;
 
 pub use crate::process::find;
 

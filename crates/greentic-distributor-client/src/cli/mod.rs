@@ -18,10 +18,10 @@ use clap::Parser as _;
 pub use args::{Cli, Commands};
 pub use commands::{
     AccessModeArg, BundleCommand, CacheCommand, CacheGcArgs, CacheRmArgs, CacheStatArgs, CacheVerifyArgs, CatalogArgs,
-    CopyArgs, DeleteArgs, DemoArgs, DistributorArgs, DistributorCommand, InspectArgs, LayoutArg, LockAddArgs, LockArgs,
-    LockCommand, PullArgs, PushArgs, PushType, ResolveArgs, RetentionApplyArgs, RetentionArgs, RetentionCommand,
-    RetentionEnvironmentArg, RollbackArgs, ServeArgs, StageArgs, StateArg, StateArgs, TagArgs, TagsArgs, VerifyArgs,
-    WarmArgs,
+    CopyArgs, DeleteArgs, DemoArgs, DistributorArgs, DistributorCommand, InspectArgs, LayoutArg, ListArgs, LockAddArgs,
+    LockArgs, LockCommand, PullArgs, PushArgs, PushType, ResolveArgs, RetentionApplyArgs, RetentionArgs,
+    RetentionCommand, RetentionEnvironmentArg, RollbackArgs, ServeArgs, StageArgs, StateArg, StateArgs, TagArgs,
+    TagsArgs, VerifyArgs, WarmArgs,
 };
 pub use exit::CliError;
 pub use policy::{EnvironmentArg, PolicyArgs};

@@ -57,7 +57,7 @@ mod wire;
 pub use greentic_dist_net::{
     Capabilities, Credential, CredentialAnswer, CredentialSource, CredentialTarget, EndpointFailure, HostConfig,
     HostEndpoint, HostSource, HttpRule, Login, LoginOrigin, NetError, NetErrorClass, NetErrorKind, NetStats,
-    RangePolicy, RetryPolicy, StaticCredentials, Timeouts,
+    RangePolicy, RetryPolicy, StaticCredentials, TargetPolicy, Timeouts,
 };
 pub use greentic_dist_store::{Proof, SourceSnapshot, StoreError, StoreErrorKind};
 pub use greentic_dist_types::{

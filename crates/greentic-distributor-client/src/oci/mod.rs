@@ -6,6 +6,19 @@
 //! An OCI image layout is read without trust: a link, a device or a doubled name in it is refused, every byte is hashed, an
 //! archive is never unpacked. What is written is complete or not there: a blob gets its name when it is proven, and the
 //! index names an artifact when everything below it is there.
+//!
+//! ```no_run
+//! use greentic_distributor_client::dist::DistClient;
+//! use greentic_distributor_client::oci::{CopyOptions, Place, PushOptions};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = DistClient::default();
+//! let pushed = client.push("hello.wasm".as_ref(), &Place::parse("ghcr.io/acme/hello:1")?, &PushOptions::default()).await?;
+//! let archive = Place::parse("oci-archive:hello.tar")?;
+//! client.copy(&Place::parse(&pushed.pinned)?, &archive, &CopyOptions::default()).await?;
+//! # Ok(())
+//! # }
+//! ```
 
 mod artifact;
 mod copy;
@@ -30,4 +43,4 @@ pub use error::{LayoutError, LayoutProblem};
 pub use greentic_dist_types::{Digest, Reference};
 pub use place::{Place, PlaceKind};
 pub use push::{PushOptions, PushReport};
-pub use remote::{Deletion, Listing, TagReport};
+pub use remote::{Deletion, ListOptions, Listing, TagReport};

@@ -16,6 +16,16 @@ pub struct Listing {
     pub more: bool,
 }
 
+/// How much of a list is fetched, and in which portions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListOptions {
+    /// At most so many names. Default: all of them.
+    pub limit: Option<usize>,
+    /// Names of a page, 1 to 1000. Default: what the registry likes, or the limit where that is small. Registries may send
+    /// fewer or more.
+    pub page_size: Option<u32>,
+}
+
 /// What a tag names now, and what it named before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -42,29 +52,29 @@ pub enum Deletion {
 }
 
 impl DistClient {
-    /// The tags of a repository, at most `limit` of them. Tag and digest of the reference are not looked at.
+    /// The tags of a repository. Tag and digest of the reference are not looked at.
     ///
     /// One request for each page; no page is asked for that is not needed. Cancel-safe.
     ///
     /// # Errors
     /// [`DistError::Network`]: not found for an unknown repository, otherwise by kind; [`DistError::Offline`].
-    pub async fn tags(&self, repository: &Reference, limit: Option<usize>) -> Result<Listing, DistError> {
+    pub async fn tags(&self, repository: &Reference, options: &ListOptions) -> Result<Listing, DistError> {
         let shown = repository.name();
         let tags = self.inner.net(&shown)?.repository(repository).tags();
-        listed(&shown, tags, limit).await
+        listed(&shown, tags, options).await
     }
 
-    /// The repositories of a registry (`host` or `host:port`), at most `limit` of them. Most public registries keep this list
+    /// The repositories of a registry (`host` or `host:port`). Most public registries keep this list
     /// to themselves.
     ///
     /// One request for each page; no page is asked for that is not needed. Cancel-safe.
     ///
     /// # Errors
     /// [`DistError::Network`] by kind: invalid input for what is no registry; [`DistError::Offline`].
-    pub async fn catalog(&self, registry: &str, limit: Option<usize>) -> Result<Listing, DistError> {
+    pub async fn catalog(&self, registry: &str, options: &ListOptions) -> Result<Listing, DistError> {
         let net = self.inner.net(registry)?;
         let handle = net.registry(registry).map_err(|error| DistError::from_net(registry, error))?;
-        listed(registry, handle.catalog(), limit).await
+        listed(registry, handle.catalog(), options).await
     }
 
     /// Gives a manifest of a registry more tags. A tag that names another manifest moves; one that names this one already is
@@ -166,23 +176,20 @@ async fn names(repository: &Repository, tag: &str, digest: Digest) -> Result<boo
     }
 }
 
-async fn listed(shown: &str, pages: Paged<String>, limit: Option<usize>) -> Result<Listing, DistError> {
-    let limit = limit.unwrap_or(usize::MAX);
-    let mut pages = match u32::try_from(limit) {
-        // Not a byte more than needed: registries that know the parameter stop there.
-        Ok(few @ 1..=100) => pages.page_size(few),
-        _ => pages,
+async fn listed(shown: &str, pages: Paged<String>, options: &ListOptions) -> Result<Listing, DistError> {
+    let limit = options.limit.unwrap_or(usize::MAX);
+    // Not a name more than needed: registries that know the parameter stop there.
+    let few = u32::try_from(limit).ok().filter(|limit| (1..=100).contains(limit));
+    let mut pages = match options.page_size.or(few) {
+        Some(entries) => pages.page_size(entries),
+        None => pages,
     };
     let mut listing = Listing::default();
     while let Some(page) = pages.next_page().await {
         listing.names.extend(page.map_err(|error| DistError::from_net(shown, error))?);
-        if listing.names.len() > limit {
+        if listing.names.len() >= limit {
+            listing.more = listing.names.len() > limit || pages.has_more();
             listing.names.truncate(limit);
-            listing.more = true;
-            break;
-        }
-        if listing.names.len() == limit {
-            listing.more = pages.has_more();
             break;
         }
     }

@@ -219,3 +219,42 @@ fn what_a_registry_warns_of_is_said_once_and_without_its_escapes() {
     assert!(!outcome.stderr.contains('\u{202e}'), "{:?}", outcome.stderr);
     assert_eq!(server.journal().len(), 2);
 }
+
+/// The page about publishing.
+fn page() -> String {
+    fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/publishing.md")).unwrap()
+}
+
+#[test]
+fn the_examples_of_the_page_run_in_their_order() {
+    let (bench, ours, mirror) = (Bench::new(), registry(), registry());
+    let (dir, _file) = component(&bench);
+    let page = page().replace(" \\\n", " ");
+    let examples: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("    greentic-dist ")).collect();
+    assert!(examples.len() >= 11, "{examples:#?}");
+    for example in examples {
+        let here = example.replace("ghcr.io", &ours.host()).replace("registry.example", &mirror.host());
+        let mut args: Vec<&str> = here.split_whitespace().collect();
+        if args[0] == "delete" {
+            // There is no terminal to be asked on.
+            args.push("--yes");
+        }
+        let outcome = bench.dist([]).args(args).dir(dir.path()).output();
+        assert_eq!(outcome.code, Some(0), "{example}: {}", outcome.stderr);
+    }
+    let tags = bench.run(["tags", &format!("{}/acme/hello", ours.host())]);
+    assert_eq!(ok(&tags).stdout, "1\n1.2\nlatest\nstable\n");
+    assert_eq!(ok(&bench.run(["catalog", &mirror.host()])).stdout, "acme/hello\nmirror/hello\n");
+    bench.assert_nothing_outside_changed();
+}
+
+#[test]
+fn the_code_on_the_page_is_the_example_that_is_compiled() {
+    let page = page();
+    let (_, code) = page.split_once("```rust\n").unwrap();
+    let (code, _) = code.split_once("```").unwrap();
+    let module = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/oci/mod.rs")).unwrap();
+    for line in code.lines().filter(|line| !line.is_empty()) {
+        assert!(module.lines().any(|compiled| compiled == format!("//! {line}")), "`{line}` is not compiled");
+    }
+}

@@ -6,12 +6,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test has nothing better to do")]
 
 mod bundle;
-mod crash;
 mod carried;
+mod crash;
 mod index;
 mod killed;
 mod login;
 mod machine;
+mod matrix;
 mod memory;
 mod offline;
 mod own_registry;

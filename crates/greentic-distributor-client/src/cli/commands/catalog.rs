@@ -1,11 +1,9 @@
 //! `greentic-dist catalog REGISTRY`: the repositories of a registry.
 
-use std::num::NonZeroUsize;
-
 use serde_json::json;
 
 use super::Context;
-use super::tags::print;
+use super::tags::{ListArgs, print};
 use crate::dist_cli::CliError;
 
 /// Arguments of `greentic-dist catalog`.
@@ -14,13 +12,13 @@ pub struct CatalogArgs {
     /// `host` or `host:port`
     #[arg(value_name = "REGISTRY")]
     pub registry: String,
-    /// At most so many
-    #[arg(long, value_name = "N")]
-    pub limit: Option<NonZeroUsize>,
+    /// How much of the list
+    #[command(flatten)]
+    pub list: ListArgs,
 }
 
 pub(crate) async fn run(context: &Context<'_>, args: &CatalogArgs) -> Result<(), CliError> {
     let registry = args.registry.strip_prefix("oci://").unwrap_or(&args.registry).trim_end_matches('/');
-    let listing = context.client.catalog(registry, args.limit.map(NonZeroUsize::get)).await?;
+    let listing = context.client.catalog(registry, &args.list.options()).await?;
     print(context, &listing, &json!({ "registry": registry, "repositories": listing.names, "more": listing.more }))
 }

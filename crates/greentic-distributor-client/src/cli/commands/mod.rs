@@ -34,7 +34,7 @@ pub use resolve::ResolveArgs;
 pub use retention::{RetentionApplyArgs, RetentionArgs, RetentionCommand, RetentionEnvironmentArg};
 pub use serve::{LayoutArg, ServeArgs};
 pub use tag::TagArgs;
-pub use tags::TagsArgs;
+pub use tags::{ListArgs, TagsArgs};
 pub use verify::VerifyArgs;
 
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::Context;
 use crate::dist_cli::CliError;
-use crate::oci::Listing;
+use crate::oci::{ListOptions, Listing};
 
 /// Arguments of `greentic-dist tags`.
 #[derive(Debug, clap::Args)]
@@ -14,14 +14,31 @@ pub struct TagsArgs {
     /// `host/name`; a tag or digest is not looked at
     #[arg(value_name = "REF")]
     pub reference: String,
+    /// How much of the list
+    #[command(flatten)]
+    pub list: ListArgs,
+}
+
+/// How much of a list is fetched.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct ListArgs {
     /// At most so many
     #[arg(long, value_name = "N")]
     pub limit: Option<NonZeroUsize>,
+    /// Ask for pages of so many, 1 to 1000 [default: what the registry likes]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub page_size: Option<u32>,
+}
+
+impl ListArgs {
+    pub(super) fn options(&self) -> ListOptions {
+        ListOptions { limit: self.limit.map(NonZeroUsize::get), page_size: self.page_size }
+    }
 }
 
 pub(crate) async fn run(context: &Context<'_>, args: &TagsArgs) -> Result<(), CliError> {
     let reference = super::registry_reference(&args.reference)?;
-    let listing = context.client.tags(&reference, args.limit.map(NonZeroUsize::get)).await?;
+    let listing = context.client.tags(&reference, &args.list.options()).await?;
     print(context, &listing, &json!({ "reference": reference.name(), "tags": listing.names, "more": listing.more }))
 }
 
