@@ -312,7 +312,8 @@ impl Transport {
                     let answered = Box::pin(access.answer(self, refusal, &used, tried.auth)).await;
                     tried.auth = answered.map_err(|error| access.explain(error))?;
                 }
-                (Some(access), Some(403)) if !left_origin && access.renew(&used, &mut tried.auth).await => {}
+                (Some(access), Some(403))
+                    if !left_origin && Box::pin(access.renew(self, &used, &mut tried.auth)).await => {}
                 (Some(access), Some(403 | 404))
                     if !left_origin && Box::pin(access.seek_challenge(self, &used, &mut tried.auth)).await => {}
                 // A signed URL behind the redirect has expired: the registry hands out a new one.

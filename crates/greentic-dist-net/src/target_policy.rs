@@ -102,8 +102,7 @@ impl TargetPolicy {
         if from.scheme() == "https" && realm.scheme() == "http" {
             if !self.allows_http_realm(registry) {
                 return Err(format!(
-                    "{registry} is asked over HTTPS and names a token server over plain HTTP, {}; it may be a proxy that \
-                     does not know of its TLS",
+                    "{} would leave HTTPS, over which {registry} is asked; it may stand behind a proxy and not know of its TLS",
                     redact_url(realm.as_str())
                 ));
             }

@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io::{Read as _, Seek as _};
+use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -23,6 +23,7 @@ pub struct Run {
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
     dir: Option<PathBuf>,
+    stdin: Option<Vec<u8>>,
     limit: Duration,
 }
 
@@ -54,7 +55,7 @@ pub struct Spawned {
 impl Run {
     /// The program at a path, or the installed one of that name.
     pub fn new(program: impl Into<PathBuf>) -> Self {
-        Self { program: program.into(), args: Vec::new(), env: Vec::new(), dir: None, limit: LIMIT }
+        Self { program: program.into(), args: Vec::new(), env: Vec::new(), dir: None, stdin: None, limit: LIMIT }
     }
 
     /// Adds an argument.
@@ -85,6 +86,21 @@ impl Run {
         self
     }
 
+    /// What it reads from its standard input. Default: nothing.
+    #[must_use]
+    pub fn stdin(mut self, text: impl Into<Vec<u8>>) -> Self {
+        self.stdin = Some(text.into());
+        self
+    }
+
+    /// The same command as the last arguments of another program, e.g. `strace`.
+    #[must_use]
+    pub fn below<A: AsRef<OsStr>>(mut self, program: &str, args: impl IntoIterator<Item = A>) -> Self {
+        let own = std::mem::take(&mut self.args);
+        let inner = std::mem::replace(&mut self.program, PathBuf::from(program));
+        self.args(args).arg(inner).args(own)
+    }
+
     /// How long it may run before that is a failure. Default: two minutes.
     #[must_use]
     pub fn limit(mut self, limit: Duration) -> Self {
@@ -107,7 +123,7 @@ impl Run {
         command.args(&self.args).env_clear().env("HOME", home.path());
         command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
-        command.stdin(Stdio::null()).stdout(stream(&stdout)).stderr(stream(&stderr));
+        command.stdin(self.input()).stdout(stream(&stdout)).stderr(stream(&stderr));
         if let Some(dir) = &self.dir {
             command.current_dir(dir);
         }
@@ -116,6 +132,15 @@ impl Run {
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let child = command.spawn().unwrap_or_else(|error| panic!("start {}: {error}", program.display()));
         Spawned { child, stdout, stderr, limit: self.limit, peak: 0, _home: home }
+    }
+}
+
+impl Run {
+    fn input(&self) -> Stdio {
+        let Some(text) = &self.stdin else { return Stdio::null() };
+        let mut file = collector();
+        file.write_all(text).and_then(|()| file.rewind()).expect("write the input of a program");
+        file.into()
     }
 }
 

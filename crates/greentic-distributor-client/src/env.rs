@@ -26,6 +26,16 @@ pub(crate) const STORE_REGISTRY_BASE: &str = "GREENTIC_STORE_REGISTRY_BASE";
 pub(crate) const HOSTS_DIR: &str = "GREENTIC_DIST_HOSTS_DIR";
 /// Where saved logins are.
 pub(crate) const STORE_SECRETS_PATH: &str = "GREENTIC_DIST_STORE_SECRETS_PATH";
+/// Where the saved logins of registries are.
+pub(crate) const REGISTRY_AUTH_PATH: &str = "GREENTIC_DIST_REGISTRY_AUTH_PATH";
+/// Docker's logins as a text.
+pub(crate) const DOCKER_AUTH_CONFIG: &str = "DOCKER_AUTH_CONFIG";
+/// Directory of Docker's configuration.
+pub(crate) const DOCKER_CONFIG: &str = "DOCKER_CONFIG";
+/// The login file of the containers tools.
+pub(crate) const REGISTRY_AUTH_FILE: &str = "REGISTRY_AUTH_FILE";
+/// Directory of what lives as long as the user's session.
+pub(crate) const XDG_RUNTIME_DIR: &str = "XDG_RUNTIME_DIR";
 /// Master key of login files of earlier versions.
 pub(crate) const DEV_MASTER_KEY: &str = "GREENTIC_DEV_MASTER_KEY";
 /// `1`: lock files that are out of date are refused.

@@ -22,18 +22,28 @@ pub(crate) fn cache_root() -> PathBuf {
 /// `GREENTIC_DIST_STORE_SECRETS_PATH`, else `${XDG_CONFIG_HOME:-~/.config}/greentic/dist/store-auth.json`, else
 /// `$GREENTIC_HOME/config/dist/store-auth.json`, else `.greentic/config/dist/store-auth.json`. No I/O.
 pub(crate) fn login_file() -> PathBuf {
-    env::path(env::STORE_SECRETS_PATH)
-        .or_else(|| {
-            user_dir("XDG_CONFIG_HOME", ".config")
-                .map(|config| config.join("greentic").join("dist").join("store-auth.json"))
-        })
-        .or_else(|| env::path(env::HOME_DIR).map(|home| home.join("config").join("dist").join("store-auth.json")))
-        .unwrap_or_else(|| PathBuf::from(".greentic").join("config").join("dist").join("store-auth.json"))
+    env::path(env::STORE_SECRETS_PATH).unwrap_or_else(|| config_dir().join("store-auth.json"))
+}
+
+/// The file with the logins of registries: `GREENTIC_DIST_REGISTRY_AUTH_PATH`, else `registry-auth.json` where the login file
+/// is by default. No I/O.
+pub(crate) fn registry_login_file() -> PathBuf {
+    env::path(env::REGISTRY_AUTH_PATH).unwrap_or_else(|| config_dir().join("registry-auth.json"))
+}
+
+fn config_dir() -> PathBuf {
+    user_dir("XDG_CONFIG_HOME", ".config")
+        .map(|config| config.join("greentic").join("dist"))
+        .or_else(|| env::path(env::HOME_DIR).map(|home| home.join("config").join("dist")))
+        .unwrap_or_else(|| PathBuf::from(".greentic").join("config").join("dist"))
 }
 
 /// An XDG base directory. Relative values are ignored, as the specification asks.
-fn user_dir(variable: &str, below_home: &str) -> Option<PathBuf> {
-    env::path(variable)
-        .filter(|path| path.is_absolute())
-        .or_else(|| env::path("HOME").filter(|home| home.is_absolute()).map(|home| home.join(below_home)))
+pub(crate) fn user_dir(variable: &str, below_home: &str) -> Option<PathBuf> {
+    env::path(variable).filter(|path| path.is_absolute()).or_else(|| home().map(|home| home.join(below_home)))
+}
+
+/// The user's home directory.
+pub(crate) fn home() -> Option<PathBuf> {
+    env::path("HOME").filter(|home| home.is_absolute())
 }

@@ -656,6 +656,20 @@ async fn quirk_a25_a_login_that_expires_is_asked_for_anew() {
     assert_eq!(source.counts(), (2, 0), "asked for, and asked again since it had run out");
     assert_eq!(server.journal().authorization_of(4), Some("Basic QVdTOnR3bw==".to_owned()));
 
+    // ECR says of a password that ran out that it is forbidden.
+    let ecr = LyingServer::start(|request, _| match request.header("authorization") {
+        Some("Basic QVdTOnR3bw==") => manifest(),
+        Some(_) => Response::oci_error(403, "DENIED", "Your authorization token has expired."),
+        _ => Response::basic_challenge("r"),
+    });
+    let source = Found::new(vec![login("one", None), login("two", None)]);
+    pull_from(&ambient(&source), &ecr).await.unwrap();
+    assert_eq!((source.counts(), ecr.journal().len()), ((2, 1), 3));
+    // And a refusal that no newer login changes is one after a single request more at the source, none at the registry.
+    let source = Found::new(vec![login("one", None)]);
+    pull_from(&ambient(&source), &ecr).await.unwrap_err();
+    assert_eq!((source.counts(), ecr.journal().len()), ((2, 1), 5));
+
     // One that is refused before its time is asked for anew, too, and the source is told.
     let source = Found::new(vec![login("gone", Some(Instant::now() + Duration::from_hours(12))), login("two", None)]);
     let already = server.journal().len();
@@ -682,6 +696,23 @@ async fn quirk_a27_cookies_are_never_kept() {
     for entry in server.journal().entries() {
         assert_eq!(entry.headers.get("cookie"), None, "{}", entry.line());
     }
+}
+
+#[tokio::test]
+async fn somebody_who_logs_in_meanwhile_is_noticed() {
+    let server = LyingServer::start(|request, _| match request.header("authorization") {
+        Some("Basic YW5uOmNhbmFyeS01ZjFk") => manifest(),
+        _ => Response::basic_challenge("r"),
+    });
+    let source = Found::new(Vec::new());
+    let net = ambient(&source);
+    for _ in 0..3 {
+        assert_eq!(pull_from(&net, &server).await.unwrap_err().kind(), NetErrorKind::Unauthorized);
+    }
+    assert_eq!(source.counts(), (1, 0), "for a moment it is not asked again");
+    source.logins.lock().unwrap().push(Login::ambient(basic(), "a file"));
+    after(11).await;
+    pull_from(&net, &server).await.unwrap();
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use super::commands::AuthCommand;
 use super::commands::{
     BundleCommand, CacheCommand, CatalogArgs, CopyArgs, DeleteArgs, DemoArgs, DistributorCommand, InspectArgs,
     LockArgs, PullArgs, PushArgs, ResolveArgs, RetentionCommand, ServeArgs, TagArgs, TagsArgs, VerifyArgs,
@@ -37,6 +38,9 @@ pub struct Cli {
     /// Print no progress
     #[arg(short, long, global = true)]
     pub quiet: bool,
+    /// Send the login for a registry also to the token server on another host; may be repeated
+    #[arg(long, global = true, value_name = "REGISTRY=HOST", value_parser = trusted_realm)]
+    pub trust_realm: Vec<(String, String)>,
     /// What to do
     #[command(subcommand)]
     pub command: Commands,
@@ -76,6 +80,9 @@ pub enum Commands {
     /// Keep the cache in bounds
     #[command(subcommand)]
     Retention(RetentionCommand),
+    /// Save and forget logins, and tell which one would be used
+    #[command(subcommand)]
+    Auth(AuthCommand),
     /// Serve a directory of packs and components, as a registry and as a distributor
     Serve(ServeArgs),
     /// Ask a distributor over HTTP
@@ -83,4 +90,15 @@ pub enum Commands {
     Distributor(DistributorCommand),
     /// Show the whole flow against a registry inside this process
     Demo(DemoArgs),
+}
+
+/// `REGISTRY=HOST`, each `host` or `host:port`.
+fn trusted_realm(text: &str) -> Result<(String, String), &'static str> {
+    let is_host = |text: &str| {
+        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte))
+    };
+    match text.split_once('=') {
+        Some((registry, host)) if is_host(registry) && is_host(host) => Ok((registry.to_owned(), host.to_owned())),
+        _ => Err("write REGISTRY=HOST, each as `host` or `host:port`"),
+    }
 }

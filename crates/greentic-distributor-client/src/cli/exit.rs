@@ -96,6 +96,18 @@ impl CliError {
         Self::plain(8, "integrity", message)
     }
 
+    /// An error of another kind with its causes.
+    pub(crate) fn with_causes(code: i32, kind: &'static str, error: &dyn std::error::Error) -> Self {
+        let mut failure = Self::plain(code, kind, &error.to_string());
+        failure.retryable = code == 7;
+        let mut source = error.source();
+        while let Some(cause) = source {
+            failure.causes.push(cause.to_string());
+            source = cause.source();
+        }
+        failure
+    }
+
     fn plain(code: i32, kind: &'static str, message: &str) -> Self {
         Self {
             code,

@@ -8,6 +8,7 @@ mod commands;
 mod exit;
 mod output;
 mod policy;
+mod prompt;
 mod reporter;
 
 use std::process::ExitCode;
@@ -23,10 +24,11 @@ pub use commands::{
     RetentionCommand, RetentionEnvironmentArg, RollbackArgs, ServeArgs, StageArgs, StateArg, StateArgs, TagArgs,
     TagsArgs, VerifyArgs, WarmArgs,
 };
+pub use commands::{AuthCommand, AuthLoginArgs, AuthLogoutArgs, AuthStatusArgs, AuthSubject};
 pub use exit::CliError;
 pub use policy::{EnvironmentArg, PolicyArgs};
 
-use crate::dist::{DistClient, DistOptions};
+use crate::dist::{DistClient, DistOptions, TargetPolicy};
 use commands::Context;
 use output::Output;
 use reporter::TerminalReporter;
@@ -100,7 +102,11 @@ async fn run_with(cli: Cli, output: &Output) -> Result<(), CliError> {
     }
     options.offline |= cli.offline;
     let reporter = Arc::new(TerminalReporter::for_stderr(cli.quiet));
-    let mut client = DistClient::builder().options(options).reporter(Arc::clone(&reporter) as _);
+    let policy = cli
+        .trust_realm
+        .into_iter()
+        .fold(TargetPolicy::new(), |policy, (registry, host)| policy.trust_realm(registry, host));
+    let mut client = DistClient::builder().options(options).target_policy(policy).reporter(Arc::clone(&reporter) as _);
     if let Some(dir) = cli.hosts_dir {
         client = client.hosts_dir(dir);
     }

@@ -14,7 +14,7 @@ use greentic_dist_types::{PlatformChoice, limits};
 use super::bundle::CacheOpener;
 use super::client::Inner;
 use super::{ArtifactOpener, DistClient, DistOptions, ResolveRefInjector};
-use crate::credentials::EnvCredentials;
+use crate::credentials::CredentialChain;
 use crate::env;
 use crate::hosts::HostsDir;
 use crate::progress::{Reporter, Silent};
@@ -38,7 +38,7 @@ const REQUESTS_PER_HOST: usize = 32;
 
 impl DistClientBuilder {
     pub(super) fn new() -> Self {
-        let net = Net::builder().requests_per_host(REQUESTS_PER_HOST).credentials(Arc::new(EnvCredentials));
+        let net = Net::builder().requests_per_host(REQUESTS_PER_HOST).credentials(Arc::new(CredentialChain::new()));
         let net = match env::path(env::HOSTS_DIR) {
             Some(dir) => net.host_source(Arc::new(HostsDir::new(dir))),
             None => net,
@@ -100,10 +100,17 @@ impl DistClientBuilder {
         self
     }
 
-    /// Who knows the logins of registries; asked only after a registry demanded one. Default: the environment
-    /// ([`EnvCredentials`]).
+    /// Who knows the logins of registries; asked only after a registry demanded one. Default: those of this user on this machine
+    /// ([`CredentialChain`]). Replaces the default; `StaticCredentials::new()` is no login at all.
     pub fn credentials(mut self, credentials: Arc<dyn CredentialSource>) -> Self {
         self.net = self.net.credentials(credentials);
+        self
+    }
+
+    /// Posts passwords to token servers as an OAuth2 grant first. Default: off, they go by `GET` as `Basic`, and by `POST` to a
+    /// token server that knows nothing else.
+    pub fn oauth2_passwords(mut self, first: bool) -> Self {
+        self.net = self.net.oauth2_passwords(first);
         self
     }
 

@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
+#[cfg(feature = "dist-cli")]
+use greentic_dist_net::{Credential, StaticCredentials};
 use greentic_dist_net::{Net, NetBuilder, NetStats};
 use greentic_dist_store::{Proof, Store};
 use greentic_dist_types::PlatformChoice;
@@ -226,6 +228,16 @@ impl DistClient {
     /// The readable entries of the cache, sorted by digest.
     pub fn list_cache_entries(&self) -> Vec<CacheEntry> {
         cache::entries(&self.inner)
+    }
+
+    /// Asks a registry whether a login is good. `false` when it wants none.
+    #[cfg(feature = "dist-cli")]
+    pub(crate) async fn check_login(&self, host: &str, login: Credential) -> Result<bool, DistError> {
+        let about = |error| DistError::from_net(host, error);
+        let logins = StaticCredentials::new().with(host, login);
+        let net = self.inner.net_settings.clone().credentials(Arc::new(logins)).build().map_err(about)?;
+        let answer = net.registry(host).map_err(about)?.ping().await.map_err(about)?;
+        Ok(answer.wants_login)
     }
 
     /// Counters of the network, all zero before the first request.

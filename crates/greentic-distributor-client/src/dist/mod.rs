@@ -65,7 +65,7 @@ pub use greentic_dist_types::{
     Secret,
 };
 
-pub use crate::credentials::EnvCredentials;
+pub use crate::credentials::{CredentialChain, EnvCredentials};
 pub use crate::hosts::HostsDir;
 pub use crate::progress::{Event, Reporter, Silent};
 pub use artifact::{IntegrityState, LockHint, ResolvedArtifact};
@@ -82,6 +82,7 @@ pub use compat::OciCacheInspection;
 pub use compat::{BundleOpenOutput, BundleOpenRequest, BundleOpener, ResolveComponentRequest, ResolveRefRequest};
 pub use descriptor::{ArtifactDescriptor, ResolvedVia};
 pub use entry::CacheEntry;
+pub(crate) use error::chain;
 pub use error::{CacheFailure, DistError, DistErrorKind, ResolveError};
 pub use injector::{InjectedResolution, ResolveRefInjector};
 pub use inspect::ArtifactInspection;

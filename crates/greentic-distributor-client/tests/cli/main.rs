@@ -4,9 +4,11 @@
 
 mod support;
 
+mod auth;
 mod bundle;
 mod bundle_crash;
 mod cache;
+mod credentials;
 mod demo;
 mod directory;
 mod environment;

@@ -148,13 +148,25 @@ impl Access {
         Ok(Round { answered: round.answered + 1, ..round })
     }
 
-    /// After a 403: gives up a token that was there before this request. True when a fresh one is worth a try.
-    pub(crate) async fn renew(&self, used: &Used, round: &mut Round) -> bool {
+    /// After a 403: gives up a token that was there before this request, and asks the source of a password once more (ECR says
+    /// of one that ran out that it is forbidden). True when that is worth a try.
+    pub(crate) async fn renew(&self, transport: &Transport, used: &Used, round: &mut Round) -> bool {
+        if round.renewed {
+            return false;
+        }
         match used {
-            Used::Token { id, kept: true } if !round.renewed => {
+            Used::Token { id, kept: true } => {
                 round.renewed = true;
                 self.forget_token(*id).await;
                 true
+            }
+            Used::Basic => {
+                round.renewed = true;
+                let Ok(known) = self.known(transport).await else { return false };
+                // What the source cannot say now does not change what the registry has said.
+                let Ok(newer) = self.ask_anew(transport, &known).await else { return false };
+                let login = |known: &Known| known.login.as_ref().map(|login| login.credential.clone());
+                newer.login.is_some() && login(&newer) != login(&known)
             }
             _ => false,
         }

@@ -13,9 +13,11 @@ mod token_server;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use greentic_dist_types::{SafeText, Secret};
 use http::{HeaderMap, header};
+use tokio::time::Instant;
 use url::Url;
 
 pub use self::credential::Credential;
@@ -36,6 +38,10 @@ use crate::{NetError, NetErrorKind};
 
 /// Most entries of each table of a registry; beyond it the table starts anew.
 const REMEMBERED: usize = 1_024;
+
+/// How long it is taken for granted that there is no login: long enough for the requests of one piece of work, short enough for
+/// somebody who logs in meanwhile.
+const NO_LOGIN: Duration = Duration::from_secs(10);
 
 /// What one registry demanded so far, and what it was given.
 #[derive(Debug, Default)]
@@ -63,6 +69,7 @@ enum Demand {
 struct Known {
     login: Option<Login>,
     remarks: Vec<SafeText>,
+    asked_at: Instant,
     /// How the token server rejected the login, when what may be read without it is read without it.
     rejected: Option<NetError>,
 }
@@ -216,7 +223,8 @@ impl Access {
             }
             let text = format!("{} was rejected ({error}); going on without it", login.named());
             transport.warn(self.registry.name(), SafeText::new(&text));
-            let rejected = Known { login: known.login.clone(), remarks: known.remarks.clone(), rejected: Some(error) };
+            let (login, remarks) = (known.login.clone(), known.remarks.clone());
+            let rejected = Known { login, remarks, asked_at: known.asked_at, rejected: Some(error) };
             known = self.remember(rejected);
         }
     }
@@ -225,7 +233,7 @@ impl Access {
     async fn known(&self, transport: &Transport) -> Result<Arc<Known>, NetError> {
         let remembered = lock(&self.registry.auth().known).get(&*self.repository).map(Arc::clone);
         match remembered {
-            Some(known) if !known.login.as_ref().is_some_and(Login::is_expired) => Ok(known),
+            Some(known) if known.is_current() => Ok(known),
             _ => self.ask_source(transport).await,
         }
     }
@@ -238,7 +246,7 @@ impl Access {
         for warning in warnings {
             transport.warn(self.registry.name(), warning);
         }
-        Ok(self.remember(Known { login, remarks, rejected: None }))
+        Ok(self.remember(Known { login, remarks, asked_at: Instant::now(), rejected: None }))
     }
 
     /// Tells the source that its login was rejected, and asks again.
@@ -333,6 +341,14 @@ struct Server {
 }
 
 impl Known {
+    /// Whether the source need not be asked again.
+    fn is_current(&self) -> bool {
+        match &self.login {
+            Some(login) => !login.is_expired(),
+            None => self.asked_at.elapsed() < NO_LOGIN,
+        }
+    }
+
     /// The login, unless it was rejected and this work may be done without one.
     fn usable(&self, action: &Action) -> Option<&Login> {
         let passed_over = self.rejected.is_some() && *action == Action::Pull;

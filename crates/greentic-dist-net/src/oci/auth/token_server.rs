@@ -280,7 +280,9 @@ impl TokenRequest<'_> {
         if let Some(service) = self.service {
             form.append_pair("service", service);
         }
-        form.append_pair("scope", &self.scopes.join(" "));
+        if !self.scopes.is_empty() {
+            form.append_pair("scope", &self.scopes.join(" "));
+        }
         form.finish().into()
     }
 }

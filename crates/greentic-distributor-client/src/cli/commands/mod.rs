@@ -1,5 +1,6 @@
 //! One verb, one file: its arguments, what it does, what it prints.
 
+mod auth;
 mod bundle;
 mod cache;
 mod catalog;
@@ -19,6 +20,7 @@ mod tag;
 mod tags;
 mod verify;
 
+pub use auth::{AuthCommand, AuthLoginArgs, AuthLogoutArgs, AuthStatusArgs, AuthSubject};
 pub use bundle::{AccessModeArg, BundleCommand, RollbackArgs, StageArgs, StateArg, StateArgs, WarmArgs};
 pub use cache::{CacheCommand, CacheGcArgs, CacheRmArgs, CacheStatArgs, CacheVerifyArgs};
 pub use catalog::CatalogArgs;
@@ -74,6 +76,7 @@ pub(super) async fn run(context: &Context<'_>, command: Commands) -> Result<(), 
         Commands::Delete(args) => delete::run(context, &args).await,
         Commands::Cache(command) => cache::run(context, &command),
         Commands::Retention(command) => retention::run(context, &command),
+        Commands::Auth(command) => auth::run(context, command).await,
         Commands::Serve(args) => serve::run(context, args).await,
         Commands::Distributor(command) => distributor::run(context, command).await,
         Commands::Demo(args) => demo::run(context, args).await,

@@ -1,4 +1,4 @@
-//! Where logins for registries come from: the environment, by host.
+//! Logins from the environment, by host.
 //!
 //! `GREENTIC_DIST_AUTH_<HOST>_USERNAME` with `…_PASSWORD`, or `…_TOKEN`, where `<HOST>` is the registry as references write
 //! it, in upper case, with `_` for a dot or colon, `__` for a hyphen and `___` for an underscore: `127.0.0.1:5000` is
@@ -16,9 +16,13 @@ pub struct EnvCredentials;
 
 impl CredentialSource for EnvCredentials {
     fn credential<'a>(&'a self, target: &'a CredentialTarget) -> BoxFuture<'a, Result<CredentialAnswer, NetError>> {
-        let login = lookup(&target.host, env::text).map(|login| Login::ambient(login, "the environment"));
-        Box::pin(std::future::ready(Ok(login.into())))
+        Box::pin(std::future::ready(Ok(find(target).into())))
     }
+}
+
+/// The login of the environment for a registry.
+pub(super) fn find(target: &CredentialTarget) -> Option<Login> {
+    lookup(&target.host, env::text).map(|login| Login::ambient(login, "the environment"))
 }
 
 fn lookup(host: &str, read: impl Fn(&str) -> Option<String>) -> Option<Credential> {
