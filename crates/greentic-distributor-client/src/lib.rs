@@ -4,7 +4,7 @@
 //! on arrival, kept in a cache that survives crashes, opened again with the network gone.
 //!
 //! ```no_run
-//! use greentic_distributor_client::dist::{CachePolicy, DistClient, DistOptions, DownloadedStoreArtifact, ResolvePolicy};
+//! use greentic_distributor_client::dist::{CachePolicy, DistClient, DistOptions, ResolvePolicy};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let client = DistClient::new(DistOptions::default());

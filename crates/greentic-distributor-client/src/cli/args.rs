@@ -7,7 +7,8 @@ use clap::{Parser, Subcommand};
 use super::commands::AuthCommand;
 use super::commands::{
     BundleCommand, CacheCommand, CatalogArgs, CopyArgs, DeleteArgs, DemoArgs, DistributorCommand, InspectArgs,
-    LockArgs, PullArgs, PushArgs, ResolveArgs, RetentionCommand, ServeArgs, TagArgs, TagsArgs, VerifyArgs,
+    LockArgs, PullArgs, PushArgs, ResolveArgs, RetentionCommand, ServeArgs, StoreCommand, TagArgs, TagsArgs,
+    VerifyArgs,
 };
 
 /// Fetch, verify and keep Wasm components from OCI registries, HTTPS and disk.
@@ -83,6 +84,9 @@ pub enum Commands {
     /// Save and forget logins, and tell which one would be used
     #[command(subcommand)]
     Auth(AuthCommand),
+    /// Fetch files of a store
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// Serve a directory of packs and components, as a registry and as a distributor
     Serve(ServeArgs),
     /// Ask a distributor over HTTP

@@ -21,8 +21,8 @@ pub use commands::{
     AccessModeArg, BundleCommand, CacheCommand, CacheGcArgs, CacheRmArgs, CacheStatArgs, CacheVerifyArgs, CatalogArgs,
     CopyArgs, DeleteArgs, DemoArgs, DistributorArgs, DistributorCommand, InspectArgs, LayoutArg, ListArgs, LockAddArgs,
     LockArgs, LockCommand, PullArgs, PushArgs, PushType, ResolveArgs, RetentionApplyArgs, RetentionArgs,
-    RetentionCommand, RetentionEnvironmentArg, RollbackArgs, ServeArgs, StageArgs, StateArg, StateArgs, TagArgs,
-    TagsArgs, VerifyArgs, WarmArgs,
+    RetentionCommand, RetentionEnvironmentArg, RollbackArgs, ServeArgs, StageArgs, StateArg, StateArgs, StoreCommand,
+    StoreDownloadArgs, TagArgs, TagsArgs, VerifyArgs, WarmArgs,
 };
 pub use commands::{AuthCommand, AuthLoginArgs, AuthLogoutArgs, AuthStatusArgs, AuthSubject};
 pub use exit::CliError;

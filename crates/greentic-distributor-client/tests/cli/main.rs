@@ -20,5 +20,6 @@ mod offline;
 mod peers;
 mod publish;
 mod serve;
+mod store;
 mod text;
 mod verify;

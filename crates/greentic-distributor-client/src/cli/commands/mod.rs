@@ -16,6 +16,7 @@ mod quantity;
 mod resolve;
 mod retention;
 mod serve;
+mod store;
 mod tag;
 mod tags;
 mod verify;
@@ -35,6 +36,7 @@ pub use push::{PushArgs, PushType};
 pub use resolve::ResolveArgs;
 pub use retention::{RetentionApplyArgs, RetentionArgs, RetentionCommand, RetentionEnvironmentArg};
 pub use serve::{LayoutArg, ServeArgs};
+pub use store::{StoreCommand, StoreDownloadArgs};
 pub use tag::TagArgs;
 pub use tags::{ListArgs, TagsArgs};
 pub use verify::VerifyArgs;
@@ -77,6 +79,7 @@ pub(super) async fn run(context: &Context<'_>, command: Commands) -> Result<(), 
         Commands::Cache(command) => cache::run(context, &command),
         Commands::Retention(command) => retention::run(context, &command),
         Commands::Auth(command) => auth::run(context, command).await,
+        Commands::Store(command) => store::run(context, command).await,
         Commands::Serve(args) => serve::run(context, args).await,
         Commands::Distributor(command) => distributor::run(context, command).await,
         Commands::Demo(args) => demo::run(context, args).await,
