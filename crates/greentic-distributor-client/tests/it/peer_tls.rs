@@ -218,7 +218,7 @@ async fn a_token_server_behind_a_registry_is_not_reached_down_the_same_way() {
     let error = client.resolve_ref(&format!("oci://{host}/acme/hello:1")).await.unwrap_err();
     let text = chain(&error);
     assert_eq!((error.kind(), error.exit_code()), (Policy, 6), "{text}");
-    assert!(text.contains("over plain HTTP") && !text.contains(CANARY), "{text}");
+    assert!(text.contains("would leave HTTPS") && !text.contains(CANARY), "{text}");
     assert!(plain.journal().is_empty());
     home.assert_cache_empty();
 }
