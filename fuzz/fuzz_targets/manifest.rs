@@ -25,7 +25,7 @@ fuzz_target!(|data: (u8, &[u8])| {
             if let Ok(choice) = manifest.component_layer() {
                 assert_eq!(manifest.layers.get(choice.position), Some(choice.layer));
             }
-            let (_sidecar, _subject) = (manifest.component_manifest_layer(), manifest.subject());
+            let (_sidecar, _subject) = (manifest.component_manifest_layer(), &manifest.subject);
         }
         Ok(ManifestKind::Index(index)) => {
             if let Ok(chosen) = select_platform(&index, &PlatformChoice::default()) {
