@@ -52,6 +52,9 @@ mod distributor;
 #[cfg_attr(not(feature = "dist-client"), expect(dead_code, reason = "logins need the place of their file alone"))]
 mod env;
 pub mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(feature = "dist-client")]
 mod hosts;
 #[cfg(feature = "http-runtime")]

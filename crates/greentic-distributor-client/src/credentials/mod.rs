@@ -7,7 +7,7 @@
 mod auth_file;
 mod chain;
 mod containers_auth;
-mod docker_config;
+pub(crate) mod docker_config;
 mod env;
 mod helper;
 mod notes;

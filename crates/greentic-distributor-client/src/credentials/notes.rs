@@ -30,6 +30,12 @@ impl Notes {
         self.remarks.push(text);
     }
 
+    /// Everything that came up.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn into_texts(self) -> Vec<String> {
+        [self.warnings, self.remarks].concat()
+    }
+
     /// The answer to the question, with what was not told before.
     pub(super) fn into_answer(self, login: Option<Login>, told: &Told) -> CredentialAnswer {
         let mut told = told.0.lock().unwrap_or_else(PoisonError::into_inner);
