@@ -55,7 +55,7 @@ pub struct AuthLoginArgs {
     /// The token; other users can see it while the command runs, so prefer --token-stdin or the prompt
     #[arg(long, value_name = "TOKEN", conflicts_with_all = ["token_stdin", "password_stdin"])]
     token: Option<String>,
-    /// Keep a registry's login in the program docker-credential-<NAME>
+    /// Keep a registry's login in the program `docker-credential-NAME`
     #[arg(long, value_name = "NAME", requires = "username")]
     helper: Option<String>,
 }

@@ -22,7 +22,7 @@ pub struct ServeArgs {
     /// Where to listen; port 0 takes a free one. Addresses other than loopback need a token
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
-    /// How the files are named: `flat` is <id>-<version>.gtpack, `nested` is <id>/<version>/pack.gtpack
+    /// How the files are named: `flat` is `<id>-<version>.gtpack`, `nested` is `<id>/<version>/pack.gtpack`
     #[arg(long, value_enum, default_value_t = LayoutArg::Flat)]
     pub layout: LayoutArg,
     /// Answer only requests with this token [default: `GREENTIC_DIST_SERVE_TOKEN`, which others on this machine cannot see]
@@ -33,9 +33,9 @@ pub struct ServeArgs {
 /// How files are named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum LayoutArg {
-    /// <id>-<version>.gtpack, <id>-<version>.wasm
+    /// `<id>-<version>.gtpack`, `<id>-<version>.wasm`
     Flat,
-    /// <id>/<version>/pack.gtpack, <id>/<version>/component.wasm
+    /// `<id>/<version>/pack.gtpack`, `<id>/<version>/component.wasm`
     Nested,
 }
 
