@@ -48,7 +48,7 @@ pub use crate::oci::{
     Credential, CredentialAnswer, CredentialSource, CredentialTarget, FetchedImage, FetchedManifest, Login,
     LoginOrigin, ManifestHead, ManifestUpload, Paged, PushedBlob, PushedManifest, RawManifest, Referrers,
     ReferrersSource, ReferrersUpkeep, RegistryHandle, RegistryVersion, Repository, RepositorySource, Selector,
-    SourceError, StaticCredentials, StreamSource, UnverifiedBlobStream, UploadMode,
+    SourceError, StaticCredentials, StreamSource, UnsizedBlobStream, UnverifiedBlobStream, UploadMode,
 };
 pub use crate::stats::NetStats;
 pub use crate::target_policy::TargetPolicy;

@@ -111,6 +111,50 @@ impl Dir {
     }
 }
 
+/// Second names of files in the directory.
+impl Dir {
+    /// Whether `name` is a link as [`Dir::link`] makes it.
+    pub(crate) fn is_link_to(&self, name: &str, target: &str) -> bool {
+        #[cfg(unix)]
+        {
+            rustix::fs::readlinkat(&self.fd, name, Vec::new())
+                .is_ok_and(|leads_to| leads_to.to_bytes() == target.as_bytes())
+        }
+        // A hard link cannot be told from another file of that name: it is made anew.
+        #[cfg(not(unix))]
+        {
+            let _ = (name, target);
+            false
+        }
+    }
+
+    /// Makes the new name `name` for the file `target` of this directory: a relative symbolic link, which leaves the file
+    /// itself as it is. Where users may not make those, a hard link.
+    pub(crate) fn link(&self, target: &str, name: &str) -> io::Result<()> {
+        #[cfg(unix)]
+        return Ok(rustix::fs::symlinkat(target, &self.fd, name)?);
+        #[cfg(not(unix))]
+        std::fs::hard_link(self.path.join(target), self.path.join(name))
+    }
+
+    /// Renames a file of this directory, over another one where there is one.
+    pub(crate) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        #[cfg(unix)]
+        return Ok(rustix::fs::renameat(&self.fd, from, &self.fd, to)?);
+        #[cfg(not(unix))]
+        std::fs::rename(self.path.join(from), self.path.join(to))
+    }
+
+    /// Removes a name that was just made; what stays goes with the directory.
+    pub(crate) fn unlink(&self, name: &str) {
+        #[cfg(unix)]
+        let removed = rustix::fs::unlinkat(&self.fd, name, rustix::fs::AtFlags::empty()).map_err(io::Error::from);
+        #[cfg(not(unix))]
+        let removed = std::fs::remove_file(self.path.join(name));
+        crate::temp::discard(removed, &self.path.join(name));
+    }
+}
+
 /// What [`Dir::stat`] tells.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stat {

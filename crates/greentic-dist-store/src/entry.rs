@@ -302,6 +302,7 @@ impl Source<'_> {
         let (artifact_type, default_type) = match self.store.paths().artifact() {
             ArtifactFile::Component => (ArtifactType::Component, media_type::WASM),
             ArtifactFile::Pack => (ArtifactType::Pack, media_type::OCTET_STREAM),
+            ArtifactFile::Blob => (ArtifactType::Component, media_type::OCTET_STREAM),
         };
         let source = SourceSnapshot {
             raw_ref: String::new(),

@@ -144,8 +144,16 @@ impl Store {
     /// # Errors
     /// As any write.
     pub fn ingest_measured(&self, limit: u64) -> Result<Ingest, StoreError> {
+        self.ingest_measured_as(Algorithm::Sha256, limit)
+    }
+
+    /// As [`Store::ingest_measured`], for content that will be named by this algorithm.
+    ///
+    /// # Errors
+    /// As any write.
+    pub fn ingest_measured_as(&self, algorithm: Algorithm, limit: u64) -> Result<Ingest, StoreError> {
         let target = Target::Temp(TempFile::create(self)?);
-        let fresh = Verifier::measuring(Algorithm::Sha256, limit);
+        let fresh = Verifier::measuring(algorithm, limit);
         Ok(Ingest {
             store: self.clone(),
             target: Some(target),

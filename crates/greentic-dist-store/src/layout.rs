@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! <root>/CACHEDIR.TAG
-//! <root>/<hex of pin>/component.wasm | pack.gtpack    the artifact, mode 0444
+//! <root>/<hex of pin>/component.wasm | pack.gtpack | blob.bin    the artifact, mode 0444
 //! <root>/<hex of pin>/manifest.json                   the raw OCI manifest, where the pin is a manifest digest
 //! <root>/<hex of pin>/entry.json                      the record
 //! <root>/<hex of pin>/component.manifest.json, metadata.json, verified, last_used
@@ -48,7 +48,7 @@ const BUNDLE_SUFFIX: &str = ".json";
 /// The mode of an artifact.
 pub(crate) const ARTIFACT_MODE: u32 = 0o444;
 
-/// Which file of an entry is the artifact: a store holds components or packs.
+/// Which file of an entry is the artifact: a store holds components, packs or blobs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ArtifactFile {
     /// `component.wasm`, in the component cache.
@@ -56,14 +56,19 @@ pub enum ArtifactFile {
     Component,
     /// `pack.gtpack`, in the pack cache.
     Pack,
+    /// `blob.bin`, in the cache of blobs that are asked for by their digest alone.
+    Blob,
 }
 
 impl ArtifactFile {
+    pub(crate) const ALL: [Self; 3] = [Self::Component, Self::Pack, Self::Blob];
+
     /// The file name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Component => "component.wasm",
             Self::Pack => "pack.gtpack",
+            Self::Blob => "blob.bin",
         }
     }
 }
@@ -78,6 +83,8 @@ pub enum Sidecar {
 }
 
 impl Sidecar {
+    pub(crate) const ALL: [Self; 2] = [Self::ComponentManifest, Self::Metadata];
+
     /// The file name.
     pub const fn name(self) -> &'static str {
         match self {

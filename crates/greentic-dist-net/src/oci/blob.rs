@@ -172,7 +172,7 @@ impl BlobPieces {
     }
 }
 
-fn not_the_blob() -> NetError {
+pub(super) fn not_the_blob() -> NetError {
     NetError::new(NetErrorKind::Integrity, "the blob is not the one its digest names")
 }
 

@@ -7,6 +7,7 @@
 pub(crate) mod auth;
 mod blob;
 mod blob_range;
+mod blob_unsized;
 mod catalog;
 mod delete;
 pub(crate) mod errcode;
@@ -34,6 +35,7 @@ pub use auth::{
 };
 pub use blob::{BlobPieces, BlobRequest, BlobStream, UnverifiedBlobStream};
 pub use blob_range::BlobRange;
+pub use blob_unsized::UnsizedBlobStream;
 pub use catalog::{RegistryHandle, RegistryVersion};
 pub use head_blob::BlobHead;
 pub(crate) use health::Absence;

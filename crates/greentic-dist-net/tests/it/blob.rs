@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use greentic_dist_net::{NetErrorKind, SlowestBody, Timeouts};
+use greentic_dist_net::{NetError, NetErrorKind, SlowestBody, Timeouts};
 use greentic_dist_testkit::fixture::{self, Artifact};
 use greentic_dist_testkit::scenario::{Lie, LyingRegistry, Scenario};
 use greentic_dist_testkit::serve::Registry;
@@ -33,7 +33,7 @@ async fn survives(lie: Lie) -> (LyingRegistry, greentic_dist_net::NetStats) {
 }
 
 /// Pulls the blob of a registry that tells this lie and expects a failure of this kind.
-async fn fails(lie: Lie, kind: NetErrorKind) -> (LyingRegistry, greentic_dist_net::NetError) {
+async fn fails(lie: Lie, kind: NetErrorKind) -> (LyingRegistry, NetError) {
     let registry = lying(lie.clone());
     let error = pull_layer(&net(), &registry).await.err().unwrap_or_else(|| panic!("{lie:?} was not noticed"));
     assert_eq!(error.kind(), kind, "{lie:?}: {error}");
@@ -350,4 +350,47 @@ async fn offline_opens_no_socket() {
     assert!(error.to_string().contains("offline"), "{error}");
     assert_eq!(registry.server().connections(), 0);
     assert_eq!(net.stats(), greentic_dist_net::NetStats::default());
+}
+
+/// The blob of the registry's layer, its size not known beforehand.
+async fn read_unsized(registry: &LyingRegistry, max_bytes: u64) -> Result<(Option<u64>, Vec<u8>), NetError> {
+    let (net, digest) = (net(), registry.artifact().layer_digest());
+    let mut stream = repository(&net, &registry.reference()).open_unsized(digest, max_bytes).await?;
+    assert_eq!(stream.digest(), digest);
+    let (announced, mut all) = (stream.size_bytes(), Vec::new());
+    while let Some(piece) = stream.next().await {
+        all.extend_from_slice(&piece?);
+    }
+    Ok((announced, all))
+}
+
+#[tokio::test]
+async fn a_blob_of_unknown_size_takes_one_request_and_says_what_was_announced() {
+    let registry = Scenario::new(random()).start();
+    let (announced, bytes) = read_unsized(&registry, 1 << 20).await.unwrap();
+    assert_eq!(announced, Some(SIZE as u64));
+    assert!(bytes == registry.artifact().layer_bytes());
+    assert_eq!(registry.journal().len(), 1, "{:?}", registry.journal().lines());
+
+    let chunked = lying(Lie::ChunkedBlob);
+    let (announced, bytes) = read_unsized(&chunked, 1 << 20).await.unwrap();
+    assert_eq!(announced, None);
+    assert!(bytes == chunked.artifact().layer_bytes());
+}
+
+#[tokio::test]
+async fn a_blob_of_unknown_size_goes_on_after_a_cut_and_never_beyond_its_limit() {
+    let cut = lying(Lie::CutBlob { after: 100_000, times: 1 });
+    let (_, bytes) = read_unsized(&cut, 1 << 20).await.unwrap();
+    assert!(bytes == cut.artifact().layer_bytes());
+    assert_eq!(ranges(&cut), [None, Some("bytes=100000-".to_owned())]);
+
+    for registry in [Scenario::new(random()).start(), lying(Lie::EndlessBlob), lying(Lie::ChunkedBlob)] {
+        let error = read_unsized(&registry, 100_000).await.unwrap_err();
+        assert_eq!(error.mismatch(), Some(Mismatch::TooLarge { limit: 100_000 }), "{error}");
+    }
+    let missing = Scenario::new(random()).start();
+    let nothing = Digest::sha256(b"nothing");
+    let error = repository(&net(), &missing.reference()).open_unsized(nothing, 1).await.unwrap_err();
+    assert_eq!(error.kind(), NetErrorKind::NotFound);
 }

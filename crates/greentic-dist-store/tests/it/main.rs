@@ -27,6 +27,7 @@ mod lock;
 mod place;
 mod promises;
 mod references;
+mod second_name;
 mod spec;
 mod stamp;
 mod support;
