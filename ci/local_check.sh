@@ -20,8 +20,13 @@ features() {
     cargo build -p greentic-distributor-client --no-default-features --locked
     cargo clippy -p greentic-distributor-client --no-default-features --locked -- -D warnings
     local set
-    for set in http-runtime dist-client dist-client,http-runtime; do
+    for set in http-runtime dist-client; do
         cargo clippy -p greentic-distributor-client --no-default-features --features "$set" --locked -- -D warnings
+    done
+    # What published programs ask for, with their calls: `pack-fetch`; `dist-client,http-runtime`; the default features with
+    # `dist-client` and `pack-fetch`; `reqwest`; none.
+    for set in operator,start,dev flow runner-host,setup runtime-http deployer; do
+        cargo clippy -p greentic-dist-compat-tests --no-default-features --features "$set" --all-targets --locked -- -D warnings
     done
 }
 
@@ -65,7 +70,7 @@ wasm() {
 package() {
     local crate
     cargo package --workspace --exclude greentic-dist-testkit --exclude greentic-dist-guest-tests \
-        --exclude greentic-dist-guest-probe --no-verify --allow-dirty --locked
+        --exclude greentic-dist-guest-probe --exclude greentic-dist-compat-tests --no-verify --allow-dirty --locked
     for crate in greentic-distributor-client greentic-distributor-dev; do
         if cargo package --list -p "$crate" --allow-dirty | grep -E '^(tests|benches|fuzz)/'; then
             echo "the package $crate holds the files above, which its users do not need" >&2

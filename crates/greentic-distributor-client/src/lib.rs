@@ -100,13 +100,13 @@ pub use wit_client::{DistributorApiBindings, GeneratedDistributorApiBindings, Wi
 pub use dist::{
     AccessMode, AdvisorySet, ArtifactDescriptor, ArtifactOpenOutput, ArtifactOpenRequest, ArtifactOpener,
     ArtifactSource, ArtifactSourceKind, ArtifactType, BundleLifecycleState, BundleManifestSummary, BundleOpenMode,
-    BundleRecord, CacheEntry, CacheEntryState, CachePolicy, DistClient, DistOptions, InjectedResolution,
-    IntegrationError, IntegrationErrorCode, IntegrityState, LockHint, PreliminaryDecision, ReleaseTrainDescriptor,
-    ResolvePolicy, ResolveRefInjector, ResolvedArtifact, ResolvedVia, RetentionDecision, RetentionDisposition,
-    RetentionEnvironment, RetentionInput, RetentionOutcome, RetentionReport, RollbackAuditFields, RollbackBundleInput,
-    RollbackBundleResult, SourceSnapshot, StageAuditFields, StageBundleInput, StageBundleResult, TransportHints,
-    VerificationCheck, VerificationEnvironment, VerificationOutcome, VerificationPolicy, VerificationReport,
-    WarmAuditFields, WarmBundleInput, WarmBundleResult,
+    BundleRecord, CacheEntry, CacheEntryState, CachePolicy, DistClient, DistOptions, DownloadedStoreArtifact,
+    InjectedResolution, IntegrationError, IntegrationErrorCode, IntegrityState, LockHint, PreliminaryDecision,
+    ReleaseTrainDescriptor, ResolvePolicy, ResolveRefInjector, ResolvedArtifact, ResolvedVia, RetentionDecision,
+    RetentionDisposition, RetentionEnvironment, RetentionInput, RetentionOutcome, RetentionReport, RollbackAuditFields,
+    RollbackBundleInput, RollbackBundleResult, SourceSnapshot, StageAuditFields, StageBundleInput, StageBundleResult,
+    TransportHints, VerificationCheck, VerificationEnvironment, VerificationOutcome, VerificationPolicy,
+    VerificationReport, WarmAuditFields, WarmBundleInput, WarmBundleResult,
 };
 #[cfg(feature = "dist-client")]
 #[expect(deprecated, reason = "names of 0.4 that stay")]

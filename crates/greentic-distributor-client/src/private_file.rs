@@ -113,6 +113,7 @@ impl PrivateFile {
         let dir = self.dir();
         create_dirs(dir)?;
         let lock = self.lock()?;
+        self.remove_left()?;
         let before = self.read()?;
         let was_open = before.as_ref().is_some_and(|content| content.was_open);
         let Some(after) = change(before.as_ref().map(|content| &content.text))? else {
@@ -123,15 +124,31 @@ impl PrivateFile {
         Ok(Written { changed: true, was_open })
     }
 
+    /// Removes what a killed writer left, which may hold secrets, where there is nothing else to do. Creates nothing when
+    /// there is nothing.
+    ///
+    /// # Errors
+    /// As [`PrivateFile::update`].
+    pub(crate) fn tidy(&self) -> Result<(), PrivateFileError> {
+        if self.sibling(".tmp").symlink_metadata().is_err() {
+            return Ok(());
+        }
+        let _lock = self.lock()?;
+        self.remove_left()
+    }
+
+    /// Removes the temporary file of a writer that was killed: only the holder of the lock has one.
+    fn remove_left(&self) -> Result<(), PrivateFileError> {
+        let temp = self.sibling(".tmp");
+        match fs::remove_file(&temp) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).at("remove", &temp),
+            _ => Ok(()),
+        }
+    }
+
     fn replace(&self, text: &Secret) -> Result<(), PrivateFileError> {
         const OP: &str = "write";
         let temp = self.sibling(".tmp");
-        // Only the holder of the lock has one: what is there is of a writer that was killed.
-        match fs::remove_file(&temp) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error).at(OP, &temp),
-        }
         let written = || -> Result<(), PrivateFileError> {
             let mut file = careful().write(true).create_new(true).open(&temp).at(OP, &temp)?;
             restrict(&file).at(OP, &temp)?;
@@ -396,6 +413,19 @@ mod tests {
         set(&file, "whole");
         assert!(!dir.path().join(".logins.json.tmp").exists());
         assert_eq!(fs::read_to_string(file.path()).unwrap(), "whole");
+        // Also by one who changes nothing, and by one who has nothing to change.
+        for tidy in [true, false] {
+            fs::write(dir.path().join(".logins.json.tmp"), "half a secr").unwrap();
+            if tidy {
+                file.tidy().unwrap();
+            } else {
+                file.update::<PrivateFileError>(|_| Ok(None)).unwrap();
+            }
+            assert!(!dir.path().join(".logins.json.tmp").exists());
+        }
+        let absent = PrivateFile::new(dir.path().join("absent/logins.json"));
+        absent.tidy().unwrap();
+        assert!(!dir.path().join("absent").exists());
     }
 
     #[test]

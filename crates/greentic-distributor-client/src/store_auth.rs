@@ -309,8 +309,9 @@ fn save(file: &PrivateFile, tenant: &str, token: &Secret) -> Result<(), StoreAut
 }
 
 fn remove(file: &PrivateFile, tenant: &str) -> Result<bool, StoreAuthError> {
-    // Without a file there is nothing to forget, and no directory to create.
+    // Without a file there is nothing to forget, and no directory to create; a first login that was killed left something.
     if read(file)?.is_none() {
+        file.tidy()?;
         return Ok(false);
     }
     let written = file.update(|before| {

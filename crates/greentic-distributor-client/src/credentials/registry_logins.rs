@@ -139,8 +139,11 @@ impl RegistryLogins {
     /// [`RegistryLoginError`]; what was saved is then saved still.
     #[cfg(feature = "dist-cli")]
     pub(crate) fn remove(&self, scope: &Scope) -> Result<Option<SavedLogin>, RegistryLoginError> {
-        // Without a login there is nothing to write, and no directory to create.
-        let Some(removed) = self.list()?.into_iter().find(|login| login.scope == *scope) else { return Ok(None) };
+        // Without a login there is nothing to write, and no directory to create; a login that was killed left something.
+        let Some(removed) = self.list()?.into_iter().find(|login| login.scope == *scope) else {
+            self.file.tidy()?;
+            return Ok(None);
+        };
         self.file.update(|before| {
             let mut logins = before.map(|text| self.parse(text)).transpose()?.unwrap_or_default();
             logins.retain(|other| other.scope != *scope);

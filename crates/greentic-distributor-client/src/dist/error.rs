@@ -43,7 +43,7 @@ pub enum DistError {
         reference: String,
     },
     /// A registry or web server could not be asked, or did not give the right answer.
-    #[error("cannot {} `{reference}`", deed(source))]
+    #[error("cannot {} `{reference}`{}", deed(source), unknown(source))]
     Network {
         /// The reference as typed.
         reference: String,
@@ -384,6 +384,11 @@ fn deed(error: &NetError) -> &'static str {
         Some("DELETE") => "delete",
         _ => "fetch",
     }
+}
+
+/// What a registry says that has no such manifest. Programs look for these words in the first line of an error.
+fn unknown(error: &NetError) -> &'static str {
+    if error.has_code("MANIFEST_UNKNOWN") { ": manifest unknown" } else { "" }
 }
 
 fn kind_of_net(error: &NetError) -> DistErrorKind {

@@ -5,6 +5,7 @@
 mod support;
 
 mod auth;
+mod auth_crash;
 mod bundle;
 mod bundle_crash;
 mod cache;

@@ -1,0 +1,15 @@
+//! Published programs, and how they call the client. What compiles and passes here is what they can go on doing.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test has nothing better to do")]
+
+#[cfg(feature = "deployer")]
+mod deployer;
+#[cfg(feature = "flow")]
+mod flow;
+#[cfg(feature = "hosts")]
+mod hosts;
+#[cfg(feature = "runner-host")]
+mod runner_host;
+#[cfg(feature = "runtime-http")]
+mod runtime_http;
+#[cfg(feature = "setup")]
+mod setup;
