@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -14,9 +16,11 @@ use crate::options::Logged;
 use crate::store::Content;
 
 /// Bytes of the first piece of a streamed blob, and of every piece for a peer that takes its time.
-const SMALL_PIECE_BYTES: usize = 64 << 10;
+pub(crate) const SMALL_PIECE_BYTES: usize = 64 << 10;
 /// Bytes of a piece for a peer that takes them quickly.
 const LARGE_PIECE_BYTES: usize = 512 << 10;
+/// Bytes of all pieces on their way beyond which every new one is small: many peers that stopped taking cost a small piece each.
+const LARGE_PIECES_BYTES: usize = 8 << 20;
 /// A piece that was taken within this time is followed by one twice as large.
 const QUICK: Duration = Duration::from_millis(20);
 
@@ -41,8 +45,8 @@ impl Payload {
         }
     }
 
-    /// The body, counted and logged by `logged`.
-    pub(crate) fn into_body(self, logged: Logged) -> CountedBody {
+    /// The body, counted and logged by `logged`, its pieces counted in `on_their_way`.
+    pub(crate) fn into_body(self, logged: Logged, on_their_way: &OnTheirWay) -> CountedBody {
         let left = self.len();
         let source = match self {
             Self::Empty => Source::Bytes(Bytes::new()),
@@ -53,7 +57,9 @@ impl Payload {
                 Source::Bytes(bytes.slice(from..upto.max(from)))
             }
             Self::Blob { content: Content::File(file, _), first, .. } => {
-                Source::File(Box::new(Pieces { state: State::Idle(file), next: first, piece_bytes: SMALL_PIECE_BYTES }))
+                let on_their_way = on_their_way.clone();
+                let piece_bytes = SMALL_PIECE_BYTES;
+                Source::File(Box::new(Pieces { state: State::Idle(file), next: first, piece_bytes, on_their_way }))
             }
         };
         CountedBody { source, left, handed_out: None, logged }
@@ -74,6 +80,30 @@ struct Pieces {
     /// Where the next piece begins.
     next: u64,
     piece_bytes: usize,
+    on_their_way: OnTheirWay,
+}
+
+/// How many bytes of files a server holds in pieces that no peer has taken yet.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OnTheirWay(Arc<AtomicUsize>);
+
+/// A piece that is counted until the connection has written it.
+#[derive(Debug)]
+struct Piece {
+    bytes: Vec<u8>,
+    on_their_way: OnTheirWay,
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        self.on_their_way.0.fetch_sub(self.bytes.len(), Ordering::Relaxed);
+    }
 }
 
 #[derive(Debug)]
@@ -95,7 +125,8 @@ impl Pieces {
                         return Poll::Ready(None);
                     }
                     let first = self.next;
-                    let reading = tokio::task::spawn_blocking(move || read_piece(file, first, wanted));
+                    let on_their_way = self.on_their_way.clone();
+                    let reading = tokio::task::spawn_blocking(move || read_piece(file, first, wanted, on_their_way));
                     self.state = State::Reading(reading, Instant::now());
                 }
                 State::Reading(mut reading, asked) => {
@@ -118,8 +149,9 @@ impl Pieces {
 
     /// Makes the next piece larger when the last one was taken quickly, and small again when it was not.
     fn adapt(&mut self, taken: Duration) {
+        let room = self.on_their_way.0.load(Ordering::Relaxed) < LARGE_PIECES_BYTES;
         self.piece_bytes =
-            if taken <= QUICK { (self.piece_bytes * 2).min(LARGE_PIECE_BYTES) } else { SMALL_PIECE_BYTES };
+            if room && taken <= QUICK { (self.piece_bytes * 2).min(LARGE_PIECE_BYTES) } else { SMALL_PIECE_BYTES };
     }
 }
 
@@ -167,14 +199,15 @@ impl Body for CountedBody {
     }
 }
 
-fn read_piece(mut file: File, first: u64, wanted: usize) -> (File, io::Result<Bytes>) {
+fn read_piece(mut file: File, first: u64, wanted: usize, on_their_way: OnTheirWay) -> (File, io::Result<Bytes>) {
     let mut piece = vec![0; wanted];
     let read = file.seek(SeekFrom::Start(first)).and_then(|_| file.read(&mut piece));
     let piece = match read {
         Ok(0) => Err(io::Error::new(ErrorKind::UnexpectedEof, "the blob's file became shorter")),
         Ok(read) => {
             piece.truncate(read);
-            Ok(piece.into())
+            on_their_way.0.fetch_add(read, Ordering::Relaxed);
+            Ok(Bytes::from_owner(Piece { bytes: piece, on_their_way }))
         }
         Err(error) => Err(error),
     };

@@ -16,7 +16,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::body::CountedBody;
+use crate::body::{CountedBody, OnTheirWay, SMALL_PIECE_BYTES};
 use crate::journal::RequestRecord;
 use crate::options::{Logged, ServeOptions};
 use crate::store::Store;
@@ -41,6 +41,8 @@ pub(crate) struct Server {
     pub(crate) options: ServeOptions,
     /// `ip:port`.
     pub(crate) own_address: String,
+    /// Pieces of files that peers have not taken yet.
+    pub(crate) on_their_way: OnTheirWay,
 }
 
 /// A registry that is serving. It stops when dropped.
@@ -126,7 +128,8 @@ pub(crate) fn start(
         .build()
         .map_err(|source| ServeError::Start { source })?;
     let (stop, stopped) = oneshot::channel();
-    let server = Arc::new(Server { store, options, own_address: addr.to_string() });
+    let server =
+        Arc::new(Server { store, options, own_address: addr.to_string(), on_their_way: OnTheirWay::default() });
     let thread = std::thread::Builder::new()
         .name("registry".to_owned())
         .spawn(move || {
@@ -174,6 +177,8 @@ async fn accept(server: Arc<Server>, listener: tokio::net::TcpListener, graceful
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
             .max_header_size(HEAD_BYTES)
+            // One small piece of an answer fills it: a peer that takes nothing holds that one.
+            .max_buf_size(SMALL_PIECE_BYTES.max(HEAD_BYTES))
             .max_headers(HEAD_FIELDS)
             .serve_connection(TokioIo::new(Unstuck::new(stream)), service);
         let connection = graceful.watch(connection);
@@ -195,5 +200,5 @@ async fn answer(
     let logged = Logged::new(server.options.access_log.as_ref(), peer, ticket);
     let reply = api::answer(&server, request).await;
     logged.ticket().answered(reply.status().as_u16());
-    Ok(reply.map(|payload| payload.into_body(logged)))
+    Ok(reply.map(|payload| payload.into_body(logged, &server.on_their_way)))
 }
