@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use greentic_dist_types::Digest;
 
-use crate::open::Proof;
+use crate::open::{Names, Proof};
 use crate::retention::Obstacle;
 use crate::{Store, StoreError, StoreErrorKind};
 
@@ -99,7 +99,7 @@ impl Store {
     }
 
     fn look_at(&self, pin: &Digest) -> Option<Finding> {
-        match self.open_pin(pin, Proof::Full) {
+        match self.open_named(pin, Proof::Full, Names::Vouched) {
             Ok(Some(open)) => Some(Finding::Good(open.entry.record.size_bytes)),
             Ok(None) => None,
             Err(error) if *error.kind() == StoreErrorKind::Corrupt => {

@@ -61,20 +61,26 @@ impl Store {
 
     /// As [`Store::open`], by pin only.
     pub(crate) fn open_pin(&self, pin: &Digest, proof: Proof) -> Result<Option<OpenEntry>, StoreError> {
+        let names = if self.options().believe_vouched { Names::Vouched } else { Names::Proven };
+        self.open_named(pin, proof, names)
+    }
+
+    /// As [`Store::open`], by pin only, with what is enough for its name.
+    pub(crate) fn open_named(&self, pin: &Digest, proof: Proof, names: Names) -> Result<Option<OpenEntry>, StoreError> {
         self.look_for(pin, &|dir, layout| {
             let Some(loaded) = self.load(dir, layout, pin)? else { return Ok(None) };
-            self.prove(loaded, proof).map(Some)
+            self.prove(loaded, proof, names).map(Some)
         })
     }
 
-    fn prove(&self, loaded: Loaded, proof: Proof) -> Result<OpenEntry, StoreError> {
+    fn prove(&self, loaded: Loaded, proof: Proof, names: Names) -> Result<OpenEntry, StoreError> {
         let Loaded { mut entry, dir, content_named } = loaded;
         let state = entry.record.state;
         if state != CacheEntryState::Ready {
             let detail = format!("its record says that it is {state:?}");
             return Err(StoreError::corrupt(OP, &entry.dir, &entry.pin, &detail));
         }
-        let allowed = allowed_contents(&entry, &dir, content_named)?;
+        let allowed = allowed_contents(&entry, &dir, content_named, names)?;
         let pin = entry.pin;
         let mut file = dir.open_file(self.paths().blob_name(entry.layout)).map_err(|error| {
             if error.kind() == io::ErrorKind::NotFound {
@@ -124,10 +130,26 @@ struct Allowed {
     size_bytes: Option<u64>,
 }
 
-fn allowed_contents(entry: &Entry, dir: &Dir, content_named: bool) -> Result<Vec<Allowed>, StoreError> {
+/// What is enough to believe that the name of an entry stands for its content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Names {
+    /// The content's digest, or a manifest that hashes to it.
+    Proven,
+    /// Also the word of a client that the host brought along.
+    Vouched,
+}
+
+fn allowed_contents(entry: &Entry, dir: &Dir, content_named: bool, names: Names) -> Result<Vec<Allowed>, StoreError> {
     let Some((_, manifest)) = read_manifest(dir, &entry.pin)? else {
         if entry.content_digest == entry.pin {
             return Ok(vec![Allowed { digest: entry.pin, size_bytes: None }]);
+        }
+        if entry.record.vouched {
+            if names == Names::Vouched {
+                return Ok(vec![Allowed { digest: entry.content_digest, size_bytes: Some(entry.record.size_bytes) }]);
+            }
+            let detail = "another client vouched for its name, and no manifest proves it";
+            return Err(StoreError::corrupt(OP, &entry.dir, &entry.pin, detail));
         }
         let detail = format!("it has no manifest that names its content {}", entry.content_digest);
         return Err(StoreError::corrupt(OP, &entry.dir, &entry.pin, &detail));
@@ -146,7 +168,7 @@ fn allowed_contents(entry: &Entry, dir: &Dir, content_named: bool) -> Result<Vec
 
 /// The sizes an entry's artifact may have, where its manifest tells; `None` for any.
 pub(crate) fn allowed_sizes(loaded: &Loaded) -> Result<Vec<Option<u64>>, StoreError> {
-    let allowed = allowed_contents(&loaded.entry, &loaded.dir, loaded.content_named)?;
+    let allowed = allowed_contents(&loaded.entry, &loaded.dir, loaded.content_named, Names::Vouched)?;
     Ok(allowed.into_iter().map(|content| content.size_bytes).collect())
 }
 

@@ -102,6 +102,11 @@ pub struct EntryRecord {
     /// References of software bills of materials.
     #[serde(default)]
     pub sbom_refs: Vec<String>,
+    /// Whether a client that the host brought along said that the pin stands for this content. No manifest is here that
+    /// proves it, so that only stores that [believe](crate::StoreOptions::believe_vouched) such clients hand it out. Not
+    /// written when it is false.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub vouched: bool,
     /// Fields this version does not know.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
@@ -141,6 +146,7 @@ impl EntryRecord {
             annotations: Map::new(),
             signature_refs: Vec::new(),
             sbom_refs: Vec::new(),
+            vouched: false,
             extra: Map::new(),
         }
     }
@@ -163,6 +169,11 @@ impl EntryRecord {
         bytes.push(b'\n');
         Ok(bytes)
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// What the bytes of an `entry.json` are.

@@ -166,7 +166,9 @@ impl Store {
 }
 
 fn holds(entry: &Entry, content: &Digest) -> bool {
-    entry.content_digest == *content && std::fs::symlink_metadata(&entry.path).is_ok_and(|meta| meta.is_file())
+    entry.content_digest == *content
+        && !entry.record.vouched
+        && std::fs::symlink_metadata(&entry.path).is_ok_and(|meta| meta.is_file())
 }
 
 /// The pins in a file of the index, oldest first; none when there is no such file or it is no such file.

@@ -22,7 +22,8 @@ const OP: &str = "stage the entry";
 pub struct EntryDraft {
     /// The digest the entry is named by. `None`: the digest of its content.
     pub pin: Option<Digest>,
-    /// The raw manifest. Needed, and must hash to the pin and name the content, when the pin is not the content's digest.
+    /// The raw manifest. Needed, and must hash to the pin and name the content, when the pin is not the content's digest and
+    /// the record does not say that somebody [vouched](EntryRecord::vouched) for it.
     pub manifest: Option<Vec<u8>>,
     /// The record. The store sets its version, digests, size, path, and those of its times that are 0.
     pub record: EntryRecord,
@@ -78,7 +79,7 @@ fn check(draft: &EntryDraft, (content, size_bytes): (Digest, u64), root: &Path) 
     let pin = draft.pin.unwrap_or(content);
     let refuse = |detail: &str| Err(StoreError::corrupt(OP, root, &pin, detail));
     let Some(bytes) = &draft.manifest else {
-        if pin == content {
+        if pin == content || draft.record.vouched {
             return Ok(pin);
         }
         return refuse("it is not named by its content, and there is no manifest");

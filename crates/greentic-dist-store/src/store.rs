@@ -34,6 +34,9 @@ pub struct StoreOptions {
     pub durability: Durability,
     /// Whether to use a root that another user owns or can write to. Default false.
     pub allow_shared_root: bool,
+    /// Whether to open entries whose name is not proven by a manifest but [vouched](crate::EntryRecord::vouched) for by a
+    /// client that the host brought along. Their bytes are proven all the same. Default false.
+    pub believe_vouched: bool,
     /// Where the time comes from. Default the system's clock.
     pub clock: Clock,
 }
@@ -45,6 +48,7 @@ impl Default for StoreOptions {
             lock_timeout: Duration::from_mins(5),
             durability: Durability::default(),
             allow_shared_root: false,
+            believe_vouched: false,
             clock: Clock::system(),
         }
     }

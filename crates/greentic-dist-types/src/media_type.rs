@@ -83,7 +83,8 @@ pub fn pack_rank(media_type: &str) -> Option<usize> {
         .or_else(|| is_tarball(media_type).then_some(greentic + 1 + PLAIN_PACKS.len()))
 }
 
-fn is_tarball(media_type: &str) -> bool {
+/// Whether a type (without parameters) ends with `+tar`, `+tar+gzip` or `+tar+zstd`.
+pub fn is_tarball(media_type: &str) -> bool {
     ["+tar", "+tar+gzip", "+tar+zstd"].iter().any(|suffix| media_type.ends_with(suffix))
 }
 

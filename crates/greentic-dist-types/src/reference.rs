@@ -156,6 +156,15 @@ impl Reference {
     pub fn name(&self) -> String {
         format!("{}/{}", self.registry, self.repository)
     }
+
+    /// The reference with what is asked for written out: as [`Display`](fmt::Display), and `:latest` where neither a tag nor
+    /// a digest was written.
+    pub fn whole(&self) -> String {
+        match (self.tag(), self.digest) {
+            (None, None) => format!("{self}:{}", self.tag_or_latest()),
+            _ => self.to_string(),
+        }
+    }
 }
 
 fn parse_parts(text: &str, docker_hub: bool) -> Result<Reference, ReferenceProblem> {
@@ -309,6 +318,22 @@ impl FromStr for Reference {
     }
 }
 
+impl TryFrom<&str> for Reference {
+    type Error = ParseReferenceError;
+
+    fn try_from(text: &str) -> Result<Self, Self::Error> {
+        Self::parse(text)
+    }
+}
+
+impl TryFrom<String> for Reference {
+    type Error = ParseReferenceError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::parse(&text)
+    }
+}
+
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.registry, self.repository)?;
@@ -326,6 +351,19 @@ impl fmt::Display for Reference {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn the_whole_reference_says_what_is_asked_for_and_repeats_the_rest_as_it_was_written() {
+        let hex = "a".repeat(64);
+        for text in [
+            format!("ghcr.io/acme/hello@sha256:{hex}"),
+            "ghcr.io/acme/hello:1".to_owned(),
+            format!("localhost:5000/hello:1@sha256:{hex}"),
+        ] {
+            assert_eq!(Reference::try_from(text.as_str()).unwrap().whole(), text);
+        }
+        assert_eq!(Reference::try_from("ghcr.io/acme/hello".to_owned()).unwrap().whole(), "ghcr.io/acme/hello:latest");
+    }
 
     fn parts(text: &str) -> (String, String, Option<String>, bool) {
         let reference = Reference::parse(text).unwrap();

@@ -106,6 +106,79 @@ fn select_by_rank(
     }
 }
 
+/// Which layer of a manifest is wanted, as lists of media types that a caller chose. Parameters and case of media types do
+/// not count.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LayerRule {
+    preferred: Vec<String>,
+    accepted: Vec<String>,
+    tarballs: bool,
+}
+
+impl LayerRule {
+    /// Accepts the types of both lists, and takes the first of `preferred` before any other.
+    pub fn new(preferred: &[String], accepted: &[String]) -> Self {
+        let essences = |types: &[String]| types.iter().map(|name| crate::media_type::essence(name)).collect();
+        Self { preferred: essences(preferred), accepted: essences(accepted), tarballs: false }
+    }
+
+    /// Also accepts every type that ends with `+tar`, `+tar+gzip` or `+tar+zstd`. Default: not.
+    #[must_use]
+    pub const fn with_tarballs(mut self, tarballs: bool) -> Self {
+        self.tarballs = tarballs;
+        self
+    }
+
+    /// Whether a layer of this type may be the artifact.
+    pub fn accepts(&self, media_type: &str) -> bool {
+        self.rank(media_type).is_some()
+    }
+
+    /// How good a type is, 0 being best; `None` for one that is not accepted.
+    fn rank(&self, media_type: &str) -> Option<usize> {
+        let media_type = crate::media_type::essence(media_type);
+        let ranked = self.preferred.iter().position(|wanted| *wanted == media_type);
+        let is_accepted =
+            || self.accepted.contains(&media_type) || (self.tarballs && crate::media_type::is_tarball(&media_type));
+        ranked.or_else(|| is_accepted().then_some(self.preferred.len()))
+    }
+
+    /// The best of layers that somebody handed over, accepted or not: the first of the best preferred type, else the first of
+    /// all. `None` when there are none.
+    pub fn best_of<'a>(&self, media_types: impl IntoIterator<Item = &'a str>) -> Option<usize> {
+        let rank = |media_type: &str| {
+            let media_type = crate::media_type::essence(media_type);
+            self.preferred.iter().position(|wanted| *wanted == media_type).unwrap_or(self.preferred.len())
+        };
+        let ranked = media_types.into_iter().enumerate().map(|(position, media_type)| (rank(media_type), position));
+        ranked.min().map(|(_, position)| position)
+    }
+
+    /// The layer of a manifest: of the accepted ones the first of the best preferred type, else the first.
+    ///
+    /// # Errors
+    /// As [`select_layer`].
+    pub fn select<'a>(&self, manifest: &'a Manifest) -> Result<LayerChoice<'a>, SelectError> {
+        select_by_rank(manifest, |media_type| self.rank(media_type), || self.accepted_names())
+    }
+
+    /// Why a layer of this type is none.
+    pub fn refusal(&self, media_type: &str) -> SelectError {
+        SelectError::NoLayer { seen: SafeText::excerpt(media_type, 100), accepted: self.accepted_names() }
+    }
+
+    fn accepted_names(&self) -> SafeText {
+        let mut names: Vec<&String> = Vec::new();
+        for name in self.preferred.iter().chain(&self.accepted) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        let tarballs = self.tarballs.then(|| "any tarball (`+tar`, `+tar+gzip`, `+tar+zstd`)".to_owned());
+        joined(tarballs.into_iter().chain(names.into_iter().cloned()))
+    }
+}
+
 impl Manifest {
     /// The layer that is the component, by the client's fixed order of media types.
     ///
@@ -276,6 +349,30 @@ mod tests {
         assert_eq!(plain.pack_layer().unwrap().position, 0);
         let error = manifest(&["text/html"]).pack_layer().unwrap_err().to_string();
         assert!(error.contains("text/html") && error.contains("packs"), "{error}");
+    }
+
+    #[test]
+    fn a_rule_takes_the_best_preferred_type_then_the_first_accepted_one_and_refuses_the_rest() {
+        let list = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        let rule = LayerRule::new(&list(&["a/best", "a/good"]), &list(&["A/Plain; x=1"])).with_tarballs(true);
+        for (types, position) in [
+            (&["a/good", "a/best", "a/best"][..], Some(1)),
+            (&["a/other", "a/plain", "x/y+tar"], Some(1)),
+            (&["a/other", "x/y+tar+zstd", "a/plain;q=1"], Some(1)),
+            (&["a/other"], None),
+        ] {
+            let manifest = manifest(types);
+            assert_eq!(rule.select(&manifest).ok().map(|choice| choice.position), position, "{types:?}");
+        }
+        let error = rule.select(&manifest(&["a/other"])).unwrap_err().to_string();
+        for part in ["a/other", "a/best", "a/plain", "+tar"] {
+            assert!(error.contains(part), "{error}");
+        }
+        assert!(!rule.clone().with_tarballs(false).accepts("x/y+tar"));
+        assert_eq!(rule.select(&manifest(&[])), Err(SelectError::NoLayers));
+        assert_eq!(rule.best_of(["a/other", "a/plain", "a/good"]), Some(2));
+        assert_eq!(rule.best_of(["a/other", "a/plain"]), Some(0));
+        assert_eq!(rule.best_of([]), None);
     }
 
     #[test]

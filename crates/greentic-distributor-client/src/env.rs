@@ -10,6 +10,8 @@ use std::path::PathBuf;
 pub(crate) const CACHE_DIR: &str = "GREENTIC_CACHE_DIR";
 /// Second choice for the cache root.
 pub(crate) const DIST_CACHE_DIR: &str = "GREENTIC_DIST_CACHE_DIR";
+/// First choice for the cache root of packs.
+pub(crate) const PACK_CACHE_DIR: &str = "GREENTIC_PACK_CACHE_DIR";
 /// Home of all Greentic state; the cache is then below it.
 pub(crate) const HOME_DIR: &str = "GREENTIC_HOME";
 /// `1`: open no socket.

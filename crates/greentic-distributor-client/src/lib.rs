@@ -62,12 +62,16 @@ mod http_client;
 #[cfg(feature = "dist-client")]
 pub mod oci;
 #[cfg(feature = "dist-client")]
+pub mod oci_packs;
+#[cfg(feature = "dist-client")]
 mod output_file;
 #[cfg_attr(not(feature = "dist-client"), expect(dead_code, reason = "logins need the place of their file alone"))]
 mod paths;
 mod private_file;
 #[cfg(feature = "dist-client")]
 mod progress;
+#[cfg(feature = "dist-client")]
+mod registry_client;
 pub mod source;
 pub mod store_auth;
 pub mod types;
@@ -95,6 +99,13 @@ pub use store_auth::{
 };
 pub use types::*;
 pub use wit_client::{DistributorApiBindings, GeneratedDistributorApiBindings, WitDistributorClient};
+
+#[cfg(feature = "dist-client")]
+pub use oci_packs::{
+    OciPackError, OciPackFetcher, PackFetchOptions, ResolvedPack, default_pack_layer_media_types,
+    default_preferred_pack_layer_media_types, fetch_pack, fetch_pack_to_cache, fetch_pack_to_cache_with_options,
+    fetch_pack_to_cache_with_options_and_client, fetch_pack_with_options, fetch_pack_with_options_and_client,
+};
 
 #[cfg(feature = "dist-client")]
 pub use dist::{

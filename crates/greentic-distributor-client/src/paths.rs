@@ -17,6 +17,17 @@ pub(crate) fn cache_root() -> PathBuf {
         .unwrap_or_else(|| PathBuf::from(".greentic").join("cache").join("components"))
 }
 
+/// The cache root of packs, unless the caller names one.
+///
+/// `GREENTIC_PACK_CACHE_DIR`, else `$GREENTIC_HOME/cache/packs`, else `${XDG_CACHE_HOME:-~/.cache}/greentic/packs`; without
+/// any home directory `.greentic/cache/packs` below the working directory. No I/O.
+pub(crate) fn pack_cache_root() -> PathBuf {
+    env::path(env::PACK_CACHE_DIR)
+        .or_else(|| env::path(env::HOME_DIR).map(|home| home.join("cache").join("packs")))
+        .or_else(|| user_dir("XDG_CACHE_HOME", ".cache").map(|cache| cache.join("greentic").join("packs")))
+        .unwrap_or_else(|| PathBuf::from(".greentic").join("cache").join("packs"))
+}
+
 /// The login file, unless the caller names one.
 ///
 /// `GREENTIC_DIST_STORE_SECRETS_PATH`, else `${XDG_CONFIG_HOME:-~/.config}/greentic/dist/store-auth.json`, else

@@ -8,12 +8,12 @@ use greentic_dist_net::{
     CredentialSource, HostConfig, HostSource, HttpRule, Net, NetBuilder, RangePolicy, RetryPolicy, TargetPolicy,
     Timeouts,
 };
-use greentic_dist_store::Proof;
+use greentic_dist_store::{Proof, StoreOptions};
 use greentic_dist_types::{PlatformChoice, limits};
 
 use super::bundle::CacheOpener;
 use super::client::Inner;
-use super::{ArtifactOpener, DistClient, DistOptions, ResolveRefInjector};
+use super::{ArtifactOpener, ArtifactRule, DistClient, DistOptions, ResolveRefInjector};
 use crate::credentials::CredentialChain;
 use crate::env;
 use crate::hosts::HostsDir;
@@ -30,6 +30,8 @@ pub struct DistClientBuilder {
     pub(super) opener: Arc<dyn ArtifactOpener>,
     pub(super) injector: Option<Arc<dyn ResolveRefInjector>>,
     pub(super) tenant_registry: Option<String>,
+    pub(super) rule: ArtifactRule,
+    pub(super) store: StoreOptions,
     pub(super) net: NetBuilder,
 }
 
@@ -52,6 +54,8 @@ impl DistClientBuilder {
             opener: Arc::new(CacheOpener),
             injector: None,
             tenant_registry: None,
+            rule: ArtifactRule::default(),
+            store: StoreOptions::default(),
             net,
         }
     }
@@ -185,6 +189,18 @@ impl DistClientBuilder {
     #[doc(hidden)]
     pub fn tenant_registry_for_tests(mut self, registry: impl Into<String>) -> Self {
         self.tenant_registry = Some(registry.into());
+        self
+    }
+
+    /// What the client takes out of a manifest, for the fetchers.
+    pub(crate) fn artifact_rule(mut self, rule: ArtifactRule) -> Self {
+        self.rule = rule;
+        self
+    }
+
+    /// How the cache directory is used, for the fetchers.
+    pub(crate) fn store_options(mut self, options: StoreOptions) -> Self {
+        self.store = options;
         self
     }
 

@@ -17,8 +17,8 @@ use super::tenants::Tenants;
 use super::turns::Turns;
 use super::wire::Wire;
 use super::{
-    ArtifactDescriptor, ArtifactOpener, ArtifactSource, CacheEntry, CachePolicy, DistClientBuilder, DistError,
-    DistOptions, ResolvePolicy, ResolveRefInjector, ResolvedArtifact, cache, fetch, resolve, source,
+    ArtifactDescriptor, ArtifactOpener, ArtifactRule, ArtifactSource, CacheEntry, CachePolicy, DistClientBuilder,
+    DistError, DistOptions, ResolvePolicy, ResolveRefInjector, ResolvedArtifact, cache, fetch, resolve, source,
 };
 use crate::progress::{Event, Reporter};
 
@@ -34,11 +34,12 @@ pub struct DistClient {
 }
 
 pub(crate) struct Inner {
-    pub(super) options: DistOptions,
+    pub(crate) options: DistOptions,
+    pub(crate) rule: ArtifactRule,
     pub(crate) platform: PlatformChoice,
-    pub(super) max_artifact_bytes: u64,
+    pub(crate) max_artifact_bytes: u64,
     pub(super) proof: Proof,
-    pub(super) store: Store,
+    pub(crate) store: Store,
     pub(crate) reporter: Arc<dyn Reporter>,
     pub(super) opener: Arc<dyn ArtifactOpener>,
     pub(super) injector: Option<Arc<dyn ResolveRefInjector>>,
@@ -65,11 +66,14 @@ impl Inner {
             opener,
             injector,
             tenant_registry,
+            rule,
+            store,
             net,
         } = settings;
         let options = options.unwrap_or_default();
         Self {
-            store: Store::new(options.cache_dir.clone()),
+            store: Store::with_options(options.cache_dir.clone(), store),
+            rule,
             platform,
             max_artifact_bytes,
             proof,
@@ -102,7 +106,7 @@ impl Inner {
     }
 
     /// Unix seconds by the store's clock.
-    pub(super) fn now_secs(&self) -> u64 {
+    pub(crate) fn now_secs(&self) -> u64 {
         let now = self.store.options().clock.now();
         now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
     }

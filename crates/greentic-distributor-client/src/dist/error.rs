@@ -68,6 +68,14 @@ pub enum DistError {
         #[source]
         source: SelectError,
     },
+    /// The manifest, or the index that led to it, is of a type this client was told not to take.
+    #[error("`{reference}` is a manifest of type `{media_type}`, which is not accepted")]
+    ManifestType {
+        /// The reference as typed.
+        reference: String,
+        /// Its media type.
+        media_type: String,
+    },
     /// The ABI of the artifact is not supported.
     #[error("unsupported ABI `{abi}`")]
     UnsupportedAbi {
@@ -233,7 +241,7 @@ impl DistError {
             | Self::InsecureUrl { .. }
             | Self::InvalidLock { .. }
             | Self::Serde(_) => DistErrorKind::InvalidInput,
-            Self::InvalidTransition { .. } => DistErrorKind::Policy,
+            Self::InvalidTransition { .. } | Self::ManifestType { .. } => DistErrorKind::Policy,
             Self::NotFound { .. } => DistErrorKind::NotFound,
             Self::Offline { .. } => DistErrorKind::Offline,
             Self::Unauthorized { .. } | Self::ResolutionUnavailable { .. } | Self::StoreAuth(_) => DistErrorKind::Auth,
@@ -275,6 +283,7 @@ impl DistError {
             | Self::Network { reference, .. }
             | Self::CorruptArtifact { reference, .. }
             | Self::Selection { reference, .. }
+            | Self::ManifestType { reference, .. }
             | Self::TooLarge { reference, .. }
             | Self::TagNotAllowed { reference }
             | Self::Offline { reference } => Some(reference),
@@ -391,7 +400,7 @@ fn unknown(error: &NetError) -> &'static str {
     if error.has_code("MANIFEST_UNKNOWN") { ": manifest unknown" } else { "" }
 }
 
-fn kind_of_net(error: &NetError) -> DistErrorKind {
+pub(crate) fn kind_of_net(error: &NetError) -> DistErrorKind {
     match error.kind() {
         NetErrorKind::NotFound => DistErrorKind::NotFound,
         NetErrorKind::Unauthorized | NetErrorKind::Forbidden => DistErrorKind::Auth,

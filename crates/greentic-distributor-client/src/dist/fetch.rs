@@ -13,7 +13,7 @@ use super::{
 use crate::blocking;
 
 /// Fetches, and makes room for what that brought.
-pub(super) async fn fetch(inner: &Arc<Inner>, descriptor: &ArtifactDescriptor) -> Result<ResolvedArtifact, DistError> {
+pub(crate) async fn fetch(inner: &Arc<Inner>, descriptor: &ArtifactDescriptor) -> Result<ResolvedArtifact, DistError> {
     let _wanted = cache::parse_digest(&descriptor.digest).ok().map(|pin| inner.holds.hold(pin));
     let artifact = get(inner, descriptor).await?;
     if artifact.fetched {

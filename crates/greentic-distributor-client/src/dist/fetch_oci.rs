@@ -10,7 +10,7 @@ use super::client::Inner;
 use super::component_manifest::Facts;
 use super::memo::ResolvedManifest;
 use super::transfer::Held;
-use super::{ArtifactDescriptor, DistError, DistErrorKind, cache, fetch, resolve, source, transfer};
+use super::{ArtifactDescriptor, Beside, DistError, DistErrorKind, cache, fetch, resolve, source, transfer};
 use crate::blocking;
 use crate::progress::Event;
 
@@ -67,8 +67,8 @@ enum Way {
     Simplest,
 }
 
-/// The component manifest that travels as a layer beside the component.
-type Sidecars = Vec<(Sidecar, Vec<u8>)>;
+/// What is kept beside the artifact: first the component manifest that travels as a layer, where there is one.
+type Sidecars = super::Documents;
 
 /// One attempt under the lock of the bytes: whoever held it before may have brought them.
 async fn bring(inner: &Arc<Inner>, shown: &str, wanted: &Arc<Wanted>, way: Way) -> Result<Published, DistError> {
@@ -76,7 +76,8 @@ async fn bring(inner: &Arc<Inner>, shown: &str, wanted: &Arc<Wanted>, way: Way) 
     if let Some(published) = already_here(inner, wanted).await? {
         return Ok(published);
     }
-    let sidecars = sidecars(inner, shown, wanted).await?;
+    let mut sidecars = sidecars(inner, shown, wanted).await?;
+    sidecars.extend(wanted.beside(inner, sidecars.first())?);
     let (ingest, lock) = match prepare(inner, shown, wanted, sidecars.clone(), lock).await? {
         Prepared::Linked(published) => return Ok(*published),
         Prepared::Missing(missing) => *missing,
@@ -158,8 +159,23 @@ async fn transfer(
 }
 
 impl Wanted {
+    /// What a fetcher keeps beside the artifact.
+    fn beside(&self, inner: &Inner, component_manifest: Option<&(Sidecar, Vec<u8>)>) -> Result<Sidecars, DistError> {
+        let Some(listed) = inner.rule.listed() else { return Ok(Vec::new()) };
+        (listed.beside)(&Beside {
+            reference: &self.descriptor.raw_ref,
+            named: self.resolved.index_digest.unwrap_or(self.resolved.pin),
+            manifest: Some(self.resolved.pin),
+            media_type: &self.layer.media_type,
+            size_bytes: self.layer.size_bytes,
+            now: inner.now_secs(),
+            component_manifest: component_manifest.map(|(_, bytes)| bytes.as_slice()),
+        })
+    }
+
     fn entry(&self, sidecars: Sidecars) -> EntryDraft {
-        let facts = sidecars.first().map(|(_, bytes)| Facts::read(bytes)).unwrap_or_default();
+        let manifest = sidecars.iter().find(|(sidecar, _)| *sidecar == Sidecar::ComponentManifest);
+        let facts = manifest.map(|(_, bytes)| Facts::read(bytes)).unwrap_or_default();
         let mut record = fetch::record(&self.descriptor);
         record.content_digest = Some(self.layer.digest);
         record.manifest_digest = Some(self.resolved.pin);
@@ -214,7 +230,8 @@ async fn manifest_for(
 
 /// Fetches the component manifest, when there is one of a sane size.
 async fn sidecars(inner: &Arc<Inner>, shown: &str, wanted: &Wanted) -> Result<Sidecars, DistError> {
-    let Some(layer) = wanted.resolved.manifest.component_manifest_layer() else { return Ok(Vec::new()) };
+    let layer = wanted.resolved.manifest.component_manifest_layer();
+    let Some(layer) = layer.filter(|_| inner.rule.wants_component_manifest()) else { return Ok(Vec::new()) };
     if layer.size_bytes > limits::SIDECAR_BYTES {
         inner.warn(&format!("the component manifest of `{}` is too large and was left out", SafeText::new(shown)));
         return Ok(Vec::new());

@@ -5,7 +5,7 @@ use std::path::Path;
 use greentic_dist_types::{Digest, Reference};
 
 /// `oci://registry/repository@pin`.
-pub(super) fn canonical_oci(reference: &Reference, pin: &Digest) -> String {
+pub(crate) fn canonical_oci(reference: &Reference, pin: &Digest) -> String {
     format!("oci://{}@{pin}", reference.name())
 }
 

@@ -25,18 +25,19 @@
 //! Start at [`DistClient`].
 
 mod artifact;
+mod artifact_rule;
 mod builder;
 pub(crate) mod bundle;
 mod cache;
-mod client;
+pub(crate) mod client;
 mod compat;
 mod component_manifest;
 mod descriptor;
-mod entry;
-mod error;
-mod fetch;
+pub(crate) mod entry;
+pub(crate) mod error;
+pub(crate) mod fetch;
 mod fetch_oci;
-mod identity;
+pub(crate) mod identity;
 mod injector;
 mod inspect;
 mod integration_error;
@@ -44,12 +45,12 @@ mod lockfile;
 mod many;
 mod memo;
 mod options;
-mod resolve;
+pub(crate) mod resolve;
 mod retention;
 mod source;
 mod store_download;
 mod tenants;
-mod transfer;
+pub(crate) mod transfer;
 mod turns;
 pub(crate) mod verify;
 mod wire;
@@ -69,6 +70,7 @@ pub use crate::credentials::{CredentialChain, EnvCredentials};
 pub use crate::hosts::HostsDir;
 pub use crate::progress::{Event, Reporter, Silent};
 pub use artifact::{IntegrityState, LockHint, ResolvedArtifact};
+pub(crate) use artifact_rule::{ArtifactRule, Beside, Documents, Listed};
 pub use builder::DistClientBuilder;
 pub use bundle::{
     AccessMode, ArtifactOpenOutput, ArtifactOpenRequest, ArtifactOpener, BundleLifecycleState, BundleManifestSummary,

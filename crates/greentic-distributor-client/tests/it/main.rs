@@ -27,6 +27,8 @@ mod lock_spec;
 mod lock_write;
 mod model;
 mod offline;
+mod packs;
+mod packs_injected;
 mod store_auth;
 mod store_tenant;
 

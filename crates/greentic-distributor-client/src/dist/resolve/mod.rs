@@ -5,7 +5,7 @@ pub(super) mod file;
 pub(super) mod fixture;
 pub(super) mod https;
 mod mapping;
-pub(super) mod oci;
+pub(crate) mod oci;
 pub(super) mod tenant;
 
 use std::sync::Arc;

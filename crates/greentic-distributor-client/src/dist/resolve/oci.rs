@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use greentic_dist_net::{FetchedImage, FetchedManifest, Selector};
 use greentic_dist_store::RefRecord;
+use greentic_dist_types::media_type::essence;
 use greentic_dist_types::{
     Descriptor, Digest, LayerChoice, Manifest, ManifestKind, Reference, SafeText, parse_manifest, select_platform,
 };
@@ -33,7 +34,7 @@ pub(crate) struct Target {
 impl Target {
     /// The name under which `refs/` remembers what this reference resolved to. A pinned index has one too, since its
     /// entry is named by the chosen manifest.
-    fn memory_key(&self) -> String {
+    pub(crate) fn memory_key(&self) -> String {
         match self.reference.digest() {
             Some(digest) => format!("oci://{}@{digest}", self.reference.name()),
             None => format!("oci://{}:{}", self.reference.name(), self.reference.tag_or_latest()),
@@ -54,11 +55,27 @@ struct Known {
     descriptor: Option<ArtifactDescriptor>,
 }
 
+impl Known {
+    /// The index that led to what is known, where there was one.
+    fn index_digest(&self) -> Option<Digest> {
+        self.memory.as_ref().and_then(|memory| memory.index_digest)
+    }
+}
+
 pub(crate) async fn resolve(
     inner: &Arc<Inner>,
     target: &Target,
     offline: bool,
 ) -> Result<ArtifactDescriptor, DistError> {
+    resolve_named(inner, target, offline).await.map(|(descriptor, _)| descriptor)
+}
+
+/// As [`resolve`], with the digest of the index that the reference names, where it names one.
+pub(crate) async fn resolve_named(
+    inner: &Arc<Inner>,
+    target: &Target,
+    offline: bool,
+) -> Result<(ArtifactDescriptor, Option<Digest>), DistError> {
     if target.reference.digest().is_none() && !inner.options.allow_tags {
         return Err(DistError::TagNotAllowed { reference: target.raw_ref.clone() });
     }
@@ -67,7 +84,7 @@ pub(crate) async fn resolve(
     if let Some(descriptor) = known.descriptor.as_ref()
         && (is_pin || offline)
     {
-        return Ok(descriptor.clone());
+        return Ok((descriptor.clone(), known.index_digest()));
     }
     // A missing login is told first, as it is worth knowing in any case.
     let net = inner.net_for(target.tenant.as_deref(), &target.raw_ref).await?;
@@ -85,12 +102,13 @@ pub(crate) async fn resolve(
                 .await
                 .map_err(wrap)?;
             match changed {
-                None => return Ok(descriptor.clone()),
+                None => return Ok((descriptor.clone(), known.index_digest())),
                 Some(manifest) => repository.follow(manifest, &inner.platform).await.map_err(wrap)?,
             }
         }
         _ => repository.image(target.selector(), &inner.platform).await.map_err(wrap)?,
     };
+    let index_digest = image.index.as_ref().map(|index| index.digest);
     let descriptor = describe(inner, target, image)?;
     if let Some(memory) = known.memory.filter(|_| !is_pin)
         && memory.pin.to_string() != descriptor.digest
@@ -98,7 +116,7 @@ pub(crate) async fn resolve(
         let raw_ref = SafeText::excerpt(&target.raw_ref, 200);
         inner.warn(&format!("`{raw_ref}` was {} and is now {}", memory.pin, descriptor.digest));
     }
-    Ok(descriptor)
+    Ok((descriptor, index_digest))
 }
 
 /// Looks into the cache: the entry of a pin, or of what a tag meant when it was last asked.
@@ -178,6 +196,7 @@ fn stat_tolerant(
 
 /// Makes the descriptor of a proven manifest and remembers it for the fetch.
 fn describe(inner: &Inner, target: &Target, image: FetchedImage) -> Result<ArtifactDescriptor, DistError> {
+    expect_manifest_types(inner, target, &image)?;
     let FetchedImage { index, manifest } = image;
     let FetchedManifest { raw, digest: pin, etag, kind, .. } = manifest;
     let ManifestKind::Image(parsed) = kind else {
@@ -221,6 +240,22 @@ fn describe(inner: &Inner, target: &Target, image: FetchedImage) -> Result<Artif
     Ok(descriptor)
 }
 
+/// Whether what came is of a manifest type that a fetcher takes.
+fn expect_manifest_types(inner: &Inner, target: &Target, image: &FetchedImage) -> Result<(), DistError> {
+    let Some(listed) = inner.rule.listed() else { return Ok(()) };
+    let refused = image.index.iter().chain([&image.manifest]).find(|found| {
+        let media_type = essence(&found.media_type);
+        !listed.manifests.contains(&media_type)
+    });
+    match refused {
+        None => Ok(()),
+        Some(found) => Err(DistError::ManifestType {
+            reference: target.raw_ref.clone(),
+            media_type: SafeText::excerpt(&found.media_type, 100).to_string(),
+        }),
+    }
+}
+
 /// The publisher's annotations, as descriptors and records have them.
 pub(crate) fn annotations(manifest: &Manifest) -> Map<String, Value> {
     manifest.annotations.iter().map(|(key, value)| (key.clone(), Value::String(value.clone()))).collect()
@@ -228,6 +263,9 @@ pub(crate) fn annotations(manifest: &Manifest) -> Map<String, Value> {
 
 /// What the manifest holds, and the layer that it is. The packages of a tenant may be packs whose type does not say so.
 fn choose(inner: &Inner, target: &Target, manifest: &Manifest) -> Result<(ArtifactType, Descriptor), DistError> {
+    if let Some(listed) = inner.rule.listed() {
+        return Ok((listed.artifact_type, layer_of(inner, &target.raw_ref, listed.artifact_type, manifest)?));
+    }
     let (artifact_type, choice) = match manifest.artifact_layer() {
         Ok((ArtifactType::Pack, choice)) if target.tenant.is_some() => (ArtifactType::Bundle, choice),
         Ok(found) => found,
@@ -247,9 +285,10 @@ pub(crate) fn layer_of(
     artifact_type: ArtifactType,
     manifest: &Manifest,
 ) -> Result<Descriptor, DistError> {
-    let choice = match artifact_type {
-        ArtifactType::Component => manifest.component_layer(),
-        ArtifactType::Pack | ArtifactType::Bundle => manifest.pack_layer(),
+    let choice = match (inner.rule.listed(), artifact_type) {
+        (Some(listed), _) => listed.layers.select(manifest),
+        (None, ArtifactType::Component) => manifest.component_layer(),
+        (None, ArtifactType::Pack | ArtifactType::Bundle) => manifest.pack_layer(),
     };
     let choice = choice.map_err(|source| DistError::Selection { reference: shown.to_owned(), source })?;
     within_limit(inner, shown, &choice)

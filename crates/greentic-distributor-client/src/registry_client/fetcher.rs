@@ -1,0 +1,161 @@
+//! From a reference to an artifact in the cache directory of a fetcher.
+
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use greentic_dist_store::{ArtifactFile, Store, StoreOptions};
+use greentic_dist_types::{ArtifactType, Digest, Verifier, VerifyReader, media_type};
+
+use super::asked::Asked;
+use super::{DefaultRegistryClient, FetchError};
+use crate::blocking;
+use crate::dist::client::Inner;
+use crate::dist::resolve::oci::resolve_named;
+use crate::dist::{ArtifactDescriptor, ArtifactRule, DistClient, DistOptions, Listed, fetch};
+
+/// What a fetcher takes, and where it keeps it.
+#[derive(Clone, Debug)]
+pub(crate) struct FetchRules {
+    pub(crate) allow_tags: bool,
+    pub(crate) offline: bool,
+    pub(crate) cache_dir: PathBuf,
+    pub(crate) listed: Listed,
+}
+
+impl FetchRules {
+    fn store_options(&self, believe_vouched: bool) -> StoreOptions {
+        let artifact_file = match self.listed.artifact_type {
+            ArtifactType::Component => ArtifactFile::Component,
+            ArtifactType::Pack | ArtifactType::Bundle => ArtifactFile::Pack,
+        };
+        StoreOptions { artifact_file, believe_vouched, ..StoreOptions::default() }
+    }
+}
+
+/// The part of a fetcher that is the same for packs and components.
+#[derive(Debug)]
+pub(crate) struct Fetcher {
+    pub(super) rules: FetchRules,
+    /// The engine behind [`DefaultRegistryClient`], made when it is needed first.
+    engine: OnceLock<DistClient>,
+    /// The cache as it is for a client of the host: its word for the digest of a manifest is believed.
+    pub(super) store: Store,
+}
+
+/// What a reference is, without its bytes.
+#[derive(Clone, Debug)]
+pub(crate) struct Named {
+    /// What the reference names: an index, a manifest, or the artifact itself.
+    pub(crate) digest: Digest,
+    /// The manifest of the artifact, where anybody said which it is.
+    pub(crate) manifest: Option<Digest>,
+    pub(crate) media_type: String,
+    pub(crate) size_bytes: u64,
+}
+
+/// An artifact that is here, proven.
+#[derive(Clone, Debug)]
+pub(crate) struct Fetched {
+    pub(crate) named: Named,
+    /// The artifact.
+    pub(crate) path: PathBuf,
+    /// Digest of its bytes.
+    pub(crate) content: Digest,
+    /// Whether it was not here before.
+    pub(crate) from_network: bool,
+}
+
+impl Fetcher {
+    /// No I/O.
+    pub(crate) fn new(rules: FetchRules) -> Self {
+        let store = Store::with_options(rules.cache_dir.clone(), rules.store_options(true));
+        Self { rules, engine: OnceLock::new(), store }
+    }
+
+    /// Parses a reference; a tag must be allowed before anything else is said about it.
+    pub(crate) fn ask(&self, text: &str) -> Result<Asked, FetchError> {
+        let asked = Asked::parse(text)?;
+        if asked.pin().is_none() && !self.rules.allow_tags {
+            return Err(FetchError::TagDisallowed);
+        }
+        Ok(asked)
+    }
+
+    fn engine(&self, client: &DefaultRegistryClient) -> &DistClient {
+        self.engine.get_or_init(|| {
+            let options = DistOptions {
+                cache_dir: self.rules.cache_dir.clone(),
+                allow_tags: self.rules.allow_tags,
+                offline: self.rules.offline,
+                // Nothing that a fetcher brought is taken away behind its back.
+                cache_max_bytes: 0,
+                ..DistOptions::default()
+            };
+            let mut listed = self.rules.listed.clone();
+            listed.manifests.iter_mut().for_each(|name| *name = media_type::essence(name));
+            client
+                .builder()
+                .options(options)
+                .artifact_rule(ArtifactRule::Listed(Box::new(listed)))
+                .store_options(self.rules.store_options(false))
+                .build()
+        })
+    }
+
+    /// What a reference is, by asking the registry where the cache does not know: no artifact is moved.
+    pub(crate) async fn resolve(&self, client: &DefaultRegistryClient, asked: &Asked) -> Result<Resolved, FetchError> {
+        let inner = &self.engine(client).inner;
+        client.expect(&asked.reference);
+        let resolved = resolve_named(inner, &asked.target(), self.rules.offline).await;
+        let (descriptor, index) = resolved.map_err(|error| FetchError::from_dist(error, asked))?;
+        // One that is in the cache may have been taken by another rule.
+        if !self.rules.listed.layers.accepts(&descriptor.media_type) {
+            return Err(FetchError::NoUsableLayer(self.rules.listed.layers.refusal(&descriptor.media_type)));
+        }
+        let manifest = descriptor.digest.parse().map_err(|error: greentic_dist_types::ParseDigestError| {
+            FetchError::Corrupt { reason: error.to_string() }
+        })?;
+        let named = Named {
+            digest: index.unwrap_or(manifest),
+            manifest: Some(manifest),
+            media_type: descriptor.media_type.clone(),
+            size_bytes: descriptor.size_bytes,
+        };
+        Ok(Resolved { inner: Arc::clone(inner), descriptor, named })
+    }
+
+    /// Brings what a reference is, or finds it in the cache.
+    pub(crate) async fn fetch(&self, client: &DefaultRegistryClient, asked: &Asked) -> Result<Fetched, FetchError> {
+        let Resolved { inner, descriptor, named } = self.resolve(client, asked).await?;
+        let artifact = fetch::fetch(&inner, &descriptor).await.map_err(|error| FetchError::from_dist(error, asked))?;
+        let content = artifact.content();
+        Ok(Fetched { named, path: artifact.local_path, content, from_network: artifact.fetched })
+    }
+}
+
+impl Fetched {
+    /// The artifact's bytes, hashed while they are read: what comes back is what was promised, even if the file was changed
+    /// since it was fetched.
+    pub(crate) async fn read(&self) -> Result<Vec<u8>, FetchError> {
+        let (path, verifier) = (self.path.clone(), Verifier::for_content(self.content, self.named.size_bytes));
+        let work = move || {
+            let read = std::fs::File::open(path).and_then(|file| {
+                let mut bytes = Vec::new();
+                VerifyReader::new(file, verifier).read_to_end(&mut bytes).map(|_| bytes)
+            });
+            Ok(read.map_err(|error| match error.kind() {
+                std::io::ErrorKind::InvalidData => FetchError::Corrupt { reason: error.to_string() },
+                _ => FetchError::Io(error),
+            }))
+        };
+        blocking::run(work).await.map_err(|error| FetchError::Other(Box::new(error)))?
+    }
+}
+
+/// What a reference is, and what the engine needs to bring it.
+pub(crate) struct Resolved {
+    inner: Arc<Inner>,
+    descriptor: ArtifactDescriptor,
+    pub(crate) named: Named,
+}

@@ -1,0 +1,161 @@
+//! Packs from registries, streamed by the client of this crate.
+
+use std::fs;
+
+use greentic_dist_testkit::TreeSnapshot;
+use greentic_dist_testkit::fixture::{self, Artifact, Blob, artifact_of, index};
+use greentic_dist_testkit::scenario::{LyingRegistry, Scenario};
+use greentic_distributor_client::dist::DistErrorKind;
+use greentic_distributor_client::oci_packs::{
+    DefaultRegistryClient, OciPackError, OciPackFetcher, PackFetchOptions, default_pack_layer_media_types,
+    default_preferred_pack_layer_media_types,
+};
+use greentic_distributor_client::{fetch_pack_to_cache_with_options, fetch_pack_with_options};
+
+use crate::support::Home;
+
+/// The type that packs are pushed with today.
+pub(crate) const GTPACK: &str = "application/vnd.greentic.gtpack.v1+zip";
+
+/// Options that read nothing of this process's environment.
+pub(crate) fn options(home: &Home) -> PackFetchOptions {
+    PackFetchOptions { allow_tags: true, offline: false, cache_dir: home.cache(), ..PackFetchOptions::default() }
+}
+
+/// A fetcher with these options and no login.
+pub(crate) fn fetcher(options: PackFetchOptions) -> OciPackFetcher<DefaultRegistryClient> {
+    OciPackFetcher::new(options)
+}
+
+fn pack(seed: u64) -> Artifact {
+    artifact_of(vec![Blob::new(GTPACK, fixture::random_bytes(seed, 50_000))], &[])
+}
+
+fn serve(artifact: &Artifact) -> LyingRegistry {
+    Scenario::new(artifact.clone()).start()
+}
+
+/// The directory of the entry with this digest.
+fn entry(home: &Home, digest: &str) -> std::path::PathBuf {
+    home.cache().join(digest.split_once(':').unwrap().1)
+}
+
+/// Panics unless the error names the reference and the kind is the one of this exit code.
+#[track_caller]
+pub(crate) fn assert_refused(error: &OciPackError, reference: &str, kind: DistErrorKind, reasons: &[&str]) {
+    let text = error.to_string();
+    assert_eq!((error.kind(), error.exit_code()), (kind, kind.exit_code()), "{text}");
+    assert_eq!(error.reference(), reference, "{text}");
+    assert!(text.contains(reference), "{text}");
+    for reason in reasons {
+        assert!(text.contains(reason), "`{reason}` is not said: {text}");
+    }
+    assert!(!text.chars().any(char::is_control), "{text:?}");
+}
+
+#[tokio::test]
+async fn a_pack_comes_in_two_requests_and_is_where_hosts_look_for_it() {
+    let (home, artifact) = (Home::new(), pack(1));
+    let registry = serve(&artifact);
+    let reference = registry.reference();
+    let resolved = fetcher(options(&home)).fetch_pack_to_cache(&reference).await.unwrap();
+    let pin = artifact.manifest_digest.to_string();
+    assert_eq!(resolved.original_reference, reference);
+    assert_eq!((resolved.resolved_digest.as_str(), resolved.manifest_digest.as_deref()), (&*pin, Some(&*pin)));
+    assert_eq!(resolved.media_type, GTPACK);
+    assert!(resolved.fetched_from_network);
+    assert_eq!(resolved.path, entry(&home, &pin).join("pack.gtpack"));
+    assert_eq!(fs::read(&resolved.path).unwrap(), artifact.layer_bytes());
+    let layer = format!("GET /v2/acme/hello/blobs/{}", artifact.layer_digest());
+    assert_eq!(registry.journal().lines(), ["GET /v2/acme/hello/manifests/1", &layer]);
+
+    let metadata = fs::read(resolved.path.with_file_name("metadata.json")).unwrap();
+    let mut metadata: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&metadata).unwrap();
+    assert!(metadata.remove("fetched_at_unix_seconds").unwrap().as_u64().unwrap() > 1_700_000_000);
+    let expected = serde_json::json!({
+        "original_reference": reference, "resolved_digest": pin, "media_type": GTPACK, "size_bytes": 50_000,
+        "manifest_digest": pin,
+    });
+    assert_eq!(serde_json::Value::Object(metadata), expected);
+}
+
+#[tokio::test]
+async fn a_cached_pin_costs_no_request_and_an_unchanged_tag_one() {
+    let (home, artifact) = (Home::new(), pack(2));
+    let registry = serve(&artifact);
+    let first = fetcher(options(&home)).fetch_pack_to_cache(&registry.reference()).await.unwrap();
+    registry.journal().clear();
+    let pinned = fetcher(options(&home)).fetch_pack_to_cache(&registry.pinned()).await.unwrap();
+    assert!(registry.journal().is_empty());
+    assert!(!pinned.fetched_from_network);
+    assert_eq!((pinned.path, pinned.resolved_digest), (first.path.clone(), first.resolved_digest.clone()));
+    let tagged = fetcher(options(&home)).fetch_pack_to_cache(&registry.reference()).await.unwrap();
+    assert_eq!((tagged.path, tagged.fetched_from_network), (first.path, false));
+    assert_eq!(registry.journal().lines(), ["GET /v2/acme/hello/manifests/1"]);
+}
+
+#[tokio::test]
+async fn the_helpers_read_the_pack_into_memory() {
+    let (home, artifact) = (Home::new(), pack(3));
+    let registry = serve(&artifact);
+    let bytes = fetch_pack_with_options(&registry.pinned(), options(&home)).await.unwrap();
+    assert_eq!(bytes, artifact.layer_bytes());
+    let resolved = fetch_pack_to_cache_with_options(&registry.pinned(), options(&home)).await.unwrap();
+    assert!(!resolved.fetched_from_network);
+}
+
+#[tokio::test]
+async fn a_tag_needs_permission_before_anything_else_is_said_about_it() {
+    let (home, artifact) = (Home::new(), pack(4));
+    let registry = serve(&artifact);
+    let before = TreeSnapshot::of(&home.cache());
+    for offline in [false, true] {
+        let options = PackFetchOptions { allow_tags: false, offline, ..options(&home) };
+        let error = fetcher(options).fetch_pack_to_cache(&registry.reference()).await.unwrap_err();
+        assert!(matches!(error, OciPackError::TagDisallowed { .. }), "{error}");
+        assert_refused(&error, &registry.reference(), DistErrorKind::InvalidInput, &["tag"]);
+    }
+    assert!(registry.journal().is_empty());
+    assert!(before.diff(&TreeSnapshot::of(&home.cache())).is_empty());
+}
+
+#[tokio::test]
+async fn every_default_type_is_a_pack_and_any_tarball_too() {
+    let defaults = default_pack_layer_media_types();
+    assert_eq!(defaults[..5], default_preferred_pack_layer_media_types());
+    let tarballs = ["application/vnd.acme.kit.bundle.v1+tar", "x/y+tar+gzip", "x/y+tar+zstd"].map(ToOwned::to_owned);
+    for (seed, media_type) in defaults.into_iter().chain(tarballs).enumerate() {
+        let layer = Blob::new(&media_type, fixture::random_bytes(seed as u64, 400));
+        let (home, artifact) = (Home::new(), artifact_of(vec![layer.clone()], &[]));
+        let registry = serve(&artifact);
+        let resolved = fetcher(options(&home)).fetch_pack_to_cache(&registry.reference()).await.unwrap();
+        assert_eq!(resolved.media_type, media_type);
+        assert_eq!(fs::read(&resolved.path).unwrap(), layer.bytes, "{media_type}");
+    }
+}
+
+#[tokio::test]
+async fn of_an_index_the_wasm_manifest_is_taken_and_both_digests_are_told() {
+    let (home, wasm, linux) = (Home::new(), pack(5), pack(6));
+    let registry = serve(&linux);
+    registry.publish(&wasm, "wasm");
+    let document =
+        index(&[(linux.descriptor(), Some(("linux", "amd64"))), (wasm.descriptor(), Some(("wasip2", "wasm")))]);
+    registry.publish_document(&document, Some("index"));
+    let fetch = async |reference: String, offline: bool| {
+        let options = PackFetchOptions { offline, ..options(&home) };
+        fetcher(options).fetch_pack_to_cache(&reference).await.unwrap()
+    };
+    for (reference, offline) in [
+        (registry.reference_to("index"), false),
+        (registry.pinned_to(document.digest), false),
+        (registry.reference_to("index"), true),
+        (registry.pinned_to(document.digest), true),
+    ] {
+        let resolved = fetch(reference, offline).await;
+        assert_eq!(resolved.resolved_digest, document.digest.to_string());
+        assert_eq!(resolved.manifest_digest, Some(wasm.manifest_digest.to_string()));
+        assert_eq!(resolved.path, entry(&home, &wasm.manifest_digest.to_string()).join("pack.gtpack"));
+        assert_eq!(fs::read(&resolved.path).unwrap(), wasm.layer_bytes());
+    }
+}
