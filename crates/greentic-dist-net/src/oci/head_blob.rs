@@ -22,7 +22,7 @@ impl Repository {
     /// # Errors
     /// By cause. A repository that does not exist has no blobs: that is `None`, too.
     pub async fn head_blob(&self, digest: &Digest) -> Result<Option<BlobHead>, NetError> {
-        self.head_blob_for(Action::Pull, digest).await
+        self.head_blob_for(self.action(), digest).await
     }
 
     /// As [`Repository::head_blob`], with the login of the work it is the first step of.

@@ -91,7 +91,7 @@ impl Repository {
     /// `NotFound`; `Integrity` when the bytes are not those of the pin; `TooLarge`; `Protocol` when the answer is no usable
     /// manifest and `Unsupported` when it is one of a withdrawn kind, with the [`ManifestError`] as source; otherwise by cause.
     pub async fn manifest(&self, selector: Selector<'_>) -> Result<FetchedManifest, NetError> {
-        self.manifest_for(Action::Pull, selector).await
+        self.manifest_for(self.action(), selector).await
     }
 
     /// As [`Repository::manifest`], with the login of the work it is a step of.

@@ -64,17 +64,25 @@ impl Repository {
         BlobRequest::new(Arc::clone(&self.transport), ask, descriptor)
     }
 
-    /// This repository where uploads go: at the first mirror that takes them, else at the registry's own host. An upload is
-    /// several requests, all of them to one host.
+    /// This repository where pushes go: at the first mirror that takes them, else at the registry's own host. A push is several
+    /// requests, all of them to one host, and what is asked before it is asked there too: what a mirror has says nothing about
+    /// what the registry has. Sends nothing. Uploads come here by themselves.
     ///
     /// # Errors
     /// `Config`, and those of the [`HostSource`](crate::HostSource).
-    pub(crate) async fn for_pushing(&self) -> Result<Self, NetError> {
+    pub async fn for_pushing(&self) -> Result<Self, NetError> {
         let mirrors = self.access.registry.mirrors(&self.transport).await?;
         let taking = mirrors.iter().find(|mirror| mirror.capabilities().is_some_and(|can| can.push));
         let registry = taking.unwrap_or(&self.access.registry);
-        let access = Access { registry: Arc::clone(registry), ..self.access.clone() };
+        let access = Access { registry: Arc::clone(registry), action: Action::Push, ..self.access.clone() };
         Ok(Self { transport: Arc::clone(&self.transport), access })
+    }
+
+    /// This repository where something is about to be deleted: at the registry's own host, with the right to delete. What is
+    /// asked before a deletion is asked there, too. Sends nothing. Deletions come here by themselves.
+    #[must_use]
+    pub fn for_deleting(&self) -> Self {
+        Self { transport: Arc::clone(&self.transport), access: self.access_for(Action::Delete) }
     }
 
     pub(crate) const fn transport(&self) -> &Shared {
@@ -87,6 +95,11 @@ impl Repository {
 
     pub(crate) fn target(&self, path: String) -> Target {
         Target::Registry(self.access.clone(), path)
+    }
+
+    /// The work this handle is for.
+    pub(crate) fn action(&self) -> Action {
+        self.access.action.clone()
     }
 
     pub(crate) fn access_for(&self, action: Action) -> Access {

@@ -570,3 +570,24 @@ async fn uploads_go_to_the_origin_unless_a_mirror_takes_them() {
         near.stop();
     }
 }
+
+#[tokio::test]
+async fn what_a_push_or_a_deletion_asks_first_is_asked_where_it_goes() {
+    // A mirror that has everything already, or says so.
+    let (origin, near) = (origin(), mirror([]));
+    origin.publish(&fixture::artifact("application/wasm", "another"), "1");
+    let net = behind(&origin, &[resolving(&near)]);
+    let at_mirror = near.artifact().manifest_digest;
+    for (repository, digest) in [
+        (tagged(&net, &origin), Some(at_mirror)),
+        (tagged(&net, &origin).for_pushing().await.unwrap(), None),
+        (tagged(&net, &origin).for_deleting(), None),
+    ] {
+        near.journal().clear();
+        let head = repository.head_manifest(Selector::Tag("1")).await.unwrap();
+        repository.manifest(Selector::Digest(head.digest.unwrap())).await.unwrap();
+        repository.head_blob(&layer_of(near.artifact()).digest).await.unwrap();
+        assert_eq!(head.digest == Some(at_mirror), digest.is_some());
+        assert_eq!(near.journal().is_empty(), digest.is_none(), "{:?}", near.journal().lines());
+    }
+}

@@ -89,12 +89,23 @@ pub struct DockerRegistry {
     addr: SocketAddr,
     child: Option<Child>,
     auth: RegistryAuth,
+    upstream: Option<String>,
     markers: AtomicU32,
 }
 
 impl DockerRegistry {
     /// Starts a registry with nothing in it, and returns when it answers.
     pub fn start(config: &DockerRegistryConfig) -> Self {
+        Self::set_up(config, None)
+    }
+
+    /// Starts a registry that brings what it is asked for from the one at `upstream` (`host:port`), which has to be running,
+    /// and keeps it: a pull-through cache. Everybody may ask it, and nobody may push.
+    pub fn mirror_of(upstream: &str) -> Self {
+        Self::set_up(&DockerRegistryConfig::default(), Some(upstream.to_owned()))
+    }
+
+    fn set_up(config: &DockerRegistryConfig, upstream: Option<String>) -> Self {
         let dir = TempDir::new().expect("a temporary directory");
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
         if let Some(file) = config.auth.file() {
@@ -103,8 +114,8 @@ impl DockerRegistry {
         if let RegistryAuth::Token { certificate_pem, .. } = &config.auth {
             fs::write(dir.path().join("token.pem"), certificate_pem).expect("write the certificate of the tokens");
         }
-        let mut registry =
-            Self { dir, addr: any_port, child: None, auth: config.auth.clone(), markers: AtomicU32::new(0) };
+        let (auth, markers) = (config.auth.clone(), AtomicU32::new(0));
+        let mut registry = Self { dir, addr: any_port, child: None, auth, upstream, markers };
         registry.restart();
         registry
     }
@@ -173,6 +184,9 @@ impl DockerRegistry {
              storage: {{filesystem: {{rootdirectory: \"{dir}/storage\"}}, delete: {{enabled: true}}}}\n\
              http: {{addr: \"{addr}\", secret: tests, draintimeout: 20s}}\n"
         );
+        if let Some(upstream) = &self.upstream {
+            let _infallible = writeln!(yaml, "proxy: {{remoteurl: \"http://{upstream}\"}}");
+        }
         let _infallible = match &self.auth {
             RegistryAuth::None => Ok(()),
             RegistryAuth::Htpasswd { .. } => {

@@ -199,9 +199,11 @@ impl RegistrySink {
         Ok(Missing { manifest, tags: unset })
     }
 
-    /// Whether a tag or digest names exactly this manifest. A digest of another algorithm says nothing.
+    /// Whether a tag or digest names exactly this manifest where it would be pushed to. A digest of another algorithm says
+    /// nothing.
     pub(super) async fn head(&self, selector: Selector<'_>, digest: Digest) -> Result<bool, DistError> {
-        match self.repository.head_manifest(selector).await {
+        let repository = self.repository.for_pushing().await.map_err(|error| self.wrap(error))?;
+        match repository.head_manifest(selector).await {
             Ok(head) => Ok(match (selector, head.digest) {
                 (_, Some(told)) => told == digest,
                 (Selector::Digest(_), None) => true,

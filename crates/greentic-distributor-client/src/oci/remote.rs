@@ -92,7 +92,7 @@ impl DistClient {
         }
         let shown = reference.to_string();
         let wrap = |error| DistError::from_net(&shown, error);
-        let repository = self.inner.net(&shown)?.repository(reference);
+        let repository = self.inner.net(&shown)?.repository(reference).for_pushing().await.map_err(wrap)?;
         let found = repository.manifest(selector(reference)).await.map_err(wrap)?;
         let digest = found.digest;
         let mut unchanged = Vec::new();
@@ -123,7 +123,7 @@ impl DistClient {
             (Some(tag), None, false) => Ok(Deletion::Tag(tag.to_owned())),
             (Some(tag), None, true) => {
                 let shown = reference.to_string();
-                let repository = self.inner.net(&shown)?.repository(reference);
+                let repository = self.inner.net(&shown)?.repository(reference).for_deleting();
                 let head = repository.head_manifest(Selector::Tag(tag)).await;
                 let head = head.map_err(|error| DistError::from_net(&shown, error))?;
                 let digest = head.digest.ok_or_else(|| DistError::NotFound { reference: shown })?;

@@ -14,6 +14,7 @@ mod login;
 mod machine;
 mod matrix;
 mod memory;
+mod mirror;
 mod offline;
 mod own_registry;
 mod power_cut;
