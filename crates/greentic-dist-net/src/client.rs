@@ -16,6 +16,7 @@ use crate::pool::Pools;
 use crate::stats::{Counters, NetStats};
 use crate::target_policy::TargetPolicy;
 use crate::transport::Transport;
+use crate::warning::Told;
 use crate::{NetError, NetErrorKind, tls};
 
 /// Requests at a time to one host, per lane, unless set otherwise.
@@ -235,6 +236,7 @@ impl NetBuilder {
             credentials: self.credentials,
             oauth2_passwords: self.oauth2_passwords,
             observer: self.observer,
+            told: Told::default(),
             counters: Counters::default(),
             hosts: HostLimits::new(self.requests_per_host),
             user_agent,

@@ -9,6 +9,7 @@ use greentic_dist_types::{SafeText, redact_url};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use url::Url;
 
+use crate::body::WEB_PAGE;
 use crate::fallback::Detour;
 use crate::host::Profile;
 use crate::limit::Lane;
@@ -23,10 +24,8 @@ use crate::sent::SentSecrets;
 use crate::stats::count;
 use crate::target_policy::{Guard, Reach};
 use crate::transport::{Reply, Transport, is_distrust};
+use crate::warning::warnings;
 use crate::{NetError, NetErrorKind};
-
-/// Most `Warning` fields shown per answer, and characters of each.
-const WARNINGS: usize = 4;
 
 /// What to ask, of whom. Stays the same over all attempts.
 #[derive(Clone, Debug)]
@@ -40,6 +39,8 @@ pub(crate) struct Ask {
     pub(crate) patience: Duration,
     /// Statuses that mean success.
     pub(crate) accept: &'static [StatusCode],
+    /// Whether the body is named by its digest, which then decides whatever the header says about it.
+    pub(crate) is_proven: bool,
 }
 
 /// Whom to ask.
@@ -94,6 +95,7 @@ impl Ask {
             lane: Lane::Metadata,
             patience: Duration::ZERO,
             accept,
+            is_proven: false,
         }
     }
 
@@ -298,7 +300,7 @@ impl Transport {
             };
             self.show_warnings(&reply);
             if ask.accept.contains(&reply.status()) {
-                return accept(reply);
+                return accept(ask, reply);
             }
             let (left_origin, headers, reach) = (reply.left_origin, reply.headers().clone(), reply.reach);
             let (asked, authorization) = (reply.url.clone(), reply.authorization.clone());
@@ -366,32 +368,32 @@ impl Transport {
 
     fn show_warnings(&self, reply: &Reply) {
         let host = reply.url.host_str().unwrap_or_default();
-        for value in reply.headers().get_all(header::WARNING).iter().take(WARNINGS) {
-            // `299 - "text"` (RFC 9111, 5.5, and distribution-spec, "Warnings").
-            let text = String::from_utf8_lossy(value.as_bytes());
-            let quoted = text.split_once('"').map_or(&*text, |(_, rest)| rest.trim_end().trim_end_matches('"'));
-            let sent = SentSecrets::of(reply.authorization.as_ref());
-            self.warn(host, SafeText::new(&sent.blank(quoted)));
+        for text in warnings(reply.headers(), &SentSecrets::of(reply.authorization.as_ref())) {
+            self.warn(host, text);
         }
     }
 
+    /// Tells the observer, unless it was told the same before.
     pub(crate) fn warn(&self, host: &str, text: SafeText) {
-        tracing::debug!(host, %text, "warning");
-        self.observer.event(&Event::Warning { host, text });
+        if self.told.is_new(host, &text) {
+            tracing::debug!(host, %text, "warning");
+            self.observer.event(&Event::Warning { host, text });
+        }
     }
 }
 
 /// Takes an answer that has the right status, unless its body is encoded in a way nobody asked for.
-fn accept(reply: Reply) -> Result<Reply, NetError> {
-    for value in reply.headers().get_all(header::CONTENT_ENCODING) {
-        if !value.as_bytes().eq_ignore_ascii_case(b"identity") {
-            let sent = SentSecrets::of(reply.authorization.as_ref());
-            let name = SafeText::new(&sent.blank(&String::from_utf8_lossy(value.as_bytes())));
+///
+/// Of content that is named by its digest the digest decides: object stores call archives that were pushed as such `gzip`.
+fn accept(ask: &Ask, reply: Reply) -> Result<Reply, NetError> {
+    match reply.encoding().filter(|_| !ask.is_proven) {
+        None => Ok(reply),
+        Some(name) => {
             let detail = format!("the answer has the content encoding `{name}`, which was not asked for");
-            return Err(NetError::new(NetErrorKind::Protocol, detail).for_request(&reply.method, &reply.url));
+            let error = NetError::from_status(NetErrorKind::Protocol, ask.who(), reply.status().as_u16());
+            Err(error.for_request(&reply.method, &reply.url).with_detail(detail))
         }
     }
-    Ok(reply)
 }
 
 /// The error for an answer that means failure, with what the server said about it; `sent` is blanked in that.
@@ -435,7 +437,7 @@ pub(crate) async fn refusal(
         error = error.with_detail(detail);
     }
     if said.is_page && matches!(kind, NetErrorKind::Protocol | NetErrorKind::Forbidden | NetErrorKind::Unauthorized) {
-        error = error.with_hint("the answer is a web page: is there a proxy or a login page in between?");
+        error = error.with_hint(WEB_PAGE);
     }
     error
 }

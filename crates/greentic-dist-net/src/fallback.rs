@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use greentic_dist_types::{Digest, SafeText};
 
+use crate::body::Odd;
 use crate::error::EndpointFailure;
 use crate::exchange::{Ask, Collected, Target};
 use crate::host::{Capabilities, HostConfig};
@@ -150,12 +151,13 @@ impl Detour {
 pub(crate) struct Blame {
     pub(crate) detour: Detour,
     is_whole: bool,
+    odd: Odd,
 }
 
 impl Blame {
-    /// For a body that came by `detour`; `is_whole` when nothing of it was there before.
-    pub(crate) fn new(detour: &Detour, is_whole: bool) -> Self {
-        Self { detour: detour.clone(), is_whole }
+    /// For a body that came by `detour`; `is_whole` when nothing of it was there before. `odd` is what its answer said.
+    pub(crate) fn new(detour: &Detour, is_whole: bool, odd: &Odd) -> Self {
+        Self { detour: detour.clone(), is_whole, odd: odd.clone() }
     }
 
     /// The error about wrong bytes, with every mirror that sent some of them: they are not asked for a while.
@@ -163,7 +165,7 @@ impl Blame {
         if self.is_whole {
             self.detour.refute(transport, &error);
         }
-        self.detour.conclude(error)
+        self.detour.conclude(self.odd.explain(error))
     }
 }
 

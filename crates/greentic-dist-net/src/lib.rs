@@ -33,6 +33,7 @@ mod stats;
 mod target_policy;
 mod tls;
 mod transport;
+mod warning;
 
 pub use crate::body::Piece;
 pub use crate::client::{Net, NetBuilder};

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use greentic_dist_types::SafeText;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -21,8 +22,10 @@ use crate::oci::{CredentialSource, Registry};
 use crate::payload::{Opened, Payload, Watch};
 use crate::pool::Pools;
 use crate::resolver::InnerAddress;
+use crate::sent::SentSecrets;
 use crate::stats::{Counters, count};
 use crate::target_policy::{Guard, Reach, TargetPolicy, reach_of};
+use crate::warning::Told;
 use crate::{NetError, NetErrorKind, Observer};
 
 /// Settings and shared state of all requests of one [`Net`](crate::Net).
@@ -39,6 +42,7 @@ pub(crate) struct Transport {
     /// Whether passwords are posted to token servers before they are sent as `Basic`.
     pub(crate) oauth2_passwords: bool,
     pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) told: Told,
     pub(crate) counters: Counters,
     pub(crate) hosts: HostLimits,
     pub(crate) user_agent: HeaderValue,
@@ -298,6 +302,14 @@ impl Reply {
     /// A header's value, when it is readable text.
     pub(crate) fn header(&self, name: header::HeaderName) -> Option<&str> {
         self.headers().get(name)?.to_str().ok()
+    }
+
+    /// The content encoding the body is said to have, what was sent as a login blanked in it; `None` for none.
+    pub(crate) fn encoding(&self) -> Option<SafeText> {
+        let mut said = self.headers().get_all(header::CONTENT_ENCODING).iter();
+        let value = said.find(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))?;
+        let sent = SentSecrets::of(self.authorization.as_ref());
+        Some(SafeText::new(&sent.blank(&String::from_utf8_lossy(value.as_bytes()))))
     }
 
     /// The announced size of the body in bytes.

@@ -2,9 +2,11 @@
 
 mod areas;
 pub(crate) mod content_range;
+mod odd;
 mod pieces;
 mod resume;
 
+pub(crate) use odd::{Odd, WEB_PAGE};
 pub use pieces::Piece;
 pub(crate) use pieces::Pieces;
 pub(crate) use resume::{Start, Transfer};

@@ -5,6 +5,7 @@ use greentic_dist_types::Mismatch;
 use http::{HeaderValue, StatusCode, header};
 
 use super::content_range::ContentRange;
+use super::odd::Odd;
 use crate::exchange::{Ask, Shared};
 use crate::fallback::{Blame, Detour};
 use crate::observer::Event;
@@ -68,6 +69,8 @@ pub(crate) struct Transfer {
     /// Whether there is a wait before the next connection.
     pausing: bool,
     detour: Detour,
+    /// What the answers said that would explain wrong bytes.
+    odd: Odd,
 }
 
 impl Transfer {
@@ -107,7 +110,7 @@ impl Transfer {
         let retry = transport.retry_for(&ask)?;
         Ok(Self {
             transport,
-            ask,
+            ask: Ask { is_proven: start.content_addressed, ..ask },
             start,
             reply: None,
             retry,
@@ -127,6 +130,7 @@ impl Transfer {
             restarts: 0,
             pausing: false,
             detour: Detour::default(),
+            odd: Odd::default(),
         })
     }
 
@@ -311,7 +315,8 @@ impl Transfer {
             || self.stuck > policy.stuck_resumes
             || self.resumes > policy.resumes
         {
-            return Err(self.detour.conclude(error.with_effort(self.resumes, self.retry.elapsed())));
+            let error = self.odd.explain(error.with_effort(self.resumes, self.retry.elapsed()));
+            return Err(self.detour.conclude(error));
         }
         count(&self.transport.counters.resumes);
         tracing::debug!(offset = self.offset, %error, "going on with the body");
@@ -346,6 +351,7 @@ impl Transfer {
                 Err(error) => return Err(error),
             };
             self.until = None;
+            self.odd.look_at(&reply);
             match reply.status() {
                 StatusCode::NOT_MODIFIED => {}
                 StatusCode::PARTIAL_CONTENT if asked && !self.is_of_the_same_version(&reply) => {
@@ -429,7 +435,8 @@ impl Transfer {
         {
             let mismatch =
                 if actual > expected { Mismatch::Long { expected } } else { Mismatch::Short { expected, actual } };
-            return Err(NetError::integrity(mismatch).for_request(&self.ask.method, &reply.url));
+            let error = NetError::integrity(mismatch).for_request(&self.ask.method, &reply.url);
+            return Err(self.odd.explain(error));
         }
         if self.size.is_none() {
             if length.is_some_and(|length| length > self.start.limit) {
@@ -478,7 +485,7 @@ impl Transfer {
     /// Who is to blame should the bytes turn out wrong.
     pub(crate) fn blame(&self) -> Blame {
         // What was there before this transfer may be what is wrong.
-        Blame::new(&self.detour, self.start.offset == 0)
+        Blame::new(&self.detour, self.start.offset == 0, &self.odd)
     }
 
     /// Names the request in an error about its body.

@@ -3,13 +3,15 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use greentic_dist_net::{Capabilities, HostConfig, HostEndpoint, NetErrorClass, NetErrorKind, Selector};
+use greentic_dist_net::{Capabilities, HostConfig, HostEndpoint, HttpRule, NetErrorClass, NetErrorKind, Selector};
 use greentic_dist_testkit::fixture::{self, Artifact};
 use greentic_dist_testkit::scenario::{Auth, Lie, Part, Scenario, blob_host, bystander};
 use greentic_dist_testkit::{LyingServer, Response};
 use greentic_dist_types::Digest;
 
+use crate::push::source;
 use crate::support::{Recorder, described, net, pull_layer, quick, read, repository, with_login};
+use crate::tls::{Certificate, TlsServer, whole};
 
 const CANARY: &str = "canary-attack-9e";
 const OTHER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
@@ -56,6 +58,55 @@ async fn quirk_s03_a_redirect_to_an_inner_address_is_refused() {
     let error = repository.manifest(Selector::Tag("1")).await.unwrap_err();
     assert_eq!((error.kind(), error.class()), (NetErrorKind::Refused, NetErrorClass::Validation));
     assert_eq!(registry.journal().len(), 1);
+}
+
+#[tokio::test]
+async fn quirk_s04_nothing_that_a_registry_names_leads_from_https_to_http() {
+    let plain = bystander(OTHER);
+    let base = plain.url();
+    // Redirects, the realm of a token server, the location of an upload, the next page of a list.
+    let server = TlsServer::serving(Certificate::Good, &["h2"], move |request| {
+        let (method, path) = (request.method().as_str(), request.uri().path());
+        let (there, answer) = (format!("{base}{path}"), hyper::Response::builder());
+        let answer = match (method, path) {
+            (_, "/v2/acme/closed/manifests/1") => {
+                answer.status(401).header("WWW-Authenticate", format!("Bearer realm=\"{base}/token\",service=\"s\""))
+            }
+            ("POST", _) => answer.status(202).header("Location", there),
+            (_, "/v2/acme/hello/tags/list") => answer.header("Link", format!("<{there}?last=1>; rel=\"next\"")),
+            _ => answer.status(307).header("Location", there),
+        };
+        answer.body(whole(r#"{"name":"acme/hello","tags":["1"]}"#)).unwrap()
+    })
+    .await;
+    let net = server.trusted_by(with_login(&server.host(), "ann", CANARY)).http_rule(HttpRule::Never).build().unwrap();
+    let hello = repository(&net, &format!("{}/acme/hello", server.host()));
+    let closed = repository(&net, &format!("{}/acme/closed", server.host()));
+    for (what, error) in [
+        ("a manifest", hello.manifest(Selector::Tag("1")).await.unwrap_err()),
+        ("a blob", hello.blob(&described(Digest::sha256(b"x"), 1)).open().await.unwrap_err()),
+        ("an upload", hello.put_blob(source(b"x")).check_first(false).send().await.unwrap_err()),
+        ("a list", hello.tags().collect(10).await.unwrap_err()),
+        ("a realm", closed.manifest(Selector::Tag("1")).await.unwrap_err()),
+        ("a file", net.get(&format!("https://{}/x", server.host())).open().await.unwrap_err()),
+    ] {
+        assert_eq!(error.kind(), NetErrorKind::Refused, "{what}: {error}");
+        assert!(!format!("{error} {error:?}").contains(CANARY), "{what}: {error}");
+    }
+    let paths: Vec<String> = server.seen().into_iter().map(|(_, path)| path).collect();
+    let blob = format!("/v2/acme/hello/blobs/{}", Digest::sha256(b"x"));
+    assert_eq!(
+        paths,
+        [
+            "/v2/acme/hello/manifests/1",
+            &blob,
+            "/v2/acme/hello/blobs/uploads/",
+            "/v2/acme/hello/tags/list",
+            "/v2/acme/closed/manifests/1",
+            "/x"
+        ]
+    );
+    assert_eq!(plain.connections(), 0);
 }
 
 #[tokio::test]
@@ -186,6 +237,42 @@ async fn quirk_p13_a_relative_redirect_of_a_blob_is_followed_on_the_same_host() 
     let repository = repository(&net, &format!("{}/acme/hello", server.host()));
     read(repository.blob(&described(digest, 1_000)).open().await.unwrap()).await.unwrap();
     assert_eq!(server.journal().lines(), [format!("GET /v2/acme/hello/blobs/{digest}"), "GET /stored".to_owned()]);
+}
+
+#[tokio::test]
+async fn quirk_p14_a_signed_url_gets_no_login_on_the_registrys_own_host_either() {
+    let whole = fixture::random_bytes(93, 1_000);
+    let digest = Digest::sha256(&whole);
+    for parameter in ["X-Amz-Signature", "x-goog-signature", "Signature", "sig"] {
+        let content = whole.clone();
+        // An object store takes one proof and refuses two.
+        let server =
+            LyingServer::start(move |request, _| match (request.path.as_str(), request.header("authorization")) {
+                ("/stored", Some(_)) => Response::status(400, "Only one auth mechanism allowed"),
+                ("/stored", None) if request.method == "PUT" => Response::status(201, ""),
+                ("/stored", None) => Response::ok(content.clone()),
+                (_, None) => Response::basic_challenge("r"),
+                (_, Some(_)) if request.method == "POST" => {
+                    Response::status(202, "").header("Location", format!("/stored?{parameter}=canary-signature"))
+                }
+                _ => Response::redirect(307, format!("/stored?{parameter}=canary-signature")),
+            });
+        let net = with_login(&server.host(), "ann", CANARY).build().unwrap();
+        let repository = repository(&net, &format!("{}/acme/hello", server.host()));
+        let blob = repository.blob(&described(digest, 1_000)).open().await.unwrap();
+        assert!(read(blob).await.unwrap() == whole);
+        repository.put_blob(source(&whole)).check_first(false).send().await.unwrap();
+        let signed = format!("/stored?{parameter}=canary-signature");
+        let (get, start) =
+            (format!("GET /v2/acme/hello/blobs/{digest}"), "POST /v2/acme/hello/blobs/uploads/".to_owned());
+        let journal = server.journal();
+        assert_eq!(
+            journal.lines(),
+            [get.clone(), get, format!("GET {signed}"), start, format!("PUT {signed}&digest={digest}")]
+        );
+        let logins: Vec<bool> = (0..5).map(|index| journal.authorization_of(index).is_some()).collect();
+        assert_eq!(logins, [false, true, false, true, false], "{parameter}");
+    }
 }
 
 #[tokio::test]

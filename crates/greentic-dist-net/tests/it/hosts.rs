@@ -8,6 +8,8 @@ use greentic_dist_types::{PlatformChoice, Reference};
 
 use crate::support::{net, quick, repository, with_login};
 
+const CANARY: &str = "canary-3c";
+
 #[tokio::test]
 async fn localhost_is_resolved_without_asking_anybody() {
     let registry = Scenario::new(fixture::component()).start();
@@ -18,7 +20,7 @@ async fn localhost_is_resolved_without_asking_anybody() {
 }
 
 #[tokio::test]
-async fn an_ipv6_registry_is_asked_at_its_literal() {
+async fn quirk_p58_an_ipv6_registry_is_asked_at_its_literal() {
     let registry = Registry::in_memory();
     let artifact = fixture::component();
     for blob in artifact.blobs() {
@@ -32,11 +34,26 @@ async fn an_ipv6_registry_is_asked_at_its_literal() {
         return;
     };
     let reference = Reference::parse(&format!("{}/acme/hello:1", running.host())).unwrap();
-    let repository = net().repository(&reference);
-    assert_eq!((repository.registry(), repository.repository()), (running.host().as_str(), "acme/hello"));
-    let image = repository.image(Selector::Tag("1"), &PlatformChoice::default()).await.unwrap();
+    let at_literal = net().repository(&reference);
+    assert_eq!((at_literal.registry(), at_literal.repository()), (running.host().as_str(), "acme/hello"));
+    let image = at_literal.image(Selector::Tag("1"), &PlatformChoice::default()).await.unwrap();
     assert_eq!(image.manifest.digest, artifact.manifest_digest);
     running.stop();
+    // And a login is for one literal and one port.
+    let guarded = LyingServer::start_on(std::net::Ipv6Addr::LOCALHOST.into(), |request, _| {
+        match request.header("authorization") {
+            Some(_) => Response::ok(fixture::component().manifest_bytes).header("Content-Type", fixture::MANIFEST_TYPE),
+            None => Response::basic_challenge("r"),
+        }
+    });
+    assert!(guarded.host().starts_with("[::1]:"), "{}", guarded.host());
+    for (named, known) in [("[::1]:1".to_owned(), false), (guarded.host(), true)] {
+        guarded.journal().clear();
+        let net = with_login(&named, "ann", CANARY).build().unwrap();
+        let asked = repository(&net, &format!("{}/acme/hello", guarded.host())).manifest(Selector::Tag("1")).await;
+        assert_eq!(asked.is_ok(), known, "{named}");
+        assert_eq!((guarded.journal().len(), guarded.journal().contains(CANARY)), (1 + usize::from(known), known));
+    }
 }
 
 #[tokio::test]
@@ -102,7 +119,7 @@ async fn the_proxy_of_the_environment_is_used_for_other_machines_and_never_for_t
 async fn a_password_is_not_sent_over_plain_http_to_another_machine_unless_allowed() {
     const HOST: &str = "registry.example";
     if std::env::var(CHILD).is_ok() {
-        let builder = || with_login(HOST, "ann", "canary-3c").http_rule(HttpRule::Also(vec![HOST.into()]));
+        let builder = || with_login(HOST, "ann", CANARY).http_rule(HttpRule::Also(vec![HOST.into()]));
         let ask = async |net| repository(&net, "registry.example/acme/hello").manifest(Selector::Tag("1")).await;
         let error = ask(builder().build().unwrap()).await.unwrap_err();
         assert_eq!(error.kind(), NetErrorKind::Refused, "{error}");

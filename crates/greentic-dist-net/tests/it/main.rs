@@ -22,6 +22,7 @@ mod pieces;
 mod push;
 mod quirks_api;
 mod quirks_auth;
+mod quirks_transfer;
 mod redirect;
 mod retry;
 mod support;

@@ -350,7 +350,7 @@ async fn an_index_that_answers_for_its_own_child_is_refused() {
 }
 
 #[tokio::test]
-async fn an_index_that_lies_about_type_or_size_of_its_child_is_refused() {
+async fn quirk_s08_an_index_that_lies_about_type_or_size_of_its_child_is_refused() {
     let artifact = fixture::component();
     let mut mistyped = artifact.descriptor();
     mistyped["mediaType"] = media_type::DOCKER_MANIFEST.into();
@@ -360,8 +360,19 @@ async fn an_index_that_lies_about_type_or_size_of_its_child_is_refused() {
     let repository = repository(&net(), &registry.reference());
     for (child, kind) in [(mistyped, NetErrorKind::Protocol), (missized, NetErrorKind::Integrity)] {
         registry.publish_document(&fixture::index(&[(child, None)]), Some("liar"));
+        registry.journal().clear();
         let error = repository.image(Selector::Tag("liar"), &PlatformChoice::default()).await.unwrap_err();
         assert_eq!(error.kind(), kind);
+        assert_eq!(registry.journal().len(), 2, "the index and the child, and nothing the child names");
+    }
+    // What could be read as an image and as an index is neither.
+    for document in
+        [hostile::layers_and_manifests(registry.artifact()), hostile::mislabelled_index(registry.artifact())]
+    {
+        registry.publish_document(&document, Some("both"));
+        registry.journal().clear();
+        let error = repository.image(Selector::Tag("both"), &PlatformChoice::default()).await.unwrap_err();
+        assert_eq!((error.kind(), registry.journal().len()), (NetErrorKind::Protocol, 1), "{error}");
     }
 }
 
@@ -374,22 +385,6 @@ async fn a_cut_or_stalled_manifest_is_fetched_again() {
     let stalled = Scenario::new(fixture::component()).lie(Lie::StallManifest(20)).start();
     let error = repository(&net(), &stalled.reference()).manifest(Selector::Tag("1")).await.unwrap_err();
     assert_eq!((error.kind(), error.attempts()), (NetErrorKind::Timeout, 5));
-}
-
-#[tokio::test]
-async fn warnings_of_a_registry_are_passed_on_without_control_characters() {
-    let artifact = fixture::component();
-    let server = LyingServer::start(move |_, _| {
-        Response::ok(artifact.manifest_bytes.clone())
-            .header("Content-Type", fixture::MANIFEST_TYPE)
-            .header("Warning", "299 - \"this tag is\u{202e} deprecated\"")
-    });
-    let recorder = Arc::new(Recorder::default());
-    let net = quick().observer(Arc::<Recorder>::clone(&recorder)).build().unwrap();
-    repository(&net, &format!("{}/acme/hello", server.host())).manifest(Selector::Tag("1")).await.unwrap();
-    let lines = recorder.lines();
-    assert!(lines[0].starts_with("warning this tag is") && lines[0].ends_with("deprecated"), "{lines:?}");
-    assert!(!lines[0].contains('\u{202e}'));
 }
 
 #[tokio::test]

@@ -7,15 +7,19 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use greentic_dist_net::{
-    BoxFuture, Credential, CredentialAnswer, CredentialSource, CredentialTarget, Login, Net, NetError, NetErrorKind,
-    Selector, StaticCredentials,
+    BoxFuture, Credential, CredentialAnswer, CredentialSource, CredentialTarget, HttpRule, Login, Net, NetError,
+    NetErrorKind, PushedBlob, Selector, StaticCredentials, TargetPolicy,
 };
 use greentic_dist_testkit::fixture::{self, Artifact};
+use greentic_dist_testkit::real::{DockerRegistry, DockerRegistryConfig, RegistryAuth, TokenServer, ready};
 use greentic_dist_testkit::scenario::{Auth, Lie, Scenario, bystander};
 use greentic_dist_testkit::{Ctx, Journal, LyingServer, Request, Response};
+use greentic_dist_types::Digest;
 use tokio::time::Instant;
 
+use crate::push::{source, with_blobs};
 use crate::support::{Recorder, layer_of, net, quick, read, repository, with_login};
+use crate::tls::{Certificate, TlsServer, whole};
 
 const CANARY: &str = "canary-5f1d";
 
@@ -614,6 +618,123 @@ async fn quirk_a20_basic_is_sent_after_a_challenge_alone_and_in_clear_text_to_ot
     assert_eq!(sent, [false, true, true]);
 }
 
+/// A registry with tokens whose token server says in the token what was asked for, and answers requests by that.
+fn scoped(answer: impl Fn(&Request, &str) -> Response + Send + Sync + 'static) -> LyingServer {
+    LyingServer::start(move |request, ctx| {
+        if request.path == "/token" {
+            let asked: Vec<_> =
+                request.query.iter().filter(|(name, _)| name == "scope").map(|(_, scope)| &**scope).collect();
+            return token(&asked.join("+"));
+        }
+        match request.header("authorization").and_then(|sent| sent.strip_prefix("Bearer ")) {
+            Some(granted) => answer(request, granted),
+            None => Response::bearer_challenge(&ctx.url("/token"), "s", ""),
+        }
+    })
+}
+
+const PUSH_TO: &str = "GET /token?service=s&scope=repository%3Aacme%2Fto%3Apull%2Cpush";
+
+#[tokio::test]
+async fn quirk_a21_a_mount_is_asked_for_with_the_right_to_read_its_source_and_is_no_condition_for_a_push() {
+    let bytes = b"mounted or sent";
+    let digest = Digest::sha256(bytes);
+    let push = async |server: &LyingServer| {
+        let to = repository(&explicit(server, basic()), &format!("{}/acme/to", server.host()));
+        to.put_blob(source(bytes)).check_first(false).mount_from("acme/from").send().await.unwrap()
+    };
+    let start = "POST /v2/acme/to/blobs/uploads/";
+    let mount = format!("{start}?mount={digest}&from=acme/from");
+    let both = format!("{PUSH_TO}&scope=repository%3Aacme%2Ffrom%3Apull");
+
+    let granting = scoped(|_, granted| {
+        assert_eq!(granted, "repository:acme/to:pull,push+repository:acme/from:pull");
+        Response::status(201, "")
+    });
+    assert_eq!(push(&granting).await, PushedBlob::Mounted);
+    assert_eq!(granting.journal().lines(), [mount.clone(), both.clone(), mount.clone()]);
+
+    // The source may not be read: the bytes are sent, with a token for the target alone.
+    for status in [401, 403, 404] {
+        let refusing = scoped(move |request, granted| match (request.method.as_str(), request.param("mount")) {
+            ("POST", Some(_)) => Response::oci_error(status, "DENIED", "not yours"),
+            ("POST", None) if granted == "repository:acme/to:pull,push" => {
+                Response::status(202, "").header("Location", "/v2/acme/to/blobs/uploads/1")
+            }
+            ("PUT", None) if granted == "repository:acme/to:pull,push" => Response::status(201, ""),
+            _ => Response::status(418, ""),
+        });
+        assert_eq!(push(&refusing).await, PushedBlob::Sent, "{status}");
+        let lines = refusing.journal().lines();
+        let (asked, sent) = lines.split_at(lines.len() - 3);
+        assert_eq!(sent, [PUSH_TO, start, &format!("PUT /v2/acme/to/blobs/uploads/1?digest={digest}")], "{status}");
+        assert_eq!(asked, [&*mount, &*both, &*mount], "{status}");
+    }
+    // The same when it is the token server that says so.
+    let refusing =
+        LyingServer::start(|request, ctx| match (request.method.as_str(), request.header("authorization")) {
+            _ if request.path == "/token" && request.target.contains("from") => {
+                Response::oci_error(403, "DENIED", "not yours")
+            }
+            _ if request.path == "/token" => token("t"),
+            ("POST", Some("Bearer t")) => Response::status(202, "").header("Location", "/v2/acme/to/blobs/uploads/1"),
+            ("PUT", Some("Bearer t")) => Response::status(201, ""),
+            _ => Response::bearer_challenge(&ctx.url("/token"), "s", ""),
+        });
+    assert_eq!(push(&refusing).await, PushedBlob::Sent);
+    let put = format!("PUT /v2/acme/to/blobs/uploads/1?digest={digest}");
+    assert_eq!(refusing.journal().lines(), [mount, both, PUSH_TO.to_owned(), start.to_owned(), put]);
+}
+
+#[tokio::test]
+async fn quirk_a22_a_deletion_asks_for_the_right_to_delete() {
+    let server = scoped(|request, granted| match request.method.as_str() {
+        "DELETE" if granted == "repository:acme/hello:pull,push,delete" => Response::status(202, ""),
+        _ => Response::status(418, ""),
+    });
+    let digest = Digest::sha256(b"x");
+    let right = "GET /token?service=s&scope=repository%3Aacme%2Fhello%3Apull%2Cpush%2Cdelete";
+    for path in [format!("blobs/{digest}"), "manifests/1".to_owned()] {
+        server.journal().clear();
+        let repository = repository(&explicit(&server, basic()), &format!("{}/acme/hello", server.host()));
+        if path.starts_with("blobs") {
+            repository.delete_blob(&digest).await.unwrap();
+        } else {
+            repository.delete_tag("1").await.unwrap();
+        }
+        let delete = format!("DELETE /v2/acme/hello/{path}");
+        assert_eq!(server.journal().lines(), [&delete, right, &delete]);
+    }
+}
+
+#[tokio::test]
+async fn quirk_a23_the_catalog_has_a_scope_of_its_own() {
+    let server = scoped(|_, granted| {
+        assert_eq!(granted, "registry:catalog:*");
+        json(r#"{"repositories":["acme/hello"]}"#)
+    });
+    let net = explicit(&server, basic());
+    assert_eq!(net.registry(&server.host()).unwrap().catalog().collect(10).await.unwrap(), ["acme/hello"]);
+    let (catalog, scope) = ("GET /v2/_catalog", "GET /token?service=s&scope=registry%3Acatalog%3A*");
+    assert_eq!(server.journal().lines(), [catalog, scope, catalog]);
+    if !ready("quirk_a23_the_catalog_has_a_scope_of_its_own", &["docker-registry"]) {
+        return;
+    }
+    // docker-registry grants its list to nothing else.
+    let tokens = TokenServer::start();
+    let registry = DockerRegistry::start(&DockerRegistryConfig { auth: tokens.auth() });
+    let policy = TargetPolicy::new().trust_realm(registry.host(), tokens.host());
+    let (user, password) = (RegistryAuth::KNOWN_USER, RegistryAuth::KNOWN_PASSWORD);
+    let net = with_login(&registry.host(), user, password).target_policy(policy).build().unwrap();
+    let repository = repository(&net, &format!("{}/acme/hello", registry.host()));
+    let manifest = with_blobs(&repository, b"layer", "").await;
+    repository.put_manifest(&manifest).tag("1").send().await.unwrap();
+    let catalog = net.registry(&registry.host()).unwrap().catalog();
+    assert_eq!(catalog.collect(10).await.unwrap(), ["acme/hello"]);
+    assert!(tokens.journal().lines().last().unwrap().ends_with("&scope=registry%3Acatalog%3A*"));
+    assert!(!registry.requests().iter().any(|request| request.path.contains(password)));
+}
+
 #[tokio::test]
 async fn quirk_a24_a_login_belongs_to_the_host_that_is_contacted() {
     let mirror = bystander(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)));
@@ -675,6 +796,44 @@ async fn quirk_a25_a_login_that_expires_is_asked_for_anew() {
     let already = server.journal().len();
     pull_from(&ambient(&source), &server).await.unwrap();
     assert_eq!((source.counts(), server.journal().len() - already), ((2, 1), 3));
+}
+
+#[tokio::test]
+async fn quirk_a26_a_token_server_without_tls_is_refused_to_a_registry_with_it_unless_it_is_named() {
+    let tokens = LyingServer::start(|_, _| token("t"));
+    let elsewhere = LyingServer::start_on(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)), |_, _| token("t"));
+    for (realm, other) in [(&tokens, &elsewhere), (&elsewhere, &tokens)] {
+        let challenge = format!("Bearer realm=\"{}/token\",service=\"s\"", realm.url());
+        let registry = TlsServer::serving(Certificate::Good, &["h2"], move |request| {
+            let answer = hyper::Response::builder();
+            match request.headers().get("authorization").map(hyper::header::HeaderValue::as_bytes) {
+                Some(b"Bearer t") => answer
+                    .header("Content-Type", fixture::MANIFEST_TYPE)
+                    .body(whole(fixture::component().manifest_bytes))
+                    .unwrap(),
+                _ => answer.status(401).header("WWW-Authenticate", &challenge).body(whole("")).unwrap(),
+            }
+        })
+        .await;
+        let ask = async |policy: TargetPolicy| {
+            let net = registry.trusted_by(with_login(&registry.host(), "ann", CANARY));
+            let net = net.http_rule(HttpRule::Never).target_policy(policy).build().unwrap();
+            repository(&net, &format!("{}/acme/hello", registry.host())).manifest(Selector::Tag("1")).await.map(drop)
+        };
+        let error = ask(TargetPolicy::new()).await.unwrap_err();
+        assert_eq!(error.kind(), NetErrorKind::Refused, "{error}");
+        assert!(error.to_string().contains("would leave HTTPS") && error.to_string().contains("proxy"), "{error}");
+        assert!(!format!("{error:?}").contains(CANARY));
+        assert_eq!((registry.seen().len(), realm.journal().len(), other.journal().len()), (1, 0, 0));
+
+        // Named, it gets the login where it is the registry's own host, and nowhere else.
+        let named = ask(TargetPolicy::new().allow_http_realm(registry.host())).await;
+        let is_own = realm.host() == tokens.host();
+        assert_eq!(named.map_err(|error| error.kind()), if is_own { Ok(()) } else { Err(NetErrorKind::Refused) });
+        assert_eq!((realm.journal().len(), realm.journal().contains(CANARY)), (usize::from(is_own), is_own));
+        assert!(other.journal().is_empty());
+        tokens.journal().clear();
+    }
 }
 
 #[tokio::test]

@@ -120,7 +120,7 @@ async fn a_name_that_does_not_exist_is_told_from_a_dead_host() {
 }
 
 #[tokio::test]
-async fn a_kept_connection_that_the_server_closed_meanwhile_costs_no_attempt() {
+async fn quirk_p25_a_kept_connection_that_the_server_closed_meanwhile_costs_no_attempt() {
     let artifact = fixture::component();
     // Answers, keeps the connection open, and resets it on its second request.
     let server = LyingServer::start(move |request, ctx| {

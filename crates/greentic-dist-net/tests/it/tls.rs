@@ -1,13 +1,17 @@
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use greentic_dist_net::{HttpAnswer, HttpRule, NetBuilder, NetErrorKind, Selector, Timeouts};
 use greentic_dist_testkit::{LyingServer, Response, fixture};
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Body, Bytes, Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
@@ -23,7 +27,7 @@ static AUTHORITIES: AtomicUsize = AtomicUsize::new(1);
 
 /// What a test certificate is like.
 #[derive(Clone, Copy, PartialEq)]
-enum Certificate {
+pub(crate) enum Certificate {
     Good,
     Expired,
     NotYetValid,
@@ -32,16 +36,59 @@ enum Certificate {
     OfAnAuthority,
 }
 
-/// A TLS server that answers every path with the manifest of a component, or its blob.
-struct TlsServer {
+/// A TLS server that answers every path with the manifest of a component, or its blob, or what it is told to.
+pub(crate) struct TlsServer {
     addr: SocketAddr,
     authority_pem: String,
     seen: Arc<Mutex<Vec<(hyper::Version, String)>>>,
     connections: Arc<AtomicUsize>,
 }
 
+/// What a [`TlsServer`] says to a request.
+type Answer = Arc<dyn Fn(&hyper::Request<Incoming>) -> hyper::Response<Sent> + Send + Sync>;
+
+/// The body of an answer.
+pub(crate) type Sent = BoxBody<Bytes, io::Error>;
+
+pub(crate) fn whole(bytes: impl Into<Bytes>) -> Sent {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed()
+}
+
+/// A body that ends with an error after these bytes: a reset of the stream in HTTP/2.
+pub(crate) fn cut(bytes: impl Into<Bytes>) -> Sent {
+    /// The bytes, and how often the connection gets a turn to send them before the error takes them back.
+    struct Cut(Option<Bytes>, u8);
+
+    impl Body for Cut {
+        type Data = Bytes;
+        type Error = io::Error;
+
+        fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+            if let Some(piece) = self.0.take() {
+                return Poll::Ready(Some(Ok(Frame::data(piece))));
+            }
+            if self.1 == 0 {
+                return Poll::Ready(Some(Err(io::Error::other("cut"))));
+            }
+            self.1 -= 1;
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+    }
+
+    Cut(Some(bytes.into()), 8).boxed()
+}
+
 impl TlsServer {
     async fn start(certificate: Certificate, alpn: &[&str]) -> Self {
+        Self::serving(certificate, alpn, answer).await
+    }
+
+    pub(crate) async fn serving(
+        certificate: Certificate,
+        alpn: &[&str],
+        answer: impl Fn(&hyper::Request<Incoming>) -> hyper::Response<Sent> + Send + Sync + 'static,
+    ) -> Self {
         let authority_key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -87,15 +134,25 @@ impl TlsServer {
             TlsAcceptor::from(Arc::new(config)),
             Arc::clone(&server.seen),
             Arc::clone(&server.connections),
+            Arc::new(answer),
         ));
         server
     }
 
-    fn trusting(&self) -> NetBuilder {
-        quick().root_certificates_pem(self.authority_pem.clone().into_bytes())
+    /// `127.0.0.1:PORT`.
+    pub(crate) fn host(&self) -> String {
+        self.addr.to_string()
     }
 
-    fn seen(&self) -> Vec<(hyper::Version, String)> {
+    pub(crate) fn trusting(&self) -> NetBuilder {
+        self.trusted_by(quick())
+    }
+
+    pub(crate) fn trusted_by(&self, net: NetBuilder) -> NetBuilder {
+        net.root_certificates_pem(self.authority_pem.clone().into_bytes())
+    }
+
+    pub(crate) fn seen(&self) -> Vec<(hyper::Version, String)> {
         self.seen.lock().unwrap().clone()
     }
 }
@@ -105,9 +162,11 @@ async fn accept(
     acceptor: TlsAcceptor,
     seen: Arc<Mutex<Vec<(hyper::Version, String)>>>,
     connections: Arc<AtomicUsize>,
+    answer: Answer,
 ) {
     while let Ok((socket, _)) = listener.accept().await {
         let (acceptor, seen, connections) = (acceptor.clone(), Arc::clone(&seen), Arc::clone(&connections));
+        let answer = Arc::clone(&answer);
         tokio::spawn(async move {
             let mut first = [0];
             if socket.peek(&mut first).await.is_ok() && first == *b"G" {
@@ -122,7 +181,8 @@ async fn accept(
             let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             let service = service_fn(move |request: hyper::Request<Incoming>| {
                 seen.lock().unwrap().push((request.version(), request.uri().path().to_owned()));
-                async move { Ok::<_, Infallible>(answer(&request)) }
+                let response = answer(&request);
+                async move { Ok::<_, Infallible>(response) }
             });
             let io = TokioIo::new(stream);
             if is_http2 {
@@ -140,18 +200,18 @@ fn blob() -> Vec<u8> {
     fixture::random_bytes(4, 3_000_000)
 }
 
-fn answer(request: &hyper::Request<Incoming>) -> hyper::Response<Full<Bytes>> {
+fn answer(request: &hyper::Request<Incoming>) -> hyper::Response<Sent> {
     let path = request.uri().path();
     if path == "/down" {
         let to = "http://127.0.0.1:9/plain";
-        return hyper::Response::builder().status(302).header("Location", to).body(Full::default()).unwrap();
+        return hyper::Response::builder().status(302).header("Location", to).body(whole(Bytes::new())).unwrap();
     }
     let (body, content_type) = if path.contains("/blobs/") {
         (blob(), "application/octet-stream")
     } else {
         (fixture::component().manifest_bytes, fixture::MANIFEST_TYPE)
     };
-    hyper::Response::builder().header("Content-Type", content_type).body(Full::new(Bytes::from(body))).unwrap()
+    hyper::Response::builder().header("Content-Type", content_type).body(whole(body)).unwrap()
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 pub use access_log::LoggedRequest;
 pub use docker_registry::{DockerRegistry, DockerRegistryConfig, RegistryAuth};
-pub use nginx::TlsFront;
+pub use nginx::{Compression, TlsFront};
 pub use skopeo::{skopeo, skopeo_copy, skopeo_digest, skopeo_pull, skopeo_push, skopeo_push_artifacts};
 pub use token_server::TokenServer;
 

@@ -11,6 +11,22 @@ use tempfile::TempDir;
 use super::{LoggedRequest, await_some};
 use crate::process::find;
 
+/// Tells the server behind that clients speak TLS.
+const ANNOUNCED: &str = "proxy_set_header X-Forwarded-Proto https;";
+
+/// What a [`TlsFront`] does about content encodings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// Nothing.
+    None,
+    /// Compresses everything for those who accept `gzip`.
+    Offered,
+    /// Compresses what has this `Content-Type` (`*` for any), accepted or not.
+    Forced(String),
+    /// Calls blobs `gzip` and sends them as they are, as an object store does with what was stored so.
+    Claimed,
+}
+
 /// How many ports are tried: one that was free a moment ago may be somebody else's by now.
 const PORTS: u32 = 5;
 
@@ -28,22 +44,27 @@ pub struct TlsFront {
 impl TlsFront {
     /// Starts it in front of `upstream`.
     pub fn start(upstream: SocketAddr) -> Self {
-        Self::start_with(upstream, "proxy_set_header X-Forwarded-Proto https;")
+        Self::start_with(upstream, ANNOUNCED, &Compression::None)
     }
 
     /// Starts it in front of `upstream` without telling it that clients speak TLS: it names `http://` URLs then.
     pub fn start_unannounced(upstream: SocketAddr) -> Self {
-        Self::start_with(upstream, "")
+        Self::start_with(upstream, "", &Compression::None)
     }
 
-    fn start_with(upstream: SocketAddr, extra: &str) -> Self {
+    /// Starts it in front of `upstream` with something to say about the encoding of what comes from there.
+    pub fn start_compressing(upstream: SocketAddr, compression: &Compression) -> Self {
+        Self::start_with(upstream, ANNOUNCED, compression)
+    }
+
+    fn start_with(upstream: SocketAddr, extra: &str, compression: &Compression) -> Self {
         let dir = TempDir::new().expect("a temporary directory");
         write_certificates(dir.path());
         fs::create_dir(dir.path().join("tmp")).expect("a directory");
         for _ in 0..PORTS {
             let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
             let addr = free.expect("a free port");
-            fs::write(dir.path().join("nginx.conf"), config(dir.path(), addr, upstream, extra))
+            fs::write(dir.path().join("nginx.conf"), config(dir.path(), addr, upstream, extra, compression))
                 .expect("write the configuration");
             let mut child = launch(dir.path());
             let is_up = await_some("the start of nginx", || match child.try_wait().expect("look at nginx") {
@@ -106,8 +127,25 @@ fn launch(dir: &Path) -> Child {
         .expect("start nginx")
 }
 
-fn config(dir: &Path, addr: SocketAddr, upstream: SocketAddr, extra: &str) -> String {
+fn config(dir: &Path, addr: SocketAddr, upstream: SocketAddr, extra: &str, compression: &Compression) -> String {
     let dir = dir.display();
+    let compress = |types: &str| format!("gzip on; gzip_proxied any; gzip_min_length 1; gzip_types {types};");
+    let server = format!("http://{upstream}");
+    let none = String::new;
+    let (to, inside, beside) = match compression {
+        Compression::None => (server, none(), none()),
+        Compression::Offered => (server, compress("*"), none()),
+        Compression::Claimed => (server, "add_header Content-Encoding $claimed;".to_owned(), none()),
+        // Whoever asks is asked in turn by somebody who accepts it.
+        Compression::Forced(types) => {
+            let beside = format!(
+                "server {{ listen unix:{dir}/inner.sock; location / {{ proxy_pass {server}; proxy_http_version 1.1; \
+                 proxy_set_header Host $http_host; {extra} {} }} }}",
+                compress(types)
+            );
+            (format!("http://unix:{dir}/inner.sock:"), "proxy_set_header Accept-Encoding gzip;".to_owned(), beside)
+        }
+    };
     format!(
         r#"daemon off;
 master_process off;
@@ -120,16 +158,19 @@ http {{
     fastcgi_temp_path "{dir}/tmp/fastcgi";
     uwsgi_temp_path "{dir}/tmp/uwsgi";
     scgi_temp_path "{dir}/tmp/scgi";
+    map $uri $claimed {{ ~/blobs/ gzip; default ""; }}
+    {beside}
     server {{
         listen {addr} ssl http2;
         ssl_certificate "{dir}/leaf.pem";
         ssl_certificate_key "{dir}/leaf.key";
         client_max_body_size 0;
         location / {{
-            proxy_pass http://{upstream};
+            proxy_pass {to};
             proxy_http_version 1.1;
             proxy_set_header Host $http_host;
             {extra}
+            {inside}
             proxy_hide_header Docker-Content-Digest;
         }}
     }}

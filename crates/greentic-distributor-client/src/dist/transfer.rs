@@ -64,10 +64,15 @@ pub(super) trait ChunkSource: Send {
     /// The next chunk; `None` at the end.
     fn next(&mut self) -> impl Future<Output = Option<Result<Chunk, NetError>>> + Send;
 
-    /// The chunks made no proven whole. The error that names who sent them, where several may have.
+    /// The chunks made no proven whole. The error that names who sent them, where several may have, or what may explain it.
     fn refute(&mut self) -> Option<NetError> {
         None
     }
+}
+
+/// Whether the wire knows more about wrong bytes than that they are.
+fn says_more(error: &NetError) -> bool {
+    !error.endpoints().is_empty() || !error.hints().is_empty()
 }
 
 impl ChunkSource for greentic_dist_net::BlobPieces {
@@ -77,7 +82,7 @@ impl ChunkSource for greentic_dist_net::BlobPieces {
     }
 
     fn refute(&mut self) -> Option<NetError> {
-        Some(Self::refute(self)).filter(|error| !error.endpoints().is_empty())
+        Some(Self::refute(self)).filter(says_more)
     }
 }
 
@@ -88,7 +93,7 @@ impl ChunkSource for greentic_dist_net::UnverifiedBlobStream {
     }
 
     fn refute(&mut self) -> Option<NetError> {
-        Some(Self::refute(self)).filter(|error| !error.endpoints().is_empty())
+        Some(Self::refute(self)).filter(says_more)
     }
 }
 

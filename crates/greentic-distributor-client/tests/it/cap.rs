@@ -21,7 +21,7 @@ fn digests(artifacts: &[&ResolvedArtifact]) -> Vec<String> {
 
 /// Collects warnings.
 #[derive(Default)]
-struct Warnings(Mutex<Vec<String>>);
+pub(crate) struct Warnings(pub(crate) Mutex<Vec<String>>);
 
 impl Reporter for Warnings {
     fn event(&self, event: &Event<'_>) {

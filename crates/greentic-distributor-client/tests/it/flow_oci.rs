@@ -1,6 +1,7 @@
 //! The main road: an OCI reference becomes a descriptor, the descriptor an opened artifact.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use greentic_dist_testkit::fixture::{self, Blob, WASM_TYPE, artifact_of, index};
 use greentic_dist_testkit::scenario::{Lie, Scenario};
@@ -9,6 +10,7 @@ use greentic_distributor_client::dist::{
     ResolvedVia,
 };
 
+use crate::cap::Warnings;
 use crate::support::{Home, assert_delivers, other, registry, sample};
 
 #[tokio::test]
@@ -149,9 +151,10 @@ async fn a_registry_without_entity_tags_is_asked_once_too() {
 }
 
 #[tokio::test]
-async fn a_tag_that_moved_is_followed_and_the_old_artifact_stays() {
+async fn quirk_s16_a_tag_that_moved_is_followed_told_with_both_digests_and_the_old_artifact_stays() {
     let (home, registry) = (Home::new(), registry());
-    let client = home.client();
+    let warnings = Arc::new(Warnings::default());
+    let client = home.builder().reporter(Arc::<Warnings>::clone(&warnings) as _).build();
     let old = client.resolve_ref(&registry.reference()).await.unwrap();
     let newer = other(3);
     registry.publish(&newer, "1");
@@ -159,6 +162,8 @@ async fn a_tag_that_moved_is_followed_and_the_old_artifact_stays() {
     let new = client.resolve_ref(&registry.reference()).await.unwrap();
     assert_delivers(&new, &newer);
     assert_eq!(registry.journal().len(), 2);
+    let told = format!("`{}` was {} and is now {}", registry.reference(), old.digest, new.digest);
+    assert_eq!(*warnings.0.lock().unwrap(), [told]);
     assert_eq!(client.list_cache().len(), 2);
     assert!(client.open_cached(&old.digest).is_ok());
     assert_delivers(&home.offline().resolve_ref(&registry.reference()).await.unwrap(), &newer);

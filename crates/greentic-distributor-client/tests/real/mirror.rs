@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use greentic_dist_testkit::fixture::{self, Artifact, WASM_TYPE};
 use greentic_dist_testkit::process::Outcome;
-use greentic_dist_testkit::real::{DockerRegistry, ready};
+use greentic_dist_testkit::real::{DockerRegistry, LoggedRequest, ready};
 
 use crate::machine::Machine;
 use crate::{lines, pin_in, registry_with, tag_in};
@@ -129,5 +129,5 @@ fn what_is_pushed_goes_to_the_origin_and_a_mirror_that_takes_nothing_is_left_alo
     let hosts = hosts_dir(&machine, &origin, &mirror, r#""pull", "resolve""#);
     let outcome = pull(&machine, &hosts, &to);
     assert_eq!(fs::read(outcome.expect_code(0).line()).unwrap(), fixture::component_bytes());
-    assert!(mirror.requests().iter().any(|request| request.is_blob_get()));
+    assert!(mirror.requests().iter().any(LoggedRequest::is_blob_get));
 }

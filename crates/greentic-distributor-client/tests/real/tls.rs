@@ -3,7 +3,7 @@
 use std::fs;
 
 use greentic_dist_testkit::fixture::{self, WASM_TYPE};
-use greentic_dist_testkit::real::{TlsFront, ready};
+use greentic_dist_testkit::real::{Compression, TlsFront, ready};
 
 use crate::machine::Machine;
 use crate::{blob_line, lines, manifest_line, pin_in, registry_with, tag_in};
@@ -33,8 +33,9 @@ fn over_tls_and_http2_without_the_digest_header_it_is_the_same() {
 }
 
 #[test]
-fn a_certificate_of_an_unknown_authority_is_refused_with_a_hint() {
-    if !ready("a_certificate_of_an_unknown_authority_is_refused_with_a_hint", &["docker-registry", "skopeo", "nginx"]) {
+fn quirk_p57_an_unknown_authority_is_refused_with_a_hint_and_trusted_where_it_is_named() {
+    let name = "quirk_p57_an_unknown_authority_is_refused_with_a_hint_and_trusted_where_it_is_named";
+    if !ready(name, &["docker-registry", "skopeo", "nginx"]) {
         return;
     }
     let artifact = fixture::component();
@@ -56,4 +57,54 @@ fn a_certificate_of_an_unknown_authority_is_refused_with_a_hint() {
         }
     }
     assert_eq!(registry.requests_after(already, 0), [], "nothing was asked behind a refused certificate");
+    // Named by the environment, or for this host alone by its configuration.
+    let tree = tempfile::tempdir().unwrap();
+    fs::create_dir(tree.path().join(front.host())).unwrap();
+    let toml = format!("server = \"https://{}\"\nca = \"{}\"\n", front.host(), front.ca_file().display());
+    fs::write(tree.path().join(front.host()).join("hosts.toml"), toml).unwrap();
+    for by_environment in [true, false] {
+        let machine = Machine::new();
+        let run = machine.command(["pull", &tag_in(&front.host())]);
+        let run = if by_environment {
+            run.env("SSL_CERT_FILE", front.ca_file())
+        } else {
+            run.arg("--hosts-dir").arg(tree.path())
+        };
+        assert_eq!(fs::read(run.output().expect_code(0).line()).unwrap(), artifact.layer_bytes());
+    }
+}
+
+#[test]
+fn a_front_that_compresses_changes_no_byte_or_is_refused_by_the_name_of_its_encoding() {
+    let name = "a_front_that_compresses_changes_no_byte_or_is_refused_by_the_name_of_its_encoding";
+    if !ready(name, &["docker-registry", "skopeo", "nginx"]) {
+        return;
+    }
+    // What would become much smaller.
+    let artifact = fixture::artifact(WASM_TYPE, vec![b'a'; 300_000]);
+    let registry = registry_with(&artifact);
+    let blobs = Compression::Forced("application/octet-stream".to_owned());
+    for (compression, exit) in [
+        // Nobody asks for it, so nobody gets it.
+        (Compression::Offered, 0),
+        // Right bytes under a wrong label are right bytes.
+        (Compression::Claimed, 0),
+        (blobs, 8),
+        (Compression::Forced("*".to_owned()), 10),
+    ] {
+        let front = TlsFront::start_compressing(registry.addr(), &compression);
+        let machine = Machine::new();
+        let run = machine.command(["pull", &tag_in(&front.host())]).env("SSL_CERT_FILE", front.ca_file());
+        let outcome = run.output();
+        outcome.expect_code(exit);
+        if exit == 0 {
+            assert!(fs::read(outcome.line()).unwrap() == artifact.layer_bytes(), "{compression:?}");
+            let blob = front.requests_when(1, |request| request.status == 200 && request.is_blob_get());
+            assert_eq!(blob[0].bytes, 300_000, "{compression:?}");
+            machine.assert_entries_prove_themselves();
+        } else {
+            assert!(outcome.stderr.contains("content encoding `gzip`"), "{compression:?}: {}", outcome.stderr);
+            assert_eq!(machine.entries(), [""; 0]);
+        }
+    }
 }
