@@ -62,6 +62,12 @@ impl SecondName {
         Ok(Self(name.to_owned()))
     }
 
+    /// `component.manifest.json`, for an artifact that is the component manifest itself. What the entry has under that name is
+    /// then a copy of it.
+    pub fn component_manifest() -> Self {
+        Self(Sidecar::ComponentManifest.name().to_owned())
+    }
+
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0

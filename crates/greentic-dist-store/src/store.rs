@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use greentic_dist_types::Digest;
+
 use crate::Clock;
 use crate::batch::Batch;
 use crate::layout::{ArtifactFile, Paths};
@@ -96,6 +98,11 @@ impl Store {
     /// The cache directory.
     pub fn root(&self) -> &Path {
         self.0.paths.root()
+    }
+
+    /// Where the artifact of an entry is, or will be when it is published. No I/O.
+    pub fn artifact_path(&self, pin: &Digest) -> PathBuf {
+        self.0.paths.entry_dir(pin).join(self.0.options.artifact_file.name())
     }
 
     /// The options in force.

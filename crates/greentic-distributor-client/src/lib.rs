@@ -33,6 +33,8 @@
 //! | `http-runtime` | `HttpDistributorClient` |
 //! | `greentic-config` (default) | `DistributorClientConfig::from_greentic` |
 //! | `dist-client` | `dist`: the library flow from reference to opened artifact, and what is built on it |
+//! | `oci-components` | `oci_components`: the components a pack names; part of `dist-client` |
+//! | `runner-api` | `runner_api`: blobs by their digest alone; part of `dist-client` |
 //! | `dist-cli` (default) | `dist_cli` and the `greentic-dist` binary |
 //! | `fixture-resolver` | `fixture://` sources |
 //!
@@ -62,6 +64,8 @@ mod http_client;
 #[cfg(feature = "dist-client")]
 pub mod oci;
 #[cfg(feature = "dist-client")]
+pub mod oci_components;
+#[cfg(feature = "dist-client")]
 pub mod oci_packs;
 #[cfg(feature = "dist-client")]
 mod output_file;
@@ -72,6 +76,8 @@ mod private_file;
 mod progress;
 #[cfg(feature = "dist-client")]
 mod registry_client;
+#[cfg(feature = "dist-client")]
+pub mod runner_api;
 pub mod source;
 pub mod store_auth;
 pub mod types;
@@ -100,6 +106,11 @@ pub use store_auth::{
 pub use types::*;
 pub use wit_client::{DistributorApiBindings, GeneratedDistributorApiBindings, WitDistributorClient};
 
+#[cfg(feature = "dist-client")]
+pub use oci_components::{
+    ComponentResolveOptions, ComponentsExtension, ComponentsMode, OciComponentError, OciComponentResolver,
+    ResolvedComponent, ResolvedComponentDescriptor,
+};
 #[cfg(feature = "dist-client")]
 pub use oci_packs::{
     OciPackError, OciPackFetcher, PackFetchOptions, ResolvedPack, default_pack_layer_media_types,

@@ -28,6 +28,17 @@ pub(crate) fn pack_cache_root() -> PathBuf {
         .unwrap_or_else(|| PathBuf::from(".greentic").join("cache").join("packs"))
 }
 
+/// Where blobs that are asked for by their digest alone are kept, unless the caller names a place: `digests` in the cache root
+/// that a variable names, else beside the cache root. No I/O.
+pub(crate) fn digest_root() -> PathBuf {
+    env::path(env::CACHE_DIR)
+        .or_else(|| env::path(env::DIST_CACHE_DIR))
+        .or_else(|| env::path(env::HOME_DIR).map(|home| home.join("cache")))
+        .or_else(|| user_dir("XDG_CACHE_HOME", ".cache").map(|cache| cache.join("greentic")))
+        .unwrap_or_else(|| PathBuf::from(".greentic").join("cache"))
+        .join("digests")
+}
+
 /// The login file, unless the caller names one.
 ///
 /// `GREENTIC_DIST_STORE_SECRETS_PATH`, else `${XDG_CONFIG_HOME:-~/.config}/greentic/dist/store-auth.json`, else

@@ -18,8 +18,9 @@ pub use error::RegistryClientError;
 /// A reference to an artifact in a registry, as clients are given it.
 pub use greentic_dist_types::Reference;
 
+pub(crate) use asked::Asked;
 pub(crate) use error::FetchError;
-pub(crate) use fetcher::{FetchRules, Fetched, Fetcher};
+pub(crate) use fetcher::{FetchRules, Fetched, Fetcher, Named};
 pub(crate) use metadata::Metadata;
 
 /// What a client returns for a reference.

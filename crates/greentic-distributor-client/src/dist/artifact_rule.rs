@@ -47,7 +47,6 @@ pub(crate) struct Beside<'a> {
     /// The time, unix seconds.
     pub(crate) now: u64,
     /// The component manifest that travels as a layer, where there is one and the artifact is a component.
-    #[expect(dead_code, reason = "packs have none")]
     pub(crate) component_manifest: Option<&'a [u8]>,
 }
 

@@ -1,6 +1,19 @@
 //! What a publisher's component manifest says about the component it travels with.
 
+use greentic_dist_types::SafeText;
 use serde_json::{Map, Value};
+
+/// Why the component manifest that travels with a component cannot be followed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ComponentManifestError {
+    /// It is not the JSON it should be.
+    #[error("it cannot be read")]
+    Malformed(#[source] serde_json::Error),
+    /// It names the file of the component, and no file of the cache may have that name.
+    #[error("it names its component `{}`, which is no plain file name", SafeText::excerpt(.0, 80))]
+    Name(String),
+}
 
 /// Longest name taken from a component manifest, in bytes.
 const NAME_BYTES: usize = 512;

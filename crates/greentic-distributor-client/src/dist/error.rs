@@ -4,6 +4,7 @@ use greentic_dist_net::{NetError, NetErrorKind};
 use greentic_dist_store::{StoreError, StoreErrorKind};
 use greentic_dist_types::{BundleLifecycleState, LockError, ParseReferenceError, SafeText, SelectError};
 
+use super::component_manifest::ComponentManifestError;
 use super::source::InvalidRefReason;
 use crate::oci::LayoutError;
 
@@ -75,6 +76,15 @@ pub enum DistError {
         reference: String,
         /// Its media type.
         media_type: String,
+    },
+    /// The component manifest that travels with a component cannot be followed.
+    #[error("the component manifest of `{reference}` cannot be used")]
+    ComponentManifest {
+        /// The reference as typed.
+        reference: String,
+        /// What is wrong with it.
+        #[source]
+        source: ComponentManifestError,
     },
     /// The ABI of the artifact is not supported.
     #[error("unsupported ABI `{abi}`")]
@@ -241,7 +251,9 @@ impl DistError {
             | Self::InsecureUrl { .. }
             | Self::InvalidLock { .. }
             | Self::Serde(_) => DistErrorKind::InvalidInput,
-            Self::InvalidTransition { .. } | Self::ManifestType { .. } => DistErrorKind::Policy,
+            Self::InvalidTransition { .. }
+            | Self::ManifestType { .. }
+            | Self::ComponentManifest { source: ComponentManifestError::Name(_), .. } => DistErrorKind::Policy,
             Self::NotFound { .. } => DistErrorKind::NotFound,
             Self::Offline { .. } => DistErrorKind::Offline,
             Self::Unauthorized { .. } | Self::ResolutionUnavailable { .. } | Self::StoreAuth(_) => DistErrorKind::Auth,
@@ -259,7 +271,10 @@ impl DistError {
             },
             Self::Layout(error) => error.kind(),
             Self::Cancelled => DistErrorKind::Temporary,
-            Self::Selection { .. } | Self::UnsupportedAbi { .. } | Self::TooLarge { .. } => DistErrorKind::Internal,
+            Self::ComponentManifest { .. }
+            | Self::Selection { .. }
+            | Self::UnsupportedAbi { .. }
+            | Self::TooLarge { .. } => DistErrorKind::Internal,
         }
     }
 
@@ -284,6 +299,7 @@ impl DistError {
             | Self::CorruptArtifact { reference, .. }
             | Self::Selection { reference, .. }
             | Self::ManifestType { reference, .. }
+            | Self::ComponentManifest { reference, .. }
             | Self::TooLarge { reference, .. }
             | Self::TagNotAllowed { reference }
             | Self::Offline { reference } => Some(reference),

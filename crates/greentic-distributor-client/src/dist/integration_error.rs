@@ -122,7 +122,9 @@ fn parts(error: &DistError) -> (IntegrationErrorCode, bool, Option<Value>) {
         DistError::CorruptArtifact { reference, reason } => {
             (Code::CacheCorrupt, false, Some(json!({ "reference": reference, "reason": reason })))
         }
-        DistError::Selection { reference, .. } | DistError::ManifestType { reference, .. } => {
+        DistError::Selection { reference, .. }
+        | DistError::ManifestType { reference, .. }
+        | DistError::ComponentManifest { reference, .. } => {
             (Code::MediaTypeRejected, false, Some(json!({ "reference": reference })))
         }
         DistError::UnsupportedAbi { abi } => (Code::UnsupportedArtifactType, false, Some(json!({ "abi": abi }))),

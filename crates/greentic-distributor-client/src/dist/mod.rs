@@ -36,6 +36,7 @@ mod descriptor;
 pub(crate) mod entry;
 pub(crate) mod error;
 pub(crate) mod fetch;
+pub(crate) mod fetch_blob;
 mod fetch_oci;
 pub(crate) mod identity;
 mod injector;
@@ -82,6 +83,7 @@ pub use client::DistClient;
 pub use compat::OciCacheInspection;
 #[expect(deprecated, reason = "names of 0.4 that stay")]
 pub use compat::{BundleOpenOutput, BundleOpenRequest, BundleOpener, ResolveComponentRequest, ResolveRefRequest};
+pub use component_manifest::ComponentManifestError;
 pub use descriptor::{ArtifactDescriptor, ResolvedVia};
 pub use entry::CacheEntry;
 pub(crate) use error::chain;

@@ -97,6 +97,17 @@ impl ChunkSource for greentic_dist_net::UnverifiedBlobStream {
     }
 }
 
+impl ChunkSource for greentic_dist_net::UnsizedBlobStream {
+    async fn next(&mut self) -> Option<Result<Chunk, NetError>> {
+        let bytes = Self::next(self).await?;
+        Some(bytes.map(|bytes| Chunk { offset: None, bytes }))
+    }
+
+    fn refute(&mut self) -> Option<NetError> {
+        Some(Self::refute(self)).filter(|error| !error.endpoints().is_empty())
+    }
+}
+
 impl ChunkSource for greentic_dist_net::BodyStream {
     async fn next(&mut self) -> Option<Result<Chunk, NetError>> {
         let bytes = Self::next(self).await?;

@@ -27,6 +27,19 @@ impl Asked {
         Ok(Self { text: text.to_owned(), reference })
     }
 
+    /// The reference as given.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The same, pinned to what it meant earlier.
+    pub(crate) fn pinned(self, pin: Digest) -> Self {
+        match self.pin() {
+            Some(_) => self,
+            None => Self { reference: self.reference.pinned(pin), ..self },
+        }
+    }
+
     /// What a client is asked for.
     pub(crate) fn reference(&self) -> &Reference {
         &self.reference

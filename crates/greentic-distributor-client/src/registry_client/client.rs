@@ -42,7 +42,7 @@ impl DefaultRegistryClient {
     }
 
     /// How a fetcher reaches registries.
-    pub(super) fn builder(&self) -> DistClientBuilder {
+    pub(crate) fn builder(&self) -> DistClientBuilder {
         let mut builder = DistClient::builder();
         if let Some(login) = &self.login {
             builder = builder.credentials(Arc::clone(login) as _);
@@ -54,7 +54,7 @@ impl DefaultRegistryClient {
     }
 
     /// Notes that a reference is asked for, whose registry may have the login.
-    pub(super) fn expect(&self, reference: &Reference) {
+    pub(crate) fn expect(&self, reference: &Reference) {
         if let Some(login) = &self.login {
             let mut registries = login.registries.lock().unwrap_or_else(PoisonError::into_inner);
             registries.insert(reference.registry().to_ascii_lowercase());

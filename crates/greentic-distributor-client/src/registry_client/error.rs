@@ -89,7 +89,7 @@ impl FetchError {
     }
 
     /// What the engine's failure is for whoever asked for `asked`.
-    pub(super) fn from_dist(error: DistError, asked: &Asked) -> Self {
+    pub(crate) fn from_dist(error: DistError, asked: &Asked) -> Self {
         match error {
             DistError::TagNotAllowed { .. } => Self::TagDisallowed,
             DistError::Offline { .. } => match asked.pin() {

@@ -11,7 +11,7 @@ use super::asked::Asked;
 use super::{DefaultRegistryClient, FetchError};
 use crate::blocking;
 use crate::dist::client::Inner;
-use crate::dist::resolve::oci::resolve_named;
+use crate::dist::resolve::oci::{Resolution, resolve_named};
 use crate::dist::{ArtifactDescriptor, ArtifactRule, DistClient, DistOptions, Listed, fetch};
 
 /// What a fetcher takes, and where it keeps it.
@@ -73,6 +73,16 @@ impl Fetcher {
         Self { rules, engine: OnceLock::new(), store }
     }
 
+    /// The cache directory.
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Whether nobody may be asked.
+    pub(crate) fn is_offline(&self) -> bool {
+        self.rules.offline
+    }
+
     /// Parses a reference; a tag must be allowed before anything else is said about it.
     pub(crate) fn ask(&self, text: &str) -> Result<Asked, FetchError> {
         let asked = Asked::parse(text)?;
@@ -108,7 +118,8 @@ impl Fetcher {
         let inner = &self.engine(client).inner;
         client.expect(&asked.reference);
         let resolved = resolve_named(inner, &asked.target(), self.rules.offline).await;
-        let (descriptor, index) = resolved.map_err(|error| FetchError::from_dist(error, asked))?;
+        let Resolution { descriptor, index_digest, from_cache } =
+            resolved.map_err(|error| FetchError::from_dist(error, asked))?;
         // One that is in the cache may have been taken by another rule.
         if !self.rules.listed.layers.accepts(&descriptor.media_type) {
             return Err(FetchError::NoUsableLayer(self.rules.listed.layers.refusal(&descriptor.media_type)));
@@ -117,17 +128,17 @@ impl Fetcher {
             FetchError::Corrupt { reason: error.to_string() }
         })?;
         let named = Named {
-            digest: index.unwrap_or(manifest),
+            digest: index_digest.unwrap_or(manifest),
             manifest: Some(manifest),
             media_type: descriptor.media_type.clone(),
             size_bytes: descriptor.size_bytes,
         };
-        Ok(Resolved { inner: Arc::clone(inner), descriptor, named })
+        Ok(Resolved { inner: Arc::clone(inner), descriptor, named, from_network: !from_cache })
     }
 
     /// Brings what a reference is, or finds it in the cache.
     pub(crate) async fn fetch(&self, client: &DefaultRegistryClient, asked: &Asked) -> Result<Fetched, FetchError> {
-        let Resolved { inner, descriptor, named } = self.resolve(client, asked).await?;
+        let Resolved { inner, descriptor, named, .. } = self.resolve(client, asked).await?;
         let artifact = fetch::fetch(&inner, &descriptor).await.map_err(|error| FetchError::from_dist(error, asked))?;
         let content = artifact.content();
         Ok(Fetched { named, path: artifact.local_path, content, from_network: artifact.fetched })
@@ -158,4 +169,6 @@ pub(crate) struct Resolved {
     inner: Arc<Inner>,
     descriptor: ArtifactDescriptor,
     pub(crate) named: Named,
+    /// Whether a manifest was fetched to know.
+    pub(crate) from_network: bool,
 }

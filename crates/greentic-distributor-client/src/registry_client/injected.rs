@@ -25,7 +25,6 @@ impl Fetcher {
     }
 
     /// Proves what the client returned, without keeping it.
-    #[expect(dead_code, reason = "packs are always kept")]
     pub(crate) async fn look_at(&self, asked: &Asked, image: PulledImage) -> Result<Named, FetchError> {
         let work = {
             let (rules, asked) = (self.rules.clone(), asked.clone());

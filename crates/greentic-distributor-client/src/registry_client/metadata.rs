@@ -35,7 +35,6 @@ impl<'a> Metadata<'a> {
 
     /// With the file name in the component manifest, or the word that there is none.
     #[must_use]
-    #[expect(dead_code, reason = "packs have none")]
     pub(crate) fn with_wasm_name(mut self, name: Option<&str>) -> Self {
         self.manifest_wasm_name = Some(name.map_or(Value::Null, |name| Value::String(name.to_owned())));
         self

@@ -19,6 +19,8 @@ mod bundle_model;
 mod bundles;
 mod verify;
 
+mod components;
+mod components_injected;
 mod damage;
 mod injector;
 mod input;
@@ -29,6 +31,7 @@ mod model;
 mod offline;
 mod packs;
 mod packs_injected;
+mod runner_api;
 mod store_auth;
 mod store_tenant;
 

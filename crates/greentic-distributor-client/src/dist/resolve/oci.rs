@@ -67,15 +67,20 @@ pub(crate) async fn resolve(
     target: &Target,
     offline: bool,
 ) -> Result<ArtifactDescriptor, DistError> {
-    resolve_named(inner, target, offline).await.map(|(descriptor, _)| descriptor)
+    resolve_named(inner, target, offline).await.map(|resolution| resolution.descriptor)
 }
 
-/// As [`resolve`], with the digest of the index that the reference names, where it names one.
-pub(crate) async fn resolve_named(
-    inner: &Arc<Inner>,
-    target: &Target,
-    offline: bool,
-) -> Result<(ArtifactDescriptor, Option<Digest>), DistError> {
+/// What a reference means, and how that is known.
+pub(crate) struct Resolution {
+    pub(crate) descriptor: ArtifactDescriptor,
+    /// The index that the reference names, where it names one.
+    pub(crate) index_digest: Option<Digest>,
+    /// Whether no manifest had to be fetched.
+    pub(crate) from_cache: bool,
+}
+
+/// As [`resolve`], with what fetchers tell beside the descriptor.
+pub(crate) async fn resolve_named(inner: &Arc<Inner>, target: &Target, offline: bool) -> Result<Resolution, DistError> {
     if target.reference.digest().is_none() && !inner.options.allow_tags {
         return Err(DistError::TagNotAllowed { reference: target.raw_ref.clone() });
     }
@@ -84,7 +89,10 @@ pub(crate) async fn resolve_named(
     if let Some(descriptor) = known.descriptor.as_ref()
         && (is_pin || offline)
     {
-        return Ok((descriptor.clone(), known.index_digest()));
+        return Ok(cached(descriptor, known.index_digest()));
+    }
+    if let Some(descriptor) = remembered(inner, target)? {
+        return Ok(cached(&descriptor, None));
     }
     // A missing login is told first, as it is worth knowing in any case.
     let net = inner.net_for(target.tenant.as_deref(), &target.raw_ref).await?;
@@ -102,7 +110,7 @@ pub(crate) async fn resolve_named(
                 .await
                 .map_err(wrap)?;
             match changed {
-                None => return Ok((descriptor.clone(), known.index_digest())),
+                None => return Ok(cached(descriptor, known.index_digest())),
                 Some(manifest) => repository.follow(manifest, &inner.platform).await.map_err(wrap)?,
             }
         }
@@ -116,7 +124,19 @@ pub(crate) async fn resolve_named(
         let raw_ref = SafeText::excerpt(&target.raw_ref, 200);
         inner.warn(&format!("`{raw_ref}` was {} and is now {}", memory.pin, descriptor.digest));
     }
-    Ok((descriptor, index_digest))
+    Ok(Resolution { descriptor, index_digest, from_cache: false })
+}
+
+fn cached(descriptor: &ArtifactDescriptor, index_digest: Option<Digest>) -> Resolution {
+    Resolution { descriptor: descriptor.clone(), index_digest, from_cache: true }
+}
+
+/// The descriptor of a pinned manifest that this client fetched before: a fetcher is often asked what a pin means, and then for
+/// the artifact.
+fn remembered(inner: &Inner, target: &Target) -> Result<Option<ArtifactDescriptor>, DistError> {
+    let pin = target.reference.digest().filter(|_| inner.rule.listed().is_some());
+    let Some(known) = pin.and_then(|pin| inner.memo.get(&pin)) else { return Ok(None) };
+    descriptor_from(inner, target, &known.pin, &known.manifest).map(Some)
 }
 
 /// Looks into the cache: the entry of a pin, or of what a tag meant when it was last asked.
@@ -202,23 +222,8 @@ fn describe(inner: &Inner, target: &Target, image: FetchedImage) -> Result<Artif
     let ManifestKind::Image(parsed) = kind else {
         return Err(DistError::InvalidInput(format!("`{}` did not lead to an image manifest", target.raw_ref)));
     };
-    let (artifact_type, layer) = choose(inner, target, &parsed)?;
+    let descriptor = descriptor_from(inner, target, &pin, &parsed)?;
     let index_digest = index.as_ref().map(|index| index.digest);
-    let descriptor = ArtifactDescriptor {
-        artifact_type,
-        source_kind: target.kind,
-        raw_ref: target.raw_ref.clone(),
-        canonical_ref: canonical_oci(&target.reference, &pin),
-        digest: pin.to_string(),
-        media_type: layer.media_type.clone(),
-        size_bytes: layer.size_bytes,
-        created_at: None,
-        annotations: annotations(&parsed),
-        manifest_digest: Some(pin.to_string()),
-        resolved_via: target.via,
-        signature_refs: Vec::new(),
-        sbom_refs: Vec::new(),
-    };
     // A pin that is its own manifest needs no memory: its entry is named after it.
     let refs = if target.reference.digest() == Some(pin) {
         Vec::new()
@@ -238,6 +243,31 @@ fn describe(inner: &Inner, target: &Target, image: FetchedImage) -> Result<Artif
     };
     inner.memo.insert(ResolvedManifest { pin, raw, manifest: *parsed, index_digest, refs });
     Ok(descriptor)
+}
+
+/// The descriptor of the artifact that a proven manifest holds.
+fn descriptor_from(
+    inner: &Inner,
+    target: &Target,
+    pin: &Digest,
+    manifest: &Manifest,
+) -> Result<ArtifactDescriptor, DistError> {
+    let (artifact_type, layer) = choose(inner, target, manifest)?;
+    Ok(ArtifactDescriptor {
+        artifact_type,
+        source_kind: target.kind,
+        raw_ref: target.raw_ref.clone(),
+        canonical_ref: canonical_oci(&target.reference, pin),
+        digest: pin.to_string(),
+        media_type: layer.media_type.clone(),
+        size_bytes: layer.size_bytes,
+        created_at: None,
+        annotations: annotations(manifest),
+        manifest_digest: Some(pin.to_string()),
+        resolved_via: target.via,
+        signature_refs: Vec::new(),
+        sbom_refs: Vec::new(),
+    })
 }
 
 /// Whether what came is of a manifest type that a fetcher takes.

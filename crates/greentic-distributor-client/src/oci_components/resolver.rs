@@ -1,0 +1,279 @@
+//! `OciComponentResolver`: from references to components, all of them or one.
+
+use std::path::PathBuf;
+
+use greentic_dist_store::Proof;
+use greentic_dist_types::{Digest, LayerRule, ParseDigestError};
+
+use super::bounded::{OnFailure, Work, in_order};
+use super::published::{self, Published};
+use super::{
+    ComponentResolveOptions, ComponentsExtension, ComponentsMode, DefaultRegistryClient, OciComponentError,
+    PulledImage, RegistryClient, ResolvedComponent, ResolvedComponentDescriptor,
+};
+use crate::blocking;
+use crate::registry_client::{Asked, FetchError, Fetched, Fetcher, Named};
+
+/// Resolves the components a pack names, and brings them into a cache directory.
+///
+/// Making one does no I/O. `Send` and `Sync`; may be used from several tasks at once and from several runtimes on several
+/// threads, also current-thread ones.
+#[derive(Debug)]
+pub struct OciComponentResolver<C: RegistryClient = DefaultRegistryClient> {
+    client: C,
+    preferred: Vec<String>,
+    layers: LayerRule,
+    fetcher: Fetcher,
+}
+
+impl Default for OciComponentResolver<DefaultRegistryClient> {
+    /// A resolver with [`ComponentResolveOptions::default`], which reads the environment.
+    fn default() -> Self {
+        Self::new(ComponentResolveOptions::default())
+    }
+}
+
+impl<C: RegistryClient> OciComponentResolver<C> {
+    /// A resolver with the client's default. No I/O.
+    pub fn new(opts: ComponentResolveOptions) -> Self {
+        Self::with_client(C::default_client(), opts)
+    }
+
+    /// A resolver that asks `client`. No I/O.
+    pub fn with_client(client: C, opts: ComponentResolveOptions) -> Self {
+        let preferred = opts.preferred_layer_media_types.clone();
+        let layers = LayerRule::new(&preferred, &[]);
+        Self { client, preferred, layers, fetcher: Fetcher::new(opts.into_rules()) }
+    }
+
+    /// Resolves the references of an extension, up to 32 at once; the results are in their order.
+    ///
+    /// Eager: all components are in the cache afterwards. Lazy: no layer is moved. A component that is in the cache already is
+    /// proven and told as always; of the others only the manifest is asked for, [`ResolvedComponent::path`] is where
+    /// `component.wasm` will be, and [`OciComponentResolver::fetch`] brings it. (A client of the host hands over whole artifacts
+    /// also for this; they are not kept.)
+    ///
+    /// It is as if the references were resolved one after the other: the failure that is told is the first one in their order,
+    /// and what stands behind it is given up where it was. What was brought stays in the cache, and a transfer that was given
+    /// up goes on where it stopped the next time. [`OciComponentResolver::resolve_each`] goes on and tells all failures.
+    ///
+    /// A reference that is none, and a tag where they are not allowed, is told before anybody is asked. Cancel-safe.
+    ///
+    /// # Errors
+    /// By kind, see [`OciComponentError::kind`]: invalid input, not found, offline, auth, policy, temporary, integrity, internal.
+    pub async fn resolve_refs(
+        &self,
+        extension: &ComponentsExtension,
+    ) -> Result<Vec<ResolvedComponent>, OciComponentError> {
+        let asked = self.ask_all(extension)?;
+        let works = asked.iter().map(|asked| -> Work<'_, _, _> { Box::pin(self.by_mode(asked, extension.mode)) });
+        in_order(works, OnFailure::Stop).await.into_iter().collect()
+    }
+
+    /// As [`OciComponentResolver::resolve_refs`], with one result for each reference: one failure does not stop the others.
+    ///
+    /// Cancel-safe.
+    pub async fn resolve_each(
+        &self,
+        extension: &ComponentsExtension,
+    ) -> Vec<Result<ResolvedComponent, OciComponentError>> {
+        let works = extension.refs.iter().map(|reference| -> Work<'_, _, _> {
+            Box::pin(async { self.by_mode(&self.ask(reference)?, extension.mode).await })
+        });
+        in_order(works, OnFailure::GoOn).await
+    }
+
+    /// What the references of an extension mean, whatever its mode; as [`OciComponentResolver::resolve_descriptor`] for each, up to
+    /// 32 at once, in their order.
+    ///
+    /// Cancel-safe.
+    ///
+    /// # Errors
+    /// As [`OciComponentResolver::resolve_refs`].
+    pub async fn resolve_descriptors(
+        &self,
+        extension: &ComponentsExtension,
+    ) -> Result<Vec<ResolvedComponentDescriptor>, OciComponentError> {
+        let asked = self.ask_all(extension)?;
+        let works = asked.iter().map(|asked| -> Work<'_, _, _> { Box::pin(self.describe(asked)) });
+        in_order(works, OnFailure::Stop).await.into_iter().collect()
+    }
+
+    /// What a reference means: its manifest is asked for, no layer, and nothing is written.
+    ///
+    /// One request, two for an image index; none for a pin whose component is in the cache, or that was resolved before. A tag
+    /// whose component is in the cache is asked about by one conditional request. Cancel-safe.
+    ///
+    /// # Errors
+    /// As [`OciComponentResolver::resolve_refs`].
+    pub async fn resolve_descriptor(&self, reference: &str) -> Result<ResolvedComponentDescriptor, OciComponentError> {
+        self.describe(&self.ask(reference)?).await
+    }
+
+    /// Brings the component of a reference into the cache, or finds it there.
+    ///
+    /// A pin that is in the cache costs no request, a tag one. Bytes are hashed while they are written and appear under their
+    /// name as a whole or not at all; a cached component is proven again before its path is returned. Processes that fetch the
+    /// same component wait for the first of them. Cancel-safe.
+    ///
+    /// # Errors
+    /// As [`OciComponentResolver::resolve_refs`].
+    pub async fn resolve_ref(&self, reference: &str) -> Result<ResolvedComponent, OciComponentError> {
+        self.bring(&self.ask(reference)?).await
+    }
+
+    /// Brings a component that was resolved before, such as one of a lazy extension: exactly the one that was resolved, also where
+    /// its tag means another one by now.
+    ///
+    /// Cancel-safe.
+    ///
+    /// # Errors
+    /// As [`OciComponentResolver::resolve_refs`]; `DigestMismatch` when a client of the host returns another one by now.
+    pub async fn fetch(&self, component: &ResolvedComponent) -> Result<ResolvedComponent, OciComponentError> {
+        let reference = component.original_reference.as_str();
+        let asked = self.ask(reference)?;
+        let pin: Digest = component.resolved_digest.parse().map_err(|error: ParseDigestError| {
+            OciComponentError::of(reference, FetchError::InvalidReference { reason: error.to_string() })
+        })?;
+        self.bring(&asked.pinned(pin)).await
+    }
+
+    fn ask(&self, reference: &str) -> Result<Asked, OciComponentError> {
+        self.fetcher.ask(reference).map_err(|error| OciComponentError::of(reference, error))
+    }
+
+    fn ask_all(&self, extension: &ComponentsExtension) -> Result<Vec<Asked>, OciComponentError> {
+        extension.refs.iter().map(|reference| self.ask(reference)).collect()
+    }
+
+    async fn by_mode(&self, asked: &Asked, mode: ComponentsMode) -> Result<ResolvedComponent, OciComponentError> {
+        match mode {
+            ComponentsMode::Eager => self.bring(asked).await,
+            ComponentsMode::Lazy => self.announce(asked).await,
+        }
+    }
+
+    /// The component, in the cache, under the name its publisher gave it.
+    async fn bring(&self, asked: &Asked) -> Result<ResolvedComponent, OciComponentError> {
+        let fetched = self.fetch_once(asked).await?;
+        let (named, from_network) = (fetched.named.clone(), fetched.from_network);
+        match self.look_at(asked, &fetched).await? {
+            Published::Whole(path) => Ok(resolved(asked, named, path, from_network)),
+            Published::Damaged(reason) if from_network || self.fetcher.is_offline() => {
+                Err(OciComponentError::of(asked.text(), FetchError::Corrupt { reason }))
+            }
+            Published::Damaged(reason) => {
+                tracing::warn!(reference = asked.text(), reason, "a cached component is fetched again");
+                self.put_aside(asked, &fetched).await?;
+                let fetched = self.fetch_once(asked).await?;
+                match self.look_at(asked, &fetched).await? {
+                    Published::Whole(path) => Ok(resolved(asked, fetched.named, path, fetched.from_network)),
+                    Published::Damaged(reason) => {
+                        Err(OciComponentError::of(asked.text(), FetchError::Corrupt { reason }))
+                    }
+                }
+            }
+        }
+    }
+
+    async fn fetch_once(&self, asked: &Asked) -> Result<Fetched, OciComponentError> {
+        let of = |error| OciComponentError::of(asked.text(), error);
+        if let Some(client) = self.client.streaming() {
+            return self.fetcher.fetch(client, asked).await.map_err(of);
+        }
+        match self.fetcher.find(asked).await.map_err(of)? {
+            Some(found) => Ok(found),
+            None => self.fetcher.take(asked, self.pull(asked).await?).await.map_err(of),
+        }
+    }
+
+    /// The component when it is in the cache, else where it will be.
+    async fn announce(&self, asked: &Asked) -> Result<ResolvedComponent, OciComponentError> {
+        let of = |error| OciComponentError::of(asked.text(), error);
+        let named = match self.client.streaming() {
+            Some(client) => self.fetcher.resolve(client, asked).await.map_err(of)?.named,
+            None => match self.fetcher.find(asked).await.map_err(of)? {
+                Some(_) => return self.bring(asked).await,
+                None => self.fetcher.look_at(asked, self.pull(asked).await?).await.map_err(of)?,
+            },
+        };
+        let entry = named.manifest.unwrap_or(named.digest);
+        if self.is_here(entry).await {
+            return self.bring(asked).await;
+        }
+        let path = self.fetcher.store().artifact_path(&entry);
+        Ok(resolved(asked, named, path, false))
+    }
+
+    /// Whether the cache has an entry that proves itself.
+    async fn is_here(&self, pin: Digest) -> bool {
+        let store = self.fetcher.store().clone();
+        let opened = blocking::run(move || Ok(store.open(&pin, Proof::Stamped).is_ok_and(|open| open.is_some()))).await;
+        opened.unwrap_or(false)
+    }
+
+    async fn describe(&self, asked: &Asked) -> Result<ResolvedComponentDescriptor, OciComponentError> {
+        let of = |error| OciComponentError::of(asked.text(), error);
+        let (named, fetched_from_network) = match self.client.streaming() {
+            Some(client) => {
+                let resolved = self.fetcher.resolve(client, asked).await.map_err(of)?;
+                (resolved.named, resolved.from_network)
+            }
+            None => match self.fetcher.find(asked).await.map_err(of)? {
+                Some(found) => (found.named, false),
+                None => (self.fetcher.look_at(asked, self.pull(asked).await?).await.map_err(of)?, true),
+            },
+        };
+        let Named { digest, manifest, media_type, size_bytes } = named;
+        Ok(ResolvedComponentDescriptor {
+            original_reference: asked.text().to_owned(),
+            resolved_digest: digest.to_string(),
+            media_type,
+            size_bytes,
+            fetched_from_network,
+            manifest_digest: manifest.map(|digest| digest.to_string()),
+        })
+    }
+
+    /// What a client of the host returns, when there may be a component in it.
+    async fn pull(&self, asked: &Asked) -> Result<PulledImage, OciComponentError> {
+        let of = |error| OciComponentError::of(asked.text(), error);
+        let preferred: Vec<&str> = self.preferred.iter().map(String::as_str).collect();
+        let image =
+            self.client.pull(asked.reference(), &preferred).await.map_err(|error| of(FetchError::Pull(error)))?;
+        let is_one = image.layers.iter().any(|layer| self.layers.accepts(&layer.media_type));
+        if image.layers.is_empty() || is_one {
+            return Ok(image);
+        }
+        let seen: Vec<&str> = image.layers.iter().take(12).map(|layer| layer.media_type.as_str()).collect();
+        Err(of(FetchError::NoUsableLayer(self.layers.refusal(&seen.join(", ")))))
+    }
+
+    /// The files of a proven entry beside the artifact.
+    async fn look_at(&self, asked: &Asked, fetched: &Fetched) -> Result<Published, OciComponentError> {
+        let (store, named, path) = (self.fetcher.store().clone(), fetched.named.clone(), fetched.path.clone());
+        let reference = asked.text().to_owned();
+        blocking::run(move || published::look(&store, &reference, &named, path))
+            .await
+            .map_err(|error| OciComponentError::of(asked.text(), FetchError::from_dist(error, asked)))
+    }
+
+    /// Makes room for the same component anew.
+    async fn put_aside(&self, asked: &Asked, fetched: &Fetched) -> Result<(), OciComponentError> {
+        let (store, named, reference) = (self.fetcher.store().clone(), fetched.named.clone(), asked.text().to_owned());
+        blocking::run(move || published::put_aside(&store, &reference, &named))
+            .await
+            .map_err(|error| OciComponentError::of(asked.text(), FetchError::from_dist(error, asked)))
+    }
+}
+
+fn resolved(asked: &Asked, named: Named, path: PathBuf, fetched_from_network: bool) -> ResolvedComponent {
+    ResolvedComponent {
+        original_reference: asked.text().to_owned(),
+        resolved_digest: named.digest.to_string(),
+        media_type: named.media_type,
+        path,
+        fetched_from_network,
+        manifest_digest: named.manifest.map(|digest| digest.to_string()),
+    }
+}
