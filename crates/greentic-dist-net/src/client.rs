@@ -13,7 +13,8 @@ use crate::limit::HostLimits;
 use crate::observer::{Observer, Silent};
 use crate::oci::{CredentialSource, Registries, RegistryHandle, Repository};
 use crate::pool::Pools;
-use crate::stats::{Counters, NetStats};
+use crate::proxy::ProxyRule;
+use crate::stats::{ClientStats, NetStats};
 use crate::target_policy::TargetPolicy;
 use crate::transport::Transport;
 use crate::warning::Told;
@@ -51,6 +52,7 @@ pub struct NetBuilder {
     root_certificates_pem: Vec<u8>,
     user_agent: String,
     requests_per_host: usize,
+    proxy: ProxyRule,
     observer: Arc<dyn Observer>,
 }
 
@@ -72,6 +74,7 @@ impl Net {
             root_certificates_pem: Vec::new(),
             user_agent: concat!("greentic-dist/", env!("CARGO_PKG_VERSION")).to_owned(),
             requests_per_host: REQUESTS_PER_HOST,
+            proxy: ProxyRule::System,
             observer: Arc::new(Silent),
         }
     }
@@ -108,7 +111,12 @@ impl Net {
 
     /// What was done so far, by this handle and its clones.
     pub fn stats(&self) -> NetStats {
-        self.transport.counters.read()
+        self.client_stats().total
+    }
+
+    /// What was done so far, by this handle and its clones, in all and with each host.
+    pub fn client_stats(&self) -> ClientStats {
+        self.transport.hosts.stats()
     }
 
     /// Whether every request fails without opening a socket.
@@ -201,10 +209,17 @@ impl NetBuilder {
 
     /// Bodies transferred from one host at a time, and beside them as many short requests. Default 8; 0 counts as 1.
     ///
-    /// A [`BlobStream`](crate::BlobStream) holds its place until it is dropped or at its end: who opens more than this many
-    /// and reads none waits for ever.
+    /// A host that answers 429 or 503 gets half as many from then on, at least one, and for every 20 other answers one more
+    /// again. A [`BlobStream`](crate::BlobStream) holds its place until it is dropped or at its end: who opens more than there
+    /// are places and reads none waits for ever.
     pub fn requests_per_host(mut self, requests: usize) -> Self {
         self.requests_per_host = requests;
+        self
+    }
+
+    /// Through which proxy other machines are reached. Default: as the environment and the system say.
+    pub fn proxy(mut self, rule: ProxyRule) -> Self {
+        self.proxy = rule;
         self
     }
 
@@ -217,13 +232,17 @@ impl NetBuilder {
     /// Builds the handle. No I/O.
     ///
     /// # Errors
-    /// `InvalidInput` when the extra certificates are none or the user agent cannot be sent.
+    /// `InvalidInput` when the extra certificates are none or the user agent cannot be sent; `Config` for a proxy that is none.
     pub fn build(self) -> Result<Net, NetError> {
         let user_agent: HeaderValue = header_value(&self.user_agent, "the user agent")?;
         let extra_roots = if self.root_certificates_pem.is_empty() {
             Vec::new()
         } else {
             tls::parse_roots(&self.root_certificates_pem, NetErrorKind::InvalidInput)?
+        };
+        let proxy = match self.proxy {
+            ProxyRule::Through(proxy) => ProxyRule::Through(proxy.checked()?),
+            rule => rule,
         };
         let transport = Transport {
             offline: self.offline,
@@ -237,9 +256,9 @@ impl NetBuilder {
             oauth2_passwords: self.oauth2_passwords,
             observer: self.observer,
             told: Told::default(),
-            counters: Counters::default(),
-            hosts: HostLimits::new(self.requests_per_host),
+            hosts: HostLimits::new(self.requests_per_host, self.retry),
             user_agent,
+            proxy,
             hosts_config: self.hosts.into_iter().map(|config| (config.registry().to_owned(), config)).collect(),
             host_source: self.host_source,
             profile: Profile::own(extra_roots),

@@ -47,7 +47,8 @@ impl Default for Timeouts {
 /// How often and after which waits a failed request is made again.
 ///
 /// The wait before attempt `n + 1` is random between zero and `min(cap, base * 2^(n-1))` ("full jitter"). A
-/// `Retry-After` replaces it.
+/// `Retry-After` replaces it. All questions to one host share a budget of retries, so that a host that is down is not
+/// hammered by many tasks at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
     /// Attempts of one request, the first included. Default 5.
@@ -66,6 +67,11 @@ pub struct RetryPolicy {
     pub stuck_resumes: u32,
     /// Resumes of one body in all. Default 1000.
     pub resumes: u32,
+    /// How many retries a host is good for, in percent of the questions it is asked. Default 20. A retry that the server itself
+    /// asked for with a `Retry-After` is not counted.
+    pub budget_percent: u32,
+    /// How many retries a host is good for at once beside those. Default 10; they come back one a second.
+    pub budget_burst: u32,
 }
 
 impl Default for RetryPolicy {
@@ -79,6 +85,8 @@ impl Default for RetryPolicy {
             retry_after_cap: limits::RETRY_AFTER,
             stuck_resumes: limits::STUCK_RESUMES,
             resumes: limits::RESUMES,
+            budget_percent: 20,
+            budget_burst: 10,
         }
     }
 }

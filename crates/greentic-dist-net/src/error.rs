@@ -10,6 +10,7 @@ use greentic_dist_types::{Digest, Mismatch, SafeText, redact_url};
 use http::Method;
 use url::Url;
 
+use crate::RateLimit;
 use crate::sent::SentSecrets;
 
 /// What kind of failure a [`NetError`] is. Decide by this, never by its text.
@@ -165,6 +166,7 @@ struct Facts {
     attempts: u32,
     elapsed: Duration,
     retry_after: Option<Duration>,
+    rate_limit: Option<RateLimit>,
     mismatch: Option<Mismatch>,
     endpoints: Vec<EndpointFailure>,
     source: Option<Arc<dyn Error + Send + Sync>>,
@@ -187,6 +189,7 @@ impl NetError {
             attempts: 0,
             elapsed: Duration::ZERO,
             retry_after: None,
+            rate_limit: None,
             mismatch: None,
             endpoints: Vec::new(),
             source: None,
@@ -292,6 +295,11 @@ impl NetError {
         self
     }
 
+    pub(crate) fn with_rate_limit(mut self, limit: Option<RateLimit>) -> Self {
+        self.0.rate_limit = limit;
+        self
+    }
+
     pub(crate) fn with_endpoints(mut self, endpoints: Vec<EndpointFailure>) -> Self {
         self.0.endpoints = endpoints;
         self
@@ -370,9 +378,14 @@ impl NetError {
         self.0.elapsed
     }
 
-    /// How long the server asked to wait.
+    /// How long the server asked to wait: in `Retry-After`, in its words, or as the time until its limit is reset.
     pub const fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
+    }
+
+    /// What the server said about its limit of requests; for [`NetErrorKind::RateLimited`] only.
+    pub const fn rate_limit(&self) -> Option<RateLimit> {
+        self.0.rate_limit
     }
 
     /// How the bytes differ from what was promised; set for [`NetErrorKind::Integrity`] and for cap violations.
@@ -399,10 +412,13 @@ impl NetError {
     pub fn hints(&self) -> Vec<String> {
         let mut hints: Vec<String> = self.0.hints.iter().map(|hint| hint.clone().into_owned()).collect();
         match self.0.kind {
-            NetErrorKind::RateLimited => match self.0.retry_after {
-                Some(wait) => hints.push(format!("try again in {} s", wait.as_secs().max(1))),
-                None => hints.push("try again later, or log in: many registries allow more to a known user".into()),
-            },
+            NetErrorKind::RateLimited => {
+                hints.push(match self.0.retry_after {
+                    Some(wait) => format!("try again in {} s", wait.as_secs().max(1)),
+                    None => "try again later, or log in: many registries allow more to a known user".into(),
+                });
+                hints.extend(self.0.rate_limit.and_then(|limit| limit.in_words()));
+            }
             NetErrorKind::Offline => hints.push("run the same command once without offline mode".into()),
             NetErrorKind::Dns | NetErrorKind::Connect if hints.is_empty() => {
                 hints.push("check the host name, the port, the network and the proxy settings".into());

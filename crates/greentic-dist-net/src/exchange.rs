@@ -1,31 +1,34 @@
 //! One request with everything around it: login, redirects, retries, and the verdict on the status.
 
-use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use greentic_dist_types::{SafeText, redact_url};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use url::Url;
 
-use crate::body::WEB_PAGE;
+use crate::cause::is_distrust;
 use crate::fallback::Detour;
 use crate::host::Profile;
 use crate::limit::Lane;
 use crate::observer::Event;
 use crate::oci::Registry;
 use crate::oci::auth::{Access, Refusal, Round, Used};
-use crate::oci::errcode::ErrorBody;
 use crate::payload::Payload;
-use crate::redirect::is_redirect;
-use crate::retry::{Retry, retry_after, retry_after_said};
+use crate::retry::Retry;
 use crate::sent::SentSecrets;
 use crate::stats::count;
 use crate::target_policy::{Guard, Reach};
-use crate::transport::{Reply, Transport, is_distrust};
+use crate::trace::Errand;
+use crate::transport::{Reply, Transport};
+use crate::verdict::refusal;
 use crate::warning::warnings;
 use crate::{NetError, NetErrorKind};
+
+/// The advice where a failure is not tried again because too much has failed before it.
+const OUT_OF_BUDGET: &str =
+    "it was not tried again, because many requests to this host have failed just now; try again in a minute";
 
 /// What to ask, of whom. Stays the same over all attempts.
 #[derive(Clone, Debug)]
@@ -82,6 +85,8 @@ struct Tried {
     auth: Round,
     asked_again: bool,
     stale: bool,
+    /// Attempts that failed.
+    failed: u32,
 }
 
 impl Ask {
@@ -207,6 +212,7 @@ impl Transport {
                 Ok(reply) => return Ok(reply),
                 Err(error) => self.pause(&mut retry, error).await?,
             }
+            tried.failed = retry.attempts();
         }
     }
 
@@ -227,6 +233,7 @@ impl Transport {
                 Ok(collected) => return Ok(collected),
                 Err(error) => self.pause(&mut retry, error).await?,
             }
+            tried.failed = retry.attempts();
         }
     }
 
@@ -252,17 +259,23 @@ impl Transport {
     }
 
     pub(crate) fn retry_for(&self, ask: &Ask) -> Result<Retry, NetError> {
-        let retry = Retry::new(self.retry, crate::config::is_loopback(&ask.url()?));
+        let retry = self.retry_at(&ask.url()?);
         Ok(if ask.is_for_a_mirror() { retry.with_others_to_ask() } else { retry })
+    }
+
+    /// The attempts of a question to the host of a URL.
+    pub(crate) fn retry_at(&self, url: &Url) -> Retry {
+        Retry::new(self.retry, crate::config::is_loopback(url), self.hosts.of(url))
     }
 
     /// Waits before the next attempt, or returns the error when there is none.
     pub(crate) async fn pause(&self, retry: &mut Retry, error: NetError) -> Result<(), NetError> {
         let Some(delay) = retry.after(&error) else {
             let attempts = if error.kind() == NetErrorKind::Offline { 0 } else { retry.attempts() };
-            return Err(error.with_effort(attempts, retry.elapsed()));
+            let error = error.with_effort(attempts, retry.elapsed());
+            return Err(if retry.is_out_of_budget() { error.with_hint(OUT_OF_BUDGET) } else { error });
         };
-        count(&self.counters.retries);
+        count(&retry.host().tally().retries);
         tracing::debug!(attempt = retry.attempts(), ?delay, %error, "trying again");
         self.observer.event(&Event::Retry { attempt: retry.attempts(), delay, error: &error });
         tokio::time::sleep(delay).await;
@@ -285,10 +298,14 @@ impl Transport {
             };
             let mut hop = self.hop(ask.method.clone(), url.clone(), headers, ask.lane);
             hop.body = ask.body.clone();
+            hop.errand = Errand {
+                repository: ask.registry().map(|access| Arc::clone(&access.repository)),
+                attempt: tried.failed + 1,
+            };
             hop.guard = ask.guard();
             hop.header_timeout = hop.header_timeout.saturating_add(ask.patience);
             hop.profile = ask.profile().unwrap_or(hop.profile);
-            let reply = match self.follow(hop).await {
+            let reply = match Box::pin(self.follow(hop)).await {
                 Ok(reply) => reply,
                 Err(error) if ask.body.is_in_memory() && self.was_stale(&error, &url, tried) => {
                     tried.stale = true;
@@ -396,82 +413,6 @@ fn accept(ask: &Ask, reply: Reply) -> Result<Reply, NetError> {
     }
 }
 
-/// The error for an answer that means failure, with what the server said about it; `sent` is blanked in that.
-pub(crate) async fn refusal(
-    transport: &Transport,
-    mut reply: Reply,
-    who: &'static str,
-    sent: &SentSecrets,
-) -> NetError {
-    let status = reply.status();
-    let wait = retry_after(reply.headers(), SystemTime::now());
-    let content_type = reply.header(header::CONTENT_TYPE).unwrap_or_default().to_owned();
-    // Some servers announce a whole blob behind a 416 and send a line (docker-registry 2.8): never waited for.
-    let unread = reply.method == Method::HEAD || status == StatusCode::RANGE_NOT_SATISFIABLE;
-    let body = if unread {
-        Bytes::new()
-    } else {
-        let read = reply.read(transport, transport.limits.error_body_bytes);
-        tokio::time::timeout(transport.timeouts.idle_body, read).await.ok().and_then(Result::ok).unwrap_or_default()
-    };
-    let said = ErrorBody::parse(&body, &content_type, sent);
-    let texts = said.errors.iter().map(|error| &error.message).chain(&said.text);
-    let wait = wait.or_else(|| texts.into_iter().find_map(|text| retry_after_said(text.as_str())));
-    let kind = kind_of(status, &said);
-    let mut error = NetError::from_status(kind, who, status.as_u16())
-        .for_request(&reply.method, &reply.url)
-        .blanked(sent)
-        .with_transient(is_transient(status, kind))
-        .with_retry_after(wait)
-        .with_errors(said.errors)
-        .with_digests(said.digests);
-    let detail: Option<Cow<'static, str>> = match (status, said.text) {
-        (_, Some(text)) => Some(text.to_string().into()),
-        (StatusCode::NOT_MODIFIED, None) => Some("not modified, though nothing was asked conditionally".into()),
-        (status, None) if is_redirect(status) => Some("this redirect is not followed".into()),
-        (status, None) if status.is_redirection() => Some("this status is no redirect that could be followed".into()),
-        (status, None) if status.is_success() => Some("this status was not expected".into()),
-        _ => None,
-    };
-    if let Some(detail) = detail {
-        error = error.with_detail(detail);
-    }
-    if said.is_page && matches!(kind, NetErrorKind::Protocol | NetErrorKind::Forbidden | NetErrorKind::Unauthorized) {
-        error = error.with_hint(WEB_PAGE);
-    }
-    error
-}
-
-/// What a status alone means.
-pub(crate) fn kind_of_status(status: StatusCode) -> NetErrorKind {
-    kind_of(status, &ErrorBody::default())
-}
-
-fn kind_of(status: StatusCode, said: &ErrorBody) -> NetErrorKind {
-    let has = |codes: &[&str]| said.errors.iter().any(|error| codes.contains(&error.code.as_str()));
-    match status.as_u16() {
-        401 => NetErrorKind::Unauthorized,
-        429 => NetErrorKind::RateLimited,
-        400 | 403 if has(&["TOOMANYREQUESTS"]) => NetErrorKind::RateLimited,
-        403 | 451 => NetErrorKind::Forbidden,
-        404 | 410 => NetErrorKind::NotFound,
-        407 => NetErrorKind::Connect,
-        408 => NetErrorKind::Timeout,
-        425 | 499 | 500..=599 => NetErrorKind::Server,
-        _ if has(&["MANIFEST_UNKNOWN", "NAME_UNKNOWN", "BLOB_UNKNOWN"]) => NetErrorKind::NotFound,
-        _ if has(&["UNAUTHORIZED"]) => NetErrorKind::Unauthorized,
-        _ if has(&["DENIED"]) => NetErrorKind::Forbidden,
-        _ if has(&["NAME_INVALID", "TAG_INVALID", "DIGEST_INVALID"]) => NetErrorKind::InvalidInput,
-        _ => NetErrorKind::Protocol,
-    }
-}
-
-/// Whether an answer with this status may be another one next time.
-pub(crate) fn is_transient(status: StatusCode, kind: NetErrorKind) -> bool {
-    kind == NetErrorKind::RateLimited
-        || matches!(status.as_u16(), 408 | 425 | 429 | 499 | 500 | 502 | 503 | 504 | 520..=524 | 529)
-}
-
 /// A header value for text that came from a caller or a server.
 ///
 /// # Errors
@@ -494,48 +435,3 @@ pub(crate) fn parse_url(text: &str) -> Result<Url, NetError> {
 
 /// Shared access to the transport.
 pub(crate) type Shared = Arc<Transport>;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn statuses_mean_what_they_say_and_codes_refine_the_vague_ones() {
-        let kind = |status, body: &str| {
-            kind_of(
-                StatusCode::from_u16(status).unwrap(),
-                &ErrorBody::parse(body.as_bytes(), "application/json", &SentSecrets::default()),
-            )
-        };
-        let with = |code: &str| format!(r#"{{"errors":[{{"code":"{code}","message":"m"}}]}}"#);
-        for (status, code, expected) in [
-            (404, "", NetErrorKind::NotFound),
-            (404, "DENIED", NetErrorKind::NotFound),
-            (401, "", NetErrorKind::Unauthorized),
-            (403, "DENIED", NetErrorKind::Forbidden),
-            (403, "TOOMANYREQUESTS", NetErrorKind::RateLimited),
-            (400, "NAME_UNKNOWN", NetErrorKind::NotFound),
-            (400, "NAME_INVALID", NetErrorKind::InvalidInput),
-            (400, "WHATEVER", NetErrorKind::Protocol),
-            (503, "", NetErrorKind::Server),
-            (501, "", NetErrorKind::Server),
-            (418, "", NetErrorKind::Protocol),
-        ] {
-            assert_eq!(kind(status, &with(code)), expected, "{status} {code}");
-        }
-    }
-
-    #[test]
-    fn only_statuses_that_may_pass_are_tried_again() {
-        let transient = |status| {
-            let status = StatusCode::from_u16(status).unwrap();
-            is_transient(status, kind_of(status, &ErrorBody::default()))
-        };
-        for passing in [408, 425, 429, 499, 500, 502, 503, 504, 520, 524, 529] {
-            assert!(transient(passing), "{passing}");
-        }
-        for lasting in [400, 401, 403, 404, 405, 410, 416, 418, 451, 501, 505] {
-            assert!(!transient(lasting), "{lasting}");
-        }
-    }
-}

@@ -92,6 +92,7 @@ impl Detour {
         }
         if kind == NetErrorKind::Integrity {
             mirror.quarantine();
+            tracing::warn!(mirror = %address, %error, "quarantined: it sent wrong bytes");
             let text = format!("the mirror {address} sent wrong bytes and is not asked for 10 minutes: {error}");
             transport.warn(mirror.name(), SafeText::new(&text));
         } else if kind != NetErrorKind::NotFound {

@@ -10,8 +10,11 @@
 //! offline mode no socket. Internal: the public promise is made by `greentic-distributor-client`.
 
 mod body;
+mod budget;
+mod cause;
 mod client;
 mod config;
+mod connect;
 mod error;
 mod exchange;
 mod fallback;
@@ -25,6 +28,8 @@ mod observer;
 mod oci;
 mod payload;
 mod pool;
+mod proxy;
+mod rate_limit;
 mod redirect;
 mod resolver;
 mod retry;
@@ -32,7 +37,9 @@ mod sent;
 mod stats;
 mod target_policy;
 mod tls;
+mod trace;
 mod transport;
+mod verdict;
 mod warning;
 
 pub use crate::body::Piece;
@@ -51,5 +58,7 @@ pub use crate::oci::{
     ReferrersSource, ReferrersUpkeep, RegistryHandle, RegistryVersion, Repository, RepositorySource, Selector,
     SourceError, StaticCredentials, StreamSource, UnsizedBlobStream, UnverifiedBlobStream, UploadMode,
 };
-pub use crate::stats::NetStats;
+pub use crate::proxy::{Proxy, ProxyRule};
+pub use crate::rate_limit::RateLimit;
+pub use crate::stats::{ClientStats, NetStats};
 pub use crate::target_policy::TargetPolicy;

@@ -1,14 +1,29 @@
-//! How many requests one host gets at a time. The permit lives in the answer and ends with its body.
+//! How many requests one host gets at a time, and what else is known about a host. The turn of a request lives in the answer
+//! and ends with its body.
+//!
+//! A host that answers 429 or 503 gets half as many from then on, at least one; for every 20 other answers it gets one more,
+//! up to what is configured.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use http::StatusCode;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use url::Url;
 
+use crate::RetryPolicy;
+use crate::budget::Budget;
+use crate::stats::{ClientStats, Counters, Tally};
+
 /// Most hosts remembered; beyond it the table starts anew.
 const HOSTS: usize = 1_024;
+/// Answers in a row, none of them 429 or 503, after which a host gets one request more at a time.
+const SUCCESSES: u32 = 20;
+/// Errors in its HTTP/2 after which a host is spoken to with HTTP/1.1.
+const HTTP2_ERRORS: u8 = 2;
+/// Queues of a host.
+const QUEUES: usize = 3;
 
 /// Separate queues, so that a manifest never waits behind the blobs of other artifacts, nor for a stream its own caller holds,
 /// and a push never waits for the pull it copies from.
@@ -18,10 +33,21 @@ pub(crate) enum Lane {
     Metadata,
     /// Blobs and files, read.
     Body,
-    /// A part of a blob, beside others of it: as [`Lane::Body`], over a connection of its own.
+    /// A part of a blob, beside others of it: as [`Lane::Body`], over a connection of its own. Never waits, since what it would
+    /// wait for may be the blob's other parts.
     Segment,
     /// Blobs, written.
     Upload,
+}
+
+impl Lane {
+    const fn queue(self) -> usize {
+        match self {
+            Self::Metadata => 0,
+            Self::Body | Self::Segment => 1,
+            Self::Upload => 2,
+        }
+    }
 }
 
 /// What several connections for one body are good for at a host.
@@ -34,37 +60,140 @@ pub(crate) enum Gain {
 
 #[derive(Debug)]
 pub(crate) struct HostLimit {
-    metadata: Arc<Semaphore>,
-    bodies: Arc<Semaphore>,
-    uploads: Arc<Semaphore>,
+    queues: [Arc<Semaphore>; QUEUES],
+    flow: Mutex<Flow>,
+    budget: Budget,
+    tally: Arc<Tally>,
     answered: AtomicBool,
     gain: AtomicU8,
+    http2_errors: AtomicU8,
+}
+
+/// How many requests each queue lets through at a time.
+#[derive(Debug)]
+struct Flow {
+    most: usize,
+    allowed: usize,
+    successes: u32,
+    /// Counts the times it was lowered. Requests of an earlier round say nothing about the present one.
+    round: u64,
+    /// Turns of each queue that were taken before it was lowered and are one too many now.
+    excess: [usize; QUEUES],
+}
+
+/// The turn of one request, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    host: Arc<HostLimit>,
+    queue: usize,
+    round: u64,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Turn {
+    pub(crate) fn host(&self) -> &HostLimit {
+        &self.host
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let Some(permit) = self.permit.take() else { return };
+        if let Some(excess @ 1..) = self.host.flow().excess.get_mut(self.queue) {
+            *excess -= 1;
+            permit.forget();
+        }
+    }
 }
 
 impl HostLimit {
-    fn new(per_lane: usize) -> Self {
+    fn new(per_lane: usize, retry: &RetryPolicy, tally: Arc<Tally>) -> Self {
         Self {
-            metadata: Arc::new(Semaphore::new(per_lane)),
-            bodies: Arc::new(Semaphore::new(per_lane)),
-            uploads: Arc::new(Semaphore::new(per_lane)),
+            queues: std::array::from_fn(|_| Arc::new(Semaphore::new(per_lane))),
+            flow: Mutex::new(Flow { most: per_lane, allowed: per_lane, successes: 0, round: 0, excess: [0; QUEUES] }),
+            budget: Budget::new(retry),
+            tally,
             answered: AtomicBool::new(false),
             gain: AtomicU8::new(0),
+            http2_errors: AtomicU8::new(0),
         }
     }
 
-    /// Waits for a turn. Cancel-safe. `None` never happens: the semaphores are not closed.
-    pub(crate) async fn acquire(&self, lane: Lane) -> Option<OwnedSemaphorePermit> {
-        let queue = match lane {
-            Lane::Metadata => &self.metadata,
-            Lane::Body | Lane::Segment => &self.bodies,
-            Lane::Upload => &self.uploads,
+    fn flow(&self) -> MutexGuard<'_, Flow> {
+        self.flow.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a turn. `None` for a segment that would have to wait. Cancel-safe.
+    pub(crate) async fn acquire(self: &Arc<Self>, lane: Lane) -> Option<Turn> {
+        let queue = lane.queue();
+        let semaphore = Arc::clone(self.queues.get(queue)?);
+        let permit = match lane {
+            Lane::Segment => semaphore.try_acquire_owned().ok()?,
+            // The semaphores are never closed.
+            _ => semaphore.acquire_owned().await.ok()?,
         };
-        Arc::clone(queue).acquire_owned().await.ok()
+        let round = self.flow().round;
+        Some(Turn { host: Arc::clone(self), queue, round, permit: Some(permit) })
+    }
+
+    /// Takes note of an answer: that there was one, and whether the host has too much to do.
+    pub(crate) fn note(&self, status: StatusCode, turn: &Turn) {
+        // Later requests may meet a connection it has closed meanwhile.
+        self.answered.store(true, Ordering::Relaxed);
+        let mut flow = self.flow();
+        if !matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+            flow.successes = flow.successes.saturating_add(1);
+            if flow.successes >= SUCCESSES {
+                flow.successes = 0;
+                self.raise(&mut flow);
+            }
+            return;
+        }
+        flow.successes = 0;
+        // The others of a burst have been answered for with the first of them.
+        if turn.round == flow.round {
+            flow.round = flow.round.wrapping_add(1);
+            self.halve(&mut flow);
+        }
+    }
+
+    fn halve(&self, flow: &mut Flow) {
+        let allowed = (flow.allowed / 2).max(1);
+        let less = flow.allowed.saturating_sub(allowed);
+        flow.allowed = allowed;
+        for (queue, excess) in self.queues.iter().zip(&mut flow.excess) {
+            *excess += less.saturating_sub(queue.forget_permits(less));
+        }
+        tracing::debug!(allowed, "the host is busy and gets fewer requests at a time");
+    }
+
+    fn raise(&self, flow: &mut Flow) {
+        if flow.allowed >= flow.most {
+            return;
+        }
+        flow.allowed += 1;
+        for (queue, excess) in self.queues.iter().zip(&mut flow.excess) {
+            if *excess > 0 {
+                *excess -= 1;
+            } else {
+                queue.add_permits(1);
+            }
+        }
+    }
+
+    /// What may be tried again.
+    pub(crate) const fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// What was done with it.
+    pub(crate) fn tally(&self) -> &Arc<Tally> {
+        &self.tally
     }
 
     /// How many more bodies may be transferred right now.
     pub(crate) fn room(&self) -> usize {
-        self.bodies.available_permits()
+        self.queues.get(Lane::Body.queue()).map_or(0, |bodies| bodies.available_permits())
     }
 
     pub(crate) fn gain(&self) -> Gain {
@@ -84,13 +213,23 @@ impl HostLimit {
         self.gain.store(number, Ordering::Relaxed);
     }
 
-    /// Remembers that the host answered: later requests may meet a connection it has closed meanwhile.
-    pub(crate) fn set_answered(&self) {
-        self.answered.store(true, Ordering::Relaxed);
-    }
-
     pub(crate) fn has_answered(&self) -> bool {
         self.answered.load(Ordering::Relaxed)
+    }
+
+    /// Takes note that its HTTP/2 broke; `for_good` when it said itself that it wants HTTP/1.1.
+    pub(crate) fn note_http2_error(&self, for_good: bool) {
+        let errors = self.http2_errors.load(Ordering::Relaxed);
+        let errors = if for_good { HTTP2_ERRORS } else { errors.saturating_add(1) };
+        self.http2_errors.store(errors, Ordering::Relaxed);
+        if errors >= HTTP2_ERRORS {
+            tracing::debug!("the host is spoken to with HTTP/1.1 from now on: its HTTP/2 does not work");
+        }
+    }
+
+    /// Whether it is spoken to with HTTP/1.1, because its HTTP/2 does not work.
+    pub(crate) fn wants_http1(&self) -> bool {
+        self.http2_errors.load(Ordering::Relaxed) >= HTTP2_ERRORS
     }
 }
 
@@ -98,12 +237,20 @@ impl HostLimit {
 #[derive(Debug)]
 pub(crate) struct HostLimits {
     per_lane: usize,
+    retry: RetryPolicy,
+    counters: Counters,
     hosts: Mutex<HashMap<String, Arc<HostLimit>>>,
 }
 
 impl HostLimits {
-    pub(crate) fn new(per_lane: usize) -> Self {
-        Self { per_lane: per_lane.clamp(1, Semaphore::MAX_PERMITS), hosts: Mutex::default() }
+    pub(crate) fn new(per_lane: usize, retry: RetryPolicy) -> Self {
+        let per_lane = per_lane.clamp(1, Semaphore::MAX_PERMITS);
+        Self { per_lane, retry, counters: Counters::default(), hosts: Mutex::default() }
+    }
+
+    /// What was done with all of them.
+    pub(crate) fn stats(&self) -> ClientStats {
+        self.counters.read()
     }
 
     pub(crate) fn of(&self, url: &Url) -> Arc<HostLimit> {
@@ -113,6 +260,110 @@ impl HostLimits {
         if hosts.len() >= HOSTS && !hosts.contains_key(&key) {
             hosts.clear();
         }
-        Arc::clone(hosts.entry(key).or_insert_with(|| Arc::new(HostLimit::new(self.per_lane))))
+        let host = hosts
+            .entry(key)
+            .or_insert_with_key(|key| Arc::new(HostLimit::new(self.per_lane, &self.retry, self.counters.tally(key))));
+        Arc::clone(host)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(per_lane: usize) -> Arc<HostLimit> {
+        Arc::new(HostLimit::new(per_lane, &RetryPolicy::default(), Arc::default()))
+    }
+
+    fn free(host: &HostLimit) -> Vec<usize> {
+        host.queues.iter().map(|queue| queue.available_permits()).collect()
+    }
+
+    async fn turns(host: &Arc<HostLimit>, lane: Lane, count: usize) -> Vec<Turn> {
+        let mut turns = Vec::new();
+        for _ in 0..count {
+            turns.push(host.acquire(lane).await.unwrap());
+        }
+        turns
+    }
+
+    fn go_well(host: &HostLimit, turn: &Turn, times: u32) {
+        for _ in 0..times {
+            host.note(StatusCode::NOT_FOUND, turn);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_busy_host_gets_half_as_many_requests_at_a_time_and_never_none() {
+        let host = host(8);
+        for allowed in [4, 2, 1, 1] {
+            let turn = host.acquire(Lane::Metadata).await.unwrap();
+            host.note(StatusCode::TOO_MANY_REQUESTS, &turn);
+            drop(turn);
+            assert_eq!(free(&host), [allowed; 3]);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_burst_of_refusals_counts_once() {
+        let host = host(8);
+        let turns = turns(&host, Lane::Body, 8).await;
+        for turn in &turns {
+            host.note(StatusCode::SERVICE_UNAVAILABLE, turn);
+        }
+        drop(turns);
+        assert_eq!(free(&host), [4; 3]);
+    }
+
+    #[tokio::test]
+    async fn turns_that_were_taken_before_are_given_back_only_as_far_as_they_are_allowed() {
+        let host = host(8);
+        let mut held = turns(&host, Lane::Body, 6).await;
+        host.note(StatusCode::TOO_MANY_REQUESTS, &held[0]);
+        assert_eq!(free(&host), [4, 0, 4], "two free ones are gone, two of the six are too many");
+        held.truncate(4);
+        assert_eq!(free(&host), [4, 0, 4]);
+        held.truncate(3);
+        assert_eq!(free(&host), [4, 1, 4]);
+        drop(held);
+        assert_eq!(free(&host), [4; 3]);
+    }
+
+    #[tokio::test]
+    async fn twenty_other_answers_allow_one_more_up_to_what_is_configured() {
+        let host = host(3);
+        let turn = host.acquire(Lane::Upload).await.unwrap();
+        host.note(StatusCode::TOO_MANY_REQUESTS, &turn);
+        go_well(&host, &turn, 19);
+        assert_eq!(free(&host), [1, 1, 0]);
+        go_well(&host, &turn, 1);
+        assert_eq!(free(&host), [2, 2, 1]);
+        go_well(&host, &turn, 19);
+        // Nineteen are forgotten by the next refusal.
+        host.note(StatusCode::TOO_MANY_REQUESTS, &host.acquire(Lane::Upload).await.unwrap());
+        go_well(&host, &turn, 19);
+        assert_eq!(free(&host), [1, 1, 0]);
+        go_well(&host, &turn, 100);
+        drop(turn);
+        assert_eq!(free(&host), [3; 3]);
+    }
+
+    #[tokio::test]
+    async fn a_segment_never_waits() {
+        let host = host(1);
+        let first = host.acquire(Lane::Body).await.unwrap();
+        assert!(host.acquire(Lane::Segment).await.is_none());
+        drop(first);
+        assert!(host.acquire(Lane::Segment).await.is_some());
+    }
+
+    #[test]
+    fn two_errors_of_its_http_2_or_its_own_word_turn_a_host_to_http_1() {
+        let (one, other) = (host(1), host(1));
+        one.note_http2_error(false);
+        assert!(!one.wants_http1());
+        one.note_http2_error(false);
+        other.note_http2_error(true);
+        assert!(one.wants_http1() && other.wants_http1());
     }
 }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::NetError;
 use crate::config::Timeouts;
 use crate::oci::{BlobRead, BlobSource, BoxFuture, SourceError, unreadable};
-use crate::stats::Counters;
+use crate::stats::Tally;
 
 /// Most bytes handed to a connection at a time.
 const FRAME_BYTES: usize = 256 << 10;
@@ -277,7 +277,7 @@ impl Watch {
     }
 
     /// Adds what was sent to the counters.
-    pub(crate) fn count(&self, counters: &Counters) {
-        counters.bytes_sent.fetch_add(self.seen().sent, Ordering::Relaxed);
+    pub(crate) fn count(&self, tally: &Tally) {
+        tally.bytes_sent.fetch_add(self.seen().sent, Ordering::Relaxed);
     }
 }

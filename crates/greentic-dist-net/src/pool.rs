@@ -8,8 +8,9 @@ use hyper_util::client::proxy::matcher::Matcher;
 use tokio::runtime;
 use url::Url;
 
+use crate::connect::CountConnections;
 use crate::host::Profile;
-use crate::limit::Lane;
+use crate::proxy::ProxyRule;
 use crate::resolver::GuardedResolver;
 use crate::target_policy::Guard;
 use crate::transport::Transport;
@@ -21,11 +22,10 @@ const RUNTIMES: usize = 4;
 const POOLS: usize = 256;
 
 /// The pools of all requests of one [`Net`](crate::Net).
-#[derive(Debug)]
 pub(crate) struct Pools {
     idle_per_host: usize,
     clients: Mutex<Vec<(Slot, reqwest::Client)>>,
-    proxies: OnceLock<ProxyMatcher>,
+    proxies: OnceLock<Option<Matcher>>,
 }
 
 /// One kind of connection pool. A connection lives on the runtime that opened it and dies with it, so pools are per runtime.
@@ -46,12 +46,10 @@ enum Route {
     Proxy,
 }
 
-/// The system's proxy settings, read once when the first request leaves this machine.
-struct ProxyMatcher(Matcher);
-
-impl fmt::Debug for ProxyMatcher {
+impl fmt::Debug for Pools {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ProxyMatcher")
+        // A client may know the login of a proxy.
+        f.debug_struct("Pools").field("idle_per_host", &self.idle_per_host).finish_non_exhaustive()
     }
 }
 
@@ -63,12 +61,13 @@ impl Pools {
 }
 
 impl Transport {
-    /// The client for a URL, built at first need; and whether it connects without a proxy.
+    /// The client for a URL, built at first need; and whether it connects without a proxy. `apart` for a connection that speaks
+    /// HTTP/1.1 and is shared with no other request at the same time.
     pub(crate) fn client(
         &self,
         url: &Url,
         guard: Guard,
-        lane: Lane,
+        apart: bool,
         profile: &Profile,
     ) -> Result<(reqwest::Client, bool), NetError> {
         let runtime = runtime::Handle::try_current()
@@ -79,7 +78,7 @@ impl Transport {
         let route = self.route_to(url, guard, profile)?;
         let tls = url.scheme() == "https";
         // Without TLS every connection speaks HTTP/1.1.
-        let slot = Slot { runtime, tls, apart: tls && lane == Lane::Segment, route, profile: profile.id() };
+        let slot = Slot { runtime, tls, apart: tls && apart, route, profile: profile.id() };
         let direct = route != Route::Proxy;
         let mut clients = self.pools.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, client)) = clients.iter().find(|(known, _)| *known == slot) {
@@ -110,8 +109,13 @@ impl Transport {
         if crate::config::is_loopback(url) {
             return Ok(Route::Direct(guard));
         }
-        let matcher = self.pools.proxies.get_or_init(|| ProxyMatcher(Matcher::from_system()));
-        let proxy = url.as_str().parse::<http::Uri>().ok().and_then(|uri| matcher.0.intercept(&uri));
+        let matcher = self.pools.proxies.get_or_init(|| match &self.proxy {
+            ProxyRule::System => Some(Matcher::from_system()),
+            ProxyRule::Through(proxy) => Some(proxy.matcher()),
+            ProxyRule::Off => None,
+        });
+        let uri = matcher.as_ref().and_then(|_| url.as_str().parse::<http::Uri>().ok());
+        let proxy = matcher.as_ref().zip(uri).and_then(|(matcher, uri)| matcher.intercept(&uri));
         match proxy {
             None => Ok(Route::Direct(guard)),
             // The handshake with such a proxy is made with the settings of the host behind it.
@@ -141,6 +145,7 @@ impl Transport {
             .connect_timeout(profile.connect_timeout().unwrap_or(self.timeouts.connect))
             .pool_idle_timeout(self.timeouts.pool_idle)
             .pool_max_idle_per_host(self.pools.idle_per_host)
+            .connector_layer(CountConnections)
             .tcp_nodelay(true)
             .tcp_keepalive(Duration::from_secs(15))
             .http2_initial_stream_window_size(8 << 20)
@@ -149,7 +154,11 @@ impl Transport {
             .http2_keep_alive_timeout(Duration::from_secs(10));
         let builder = if slot.apart { builder.http1_only() } else { builder };
         let builder = match slot.route {
-            Route::Proxy => builder,
+            Route::Proxy => match &self.proxy {
+                ProxyRule::Through(proxy) => builder.proxy(proxy.to_reqwest()?),
+                // The HTTP client reads the same settings.
+                ProxyRule::System | ProxyRule::Off => builder,
+            },
             Route::Direct(guard) => builder.no_proxy().dns_resolver(Arc::new(GuardedResolver(guard))),
         };
         builder.build().map_err(|error| {

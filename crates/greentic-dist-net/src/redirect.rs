@@ -8,6 +8,7 @@ use url::Url;
 use crate::payload::Payload;
 use crate::sent::SentSecrets;
 use crate::target_policy::Guard;
+use crate::trace::Errand;
 use crate::transport::{Hop, Reply, Transport};
 use crate::{NetError, NetErrorKind};
 
@@ -70,7 +71,8 @@ impl Transport {
     pub(crate) fn hop(&self, method: Method, url: Url, headers: HeaderMap, lane: crate::limit::Lane) -> Hop {
         let (body, guard) = (Payload::NONE, Guard::Own);
         let profile = Arc::clone(&self.profile);
-        Hop { method, url, headers, body, guard, profile, lane, header_timeout: self.timeouts.headers }
+        let (header_timeout, errand) = (self.timeouts.headers, Errand::default());
+        Hop { method, url, headers, body, guard, profile, lane, header_timeout, errand }
     }
 }
 

@@ -1,11 +1,13 @@
 //! When to try again, and after which wait.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, header};
 use tokio::time::Instant;
 
 use crate::host::parse_duration;
+use crate::limit::HostLimit;
 use crate::{NetError, NetErrorKind, RetryPolicy};
 
 /// Counts the attempts of one request and decides about the next.
@@ -16,6 +18,8 @@ pub(crate) struct Retry {
     others_to_ask: bool,
     attempts: u32,
     started: Instant,
+    host: Arc<HostLimit>,
+    is_out_of_budget: bool,
 }
 
 /// Longest `Retry-After` of a mirror that is obeyed; beyond it the next endpoint is quicker.
@@ -24,8 +28,11 @@ const MIRROR_RETRY_AFTER: Duration = Duration::from_secs(2);
 const MIRROR_ATTEMPTS: u32 = 2;
 
 impl Retry {
-    pub(crate) fn new(policy: RetryPolicy, loopback: bool) -> Self {
-        Self { policy, loopback, others_to_ask: false, attempts: 0, started: Instant::now() }
+    /// For one question to `host`.
+    pub(crate) fn new(policy: RetryPolicy, loopback: bool, host: Arc<HostLimit>) -> Self {
+        host.budget().earn();
+        let started = Instant::now();
+        Self { policy, loopback, others_to_ask: false, attempts: 0, started, host, is_out_of_budget: false }
     }
 
     /// The same for an endpoint behind which there are others: only a short wait that it asks for itself is worth it.
@@ -52,10 +59,24 @@ impl Retry {
         }
         match error.retry_after() {
             Some(wait) if wait > self.policy.retry_after_cap => None,
+            // The host wants to be asked again, and says when.
             Some(wait) => Some(wait),
             None if self.others_to_ask => None,
-            None => Some(self.policy.jitter(self.attempts)),
+            None => {
+                self.is_out_of_budget = !self.host.budget().spend();
+                (!self.is_out_of_budget).then(|| self.policy.jitter(self.attempts))
+            }
         }
+    }
+
+    /// Whether there is no next attempt because too many of other questions to the host had one.
+    pub(crate) const fn is_out_of_budget(&self) -> bool {
+        self.is_out_of_budget
+    }
+
+    /// What is known about the host that is asked.
+    pub(crate) const fn host(&self) -> &Arc<HostLimit> {
+        &self.host
     }
 
     fn allowed(&self, error: &NetError) -> u32 {
@@ -102,8 +123,15 @@ pub(crate) fn retry_after_said(text: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limit::HostLimits;
     use http::HeaderValue;
     use proptest::prelude::*;
+
+    fn retry(loopback: bool) -> Retry {
+        let policy = RetryPolicy::default();
+        let host = HostLimits::new(1, policy).of(&url::Url::parse("https://host.example").unwrap());
+        Retry::new(policy, loopback, host)
+    }
 
     fn asked(value: &str, date: Option<&str>) -> Option<Duration> {
         let mut headers = HeaderMap::new();
@@ -130,9 +158,8 @@ mod tests {
 
     #[test]
     fn only_what_may_pass_by_itself_is_tried_again_and_only_so_often() {
-        let policy = RetryPolicy::default();
         let tries = |kind, loopback| {
-            let mut retry = Retry::new(policy, loopback);
+            let mut retry = retry(loopback);
             while retry.after(&NetError::new(kind, "")).is_some() {}
             retry.attempts()
         };
@@ -149,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_wait_over_the_cap_ends_the_request_at_once() {
-        let mut retry = Retry::new(RetryPolicy::default(), false);
+        let mut retry = retry(false);
         let error = NetError::new(NetErrorKind::RateLimited, "");
         assert_eq!(
             retry.after(&error.clone().with_retry_after(Some(Duration::from_mins(1)))),
@@ -161,7 +188,7 @@ mod tests {
     #[test]
     fn a_mirror_is_waited_for_only_when_it_asks_for_a_short_wait_itself() {
         let wait = |asked: Option<u64>| {
-            let mut retry = Retry::new(RetryPolicy::default(), false).with_others_to_ask();
+            let mut retry = retry(false).with_others_to_ask();
             let error = NetError::new(NetErrorKind::RateLimited, "").with_retry_after(asked.map(Duration::from_secs));
             (retry.after(&error), retry.after(&error))
         };

@@ -1,8 +1,15 @@
-//! Counters of what a [`Net`](crate::Net) did.
+//! Counters of what a [`Net`](crate::Net) did, host by host.
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-/// What a [`Net`](crate::Net) and its clones did so far.
+/// Most hosts with counters of their own; what further ones do is counted together.
+const HOSTS: usize = 1_024;
+/// The name of all further ones.
+const OTHERS: &str = "others";
+
+/// What was done so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NetStats {
@@ -18,6 +25,10 @@ pub struct NetStats {
     pub bytes_sent: u64,
     /// Requests to token servers (part of `requests`).
     pub token_requests: u64,
+    /// Connections made, TLS handshakes included, to the host or to the proxy before it.
+    pub connections_opened: u64,
+    /// Requests that were answered over a connection that was open already.
+    pub connections_reused: u64,
 }
 
 impl std::ops::Add for NetStats {
@@ -31,22 +42,49 @@ impl std::ops::Add for NetStats {
             bytes_received: self.bytes_received + other.bytes_received,
             bytes_sent: self.bytes_sent + other.bytes_sent,
             token_requests: self.token_requests + other.token_requests,
+            connections_opened: self.connections_opened + other.connections_opened,
+            connections_reused: self.connections_reused + other.connections_reused,
         }
     }
 }
 
+/// What was done so far, in all and with each host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClientStats {
+    /// All hosts together.
+    pub total: NetStats,
+    /// By `host:port`: registries, mirrors, token servers, where redirects led. Beyond 1024 hosts the further ones are `others`.
+    pub hosts: BTreeMap<String, NetStats>,
+}
+
+impl std::ops::Add for ClientStats {
+    type Output = Self;
+
+    fn add(mut self, other: Self) -> Self {
+        for (host, stats) in other.hosts {
+            let known = self.hosts.entry(host).or_default();
+            *known = *known + stats;
+        }
+        Self { total: self.total + other.total, hosts: self.hosts }
+    }
+}
+
+/// The counters of one host.
 #[derive(Debug, Default)]
-pub(crate) struct Counters {
+pub(crate) struct Tally {
     pub(crate) requests: AtomicU64,
     pub(crate) retries: AtomicU64,
     pub(crate) resumes: AtomicU64,
     pub(crate) bytes_received: AtomicU64,
     pub(crate) bytes_sent: AtomicU64,
     pub(crate) token_requests: AtomicU64,
+    pub(crate) connections_opened: AtomicU64,
+    pub(crate) connections_reused: AtomicU64,
 }
 
-impl Counters {
-    pub(crate) fn read(&self) -> NetStats {
+impl Tally {
+    fn read(&self) -> NetStats {
         NetStats {
             requests: self.requests.load(Ordering::Relaxed),
             retries: self.retries.load(Ordering::Relaxed),
@@ -54,11 +92,53 @@ impl Counters {
             bytes_received: self.bytes_received.load(Ordering::Relaxed),
             bytes_sent: self.bytes_sent.load(Ordering::Relaxed),
             token_requests: self.token_requests.load(Ordering::Relaxed),
+            connections_opened: self.connections_opened.load(Ordering::Relaxed),
+            connections_reused: self.connections_reused.load(Ordering::Relaxed),
         }
+    }
+}
+
+/// The counters of all hosts.
+#[derive(Debug, Default)]
+pub(crate) struct Counters(Mutex<HashMap<String, Arc<Tally>>>);
+
+impl Counters {
+    /// The counters of a host, `host:port`.
+    pub(crate) fn tally(&self, host: &str) -> Arc<Tally> {
+        let mut hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = if hosts.len() >= HOSTS && !hosts.contains_key(host) { OTHERS } else { host };
+        Arc::clone(hosts.entry(key.to_owned()).or_default())
+    }
+
+    pub(crate) fn read(&self) -> ClientStats {
+        let hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let hosts: BTreeMap<_, _> = hosts.iter().map(|(host, tally)| (host.clone(), tally.read())).collect();
+        let total = hosts.values().copied().fold(NetStats::default(), std::ops::Add::add);
+        ClientStats { total, hosts }
     }
 }
 
 /// Adds one.
 pub(crate) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_without_number_are_counted_together() {
+        let counters = Counters::default();
+        for number in 0..2_000 {
+            count(&counters.tally(&format!("host{number}:443")).requests);
+        }
+        count(&counters.tally("host0:443").requests);
+        let stats = counters.read();
+        assert_eq!((stats.total.requests, stats.hosts.len()), (2_001, HOSTS + 1));
+        assert_eq!(stats.hosts.get("host0:443").map(|host| host.requests), Some(2));
+        assert_eq!(stats.hosts.get(OTHERS).map(|host| host.requests), Some(976));
+        let doubled = stats.clone() + stats;
+        assert_eq!((doubled.total.requests, doubled.hosts.len()), (4_002, HOSTS + 1));
+    }
 }

@@ -1,8 +1,6 @@
 //! The choke point: every request of this crate, one hop each, leaves through [`Transport::send`].
 
 use std::collections::HashMap;
-use std::error::Error;
-use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,20 +9,23 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use greentic_dist_types::SafeText;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout, timeout_at};
+use tracing::Instrument as _;
 use url::{Host, Url};
 
+use crate::cause::{Cause, classify};
 use crate::config::{HttpRule, Limits, RangePolicy, RetryPolicy, Timeouts};
+use crate::connect::Connects;
 use crate::host::{HostConfig, HostSource, Profile};
-use crate::limit::{HostLimits, Lane};
+use crate::limit::{HostLimit, HostLimits, Lane, Turn};
 use crate::oci::{CredentialSource, Registry};
 use crate::payload::{Opened, Payload, Watch};
 use crate::pool::Pools;
-use crate::resolver::InnerAddress;
+use crate::proxy::ProxyRule;
 use crate::sent::SentSecrets;
-use crate::stats::{Counters, count};
+use crate::stats::count;
 use crate::target_policy::{Guard, Reach, TargetPolicy, reach_of};
+use crate::trace::{Errand, Trace};
 use crate::warning::Told;
 use crate::{NetError, NetErrorKind, Observer};
 
@@ -43,7 +44,8 @@ pub(crate) struct Transport {
     pub(crate) oauth2_passwords: bool,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) told: Told,
-    pub(crate) counters: Counters,
+    pub(crate) proxy: ProxyRule,
+    /// What is known of each host, the counters of what was done with it among it.
     pub(crate) hosts: HostLimits,
     pub(crate) user_agent: HeaderValue,
     pub(crate) hosts_config: HashMap<String, HostConfig>,
@@ -64,9 +66,10 @@ pub(crate) struct Hop {
     pub(crate) profile: Arc<Profile>,
     pub(crate) lane: Lane,
     pub(crate) header_timeout: Duration,
+    pub(crate) errand: Errand,
 }
 
-/// The header of an answer, and its body to come. Holds the host's permit until dropped.
+/// The header of an answer, and its body to come. Holds its turn at the host until dropped.
 #[derive(Debug)]
 pub(crate) struct Reply {
     response: reqwest::Response,
@@ -83,7 +86,8 @@ pub(crate) struct Reply {
     /// The login that was sent to the server that was asked.
     pub(crate) authorization: Option<HeaderValue>,
     pace: Pace,
-    _permit: Option<OwnedSemaphorePermit>,
+    trace: Trace,
+    turn: Turn,
 }
 
 /// Bytes and waiting time since the slowest allowed pace was last met.
@@ -102,14 +106,18 @@ impl Transport {
     /// `Offline`, `Timeout`, `Connect`, `Dns`, `Tls`, `Interrupted`, `Protocol`, `Refused`; `Source` and `Integrity` when the
     /// body cannot be read.
     pub(crate) async fn send(&self, hop: Hop) -> Result<Reply, NetError> {
-        let Hop { method, url, mut headers, body, guard, profile, lane, header_timeout } = hop;
+        let Hop { method, url, mut headers, body, guard, profile, lane, header_timeout, errand } = hop;
+        let about = |error: NetError| error.for_request(&method, &url);
         if self.offline {
-            return Err(NetError::new(NetErrorKind::Offline, "").for_request(&method, &url));
+            return Err(about(NetError::new(NetErrorKind::Offline, "")));
         }
         let host = self.hosts.of(&url);
-        let permit = host.acquire(lane).await;
-        let (client, direct) =
-            self.client(&url, guard, lane, &profile).map_err(|error| error.for_request(&method, &url))?;
+        let Some(turn) = host.acquire(lane).await else {
+            let detail = "the host has no room for another connection now";
+            return Err(about(NetError::new(NetErrorKind::RateLimited, detail).not_repeatable()));
+        };
+        let apart = lane == Lane::Segment || host.wants_http1();
+        let (client, direct) = self.client(&url, guard, apart, &profile).map_err(about)?;
         for (name, value) in profile.headers() {
             headers.append(name.clone(), value.clone());
         }
@@ -122,7 +130,7 @@ impl Transport {
         let mut request = reqwest::Request::new(method.clone(), url.clone());
         *request.headers_mut() = headers;
         // Opened after the turn came: what is waiting holds no file and no other request.
-        let watch = match body.open().await.map_err(|error| error.for_request(&method, &url))? {
+        let watch = match body.open().await.map_err(about)? {
             Opened::Bytes(bytes) => {
                 *request.body_mut() = (!bytes.is_empty()).then(|| bytes.into());
                 None
@@ -132,19 +140,14 @@ impl Transport {
                 Some(watch)
             }
         };
-        count(&self.counters.requests);
-        let sent = Instant::now();
-        let answer = self.answer(client.execute(request), watch.as_deref(), header_timeout).await;
-        let response = answer.map_err(|error| error.for_request(&method, &url))?;
-        host.set_answered();
-        tracing::debug!(
-            %method,
-            url = %greentic_dist_types::redact_url(url.as_str()),
-            status = response.status().as_u16(),
-            version = ?response.version(),
-            waited = ?sent.elapsed(),
-            "answer"
-        );
+        count(&host.tally().requests);
+        let (trace, connects) = (Trace::of(&method, &url, &errand), Connects::new(host.tally()));
+        let answering = connects.around(client.execute(request)).instrument(trace.span().clone());
+        let answer = self.answer(answering, watch.as_deref(), header_timeout, &host, &profile).await;
+        let response = answer.inspect_err(|error| trace.span().in_scope(|| tracing::debug!(%error, "no answer")));
+        let response = response.map_err(about)?;
+        host.note(response.status(), &turn);
+        trace.answered(response.status(), response.version(), connects.answered());
         let peer = if direct { response.remote_addr().map(|address| address.ip()) } else { None };
         let reach = peer.or_else(|| literal(&url)).map_or(Reach::Public, |ip| reach_of(ip).unwrap_or(Reach::Private));
         let pace = Pace::default();
@@ -158,7 +161,8 @@ impl Transport {
             reach,
             authorization,
             pace,
-            _permit: permit,
+            trace,
+            turn,
         })
     }
 
@@ -169,6 +173,8 @@ impl Transport {
         answer: impl Future<Output = reqwest::Result<reqwest::Response>>,
         watch: Option<&Watch>,
         header_timeout: Duration,
+        host: &HostLimit,
+        profile: &Profile,
     ) -> Result<reqwest::Response, NetError> {
         let mut answer = std::pin::pin!(answer);
         let begun = Instant::now();
@@ -182,7 +188,7 @@ impl Transport {
             }
         };
         if let Some(watch) = watch {
-            watch.count(&self.counters);
+            watch.count(host.tally());
             // A peer that has answered before it read all of the body has decided; otherwise the body is why.
             if let (Some(failure), None | Some(Err(_))) = (watch.failure(), &outcome) {
                 return Err(failure);
@@ -193,7 +199,7 @@ impl Transport {
                 let waited = begun.elapsed().as_secs_f32();
                 Err(NetError::new(NetErrorKind::Timeout, format!("no answer within {waited:.0} s")))
             },
-            |outcome| outcome.map_err(classify),
+            |outcome| outcome.map_err(|error| classify(error, host, profile)),
         )
     }
 }
@@ -203,90 +209,6 @@ fn literal(url: &Url) -> Option<IpAddr> {
         Host::Ipv4(ip) => Some(IpAddr::V4(ip)),
         Host::Ipv6(ip) => Some(IpAddr::V6(ip)),
         Host::Domain(_) => None,
-    }
-}
-
-/// Finds out what a failure of the HTTP client was, from the types in its chain of causes.
-fn classify(error: reqwest::Error) -> NetError {
-    let cause = Cause::of(&error);
-    let kind = match () {
-        () if cause.inner_address => NetErrorKind::Refused,
-        () if cause.tls => NetErrorKind::Tls,
-        () if error.is_dns() => NetErrorKind::Dns,
-        () if error.is_timeout() => NetErrorKind::Timeout,
-        () if error.is_connect() => NetErrorKind::Connect,
-        () if cause.unreadable || error.is_builder() => NetErrorKind::Protocol,
-        () => NetErrorKind::Interrupted,
-    };
-    let net = NetError::new(kind, "").with_source(error.without_url());
-    match cause.certificate {
-        Some(Distrust::Authority) => net.with_hint(if cfg!(any(windows, target_vendor = "apple")) {
-            "if the server's certificate is from a private authority, add that authority to the system's"
-        } else {
-            "if the server's certificate is from a private authority, add that authority to the system's, or set \
-             SSL_CERT_FILE to a PEM file with its certificate"
-        }),
-        Some(Distrust::Kind) => net.with_hint(
-            "the certificate is not one for a server; often it is an authority's own, made without `CA:FALSE`",
-        ),
-        Some(Distrust::Validity) | None => net,
-    }
-}
-
-/// Whether a failure is that the server's certificate was seen and not trusted.
-pub(crate) fn is_distrust(error: &NetError) -> bool {
-    Cause::of(error).certificate.is_some()
-}
-
-/// Why a certificate is not trusted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Distrust {
-    /// Nobody trusted has signed it.
-    Authority,
-    /// It is of a kind no server may show.
-    Kind,
-    /// It is not valid now, or not for this host.
-    Validity,
-}
-
-#[derive(Debug, Default)]
-struct Cause {
-    inner_address: bool,
-    tls: bool,
-    certificate: Option<Distrust>,
-    unreadable: bool,
-}
-
-impl Cause {
-    fn of(error: &(dyn Error + 'static)) -> Self {
-        let mut cause = Self::default();
-        let mut next = Some(error);
-        while let Some(error) = next {
-            cause.look_at(error);
-            next = error.source();
-        }
-        cause
-    }
-
-    fn look_at(&mut self, error: &(dyn Error + 'static)) {
-        self.inner_address |= error.is::<InnerAddress>();
-        self.unreadable |= error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse);
-        if let Some(error) = error.downcast_ref::<rustls::Error>() {
-            use rustls::CertificateError as E;
-            self.tls = true;
-            self.certificate = match error {
-                rustls::Error::InvalidCertificate(E::UnknownIssuer | E::BadSignature) => Some(Distrust::Authority),
-                rustls::Error::InvalidCertificate(
-                    E::Other(_) | E::InvalidPurpose | E::InvalidPurposeContext { .. },
-                ) => Some(Distrust::Kind),
-                rustls::Error::InvalidCertificate(_) => Some(Distrust::Validity),
-                _ => None,
-            };
-        }
-        // An `io::Error` hides what it wraps from `source()`.
-        if let Some(inner) = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            self.look_at(inner);
-        }
     }
 }
 
@@ -327,14 +249,18 @@ impl Reply {
         let error = match timeout(timeouts.idle_body, self.response.chunk()).await {
             Ok(Ok(Some(chunk))) => {
                 let length = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
-                transport.counters.bytes_received.fetch_add(length, Ordering::Relaxed);
+                self.turn.host().tally().bytes_received.fetch_add(length, Ordering::Relaxed);
+                self.trace.received(length);
                 match self.pace.add(length, asked.elapsed(), timeouts) {
                     Ok(()) => return Ok(Some(chunk)),
                     Err(error) => error,
                 }
             }
             Ok(Ok(None)) => return Ok(None),
-            Ok(Err(error)) => NetError::new(NetErrorKind::Interrupted, "").with_source(error.without_url()),
+            Ok(Err(error)) => {
+                Cause::of(&error).note(self.turn.host());
+                NetError::new(NetErrorKind::Interrupted, "").with_source(error.without_url())
+            }
             Err(_elapsed) => {
                 let detail = format!("the body stalled for {} s", timeouts.idle_body.as_secs_f32());
                 NetError::new(NetErrorKind::Timeout, detail)

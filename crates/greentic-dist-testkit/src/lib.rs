@@ -7,6 +7,7 @@
 //! - [`content`] makes every shape of OCI content that has to be carried unchanged.
 //! - [`conformance`] asks a registry everything the distribution specification demands.
 //! - [`tree`] takes snapshots of directories, to say "the cache did not change" and show what did.
+//! - [`trace`] writes down everything that is traced and logged, to show that no secret is.
 //! - [`real`] starts Debian's `docker-registry` and runs `skopeo`, where they are installed.
 //! - [`raw_client`] asks a server one thing and shows the answer as it is.
 //! - [`Proxy`] forwards to a real server at a chosen rate and counts bytes.
@@ -33,6 +34,7 @@ mod request;
 mod response;
 pub mod scenario;
 mod server;
+pub mod trace;
 pub mod tree;
 
 pub use journal::{Journal, JournalEntry};

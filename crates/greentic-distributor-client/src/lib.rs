@@ -32,7 +32,7 @@
 //! | none | [`DistributorClient`], its types, [`source`]s and the WIT client; builds for `wasm32-wasip2` |
 //! | `http-runtime` | `HttpDistributorClient` |
 //! | `greentic-config` (default) | `DistributorClientConfig::from_greentic` |
-//! | `dist-client` | `dist`: the library flow from reference to opened artifact, and what is built on it |
+//! | `dist-client` | `dist`: the library flow from reference to opened artifact, and what is built on it; `oci` and `blocking` |
 //! | `oci-components` | `oci_components`: the components a pack names; part of `dist-client` |
 //! | `runner-api` | `runner_api`: blobs by their digest alone; part of `dist-client` |
 //! | `dist-cli` (default) | `dist_cli` and the `greentic-dist` binary |
@@ -41,7 +41,7 @@
 //! Errors are kinds, see `dist::DistError`; the exit codes of the CLI are the same kinds.
 
 #[cfg(feature = "dist-client")]
-mod blocking;
+pub mod blocking;
 pub mod config;
 #[cfg(feature = "dist-client")]
 mod credentials;

@@ -241,16 +241,20 @@ pub(crate) struct Written {
 }
 
 /// Options that follow no symbolic link at the end of the path, wait for no other end of a pipe, and create for this user.
+#[cfg(unix)]
 fn careful() -> OpenOptions {
+    use rustix::fs::OFlags;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     let mut options = OpenOptions::new();
-    #[cfg(unix)]
-    {
-        use rustix::fs::OFlags;
-        use std::os::unix::fs::OpenOptionsExt as _;
-        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-        options.mode(0o600).custom_flags(flags.bits().cast_signed());
-    }
+    options.mode(0o600).custom_flags(flags.bits().cast_signed());
     options
+}
+
+/// The options there are where files have neither modes nor such flags.
+#[cfg(not(unix))]
+fn careful() -> OpenOptions {
+    OpenOptions::new()
 }
 
 /// Mode 0600, whatever the umask.

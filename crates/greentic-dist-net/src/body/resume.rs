@@ -303,7 +303,7 @@ impl Transfer {
         self.skip = 0;
         if let Some(mirror) = mirror.filter(|_| self.progress < GOOD_PROGRESS || !error.is_worth_repeating()) {
             // Another endpoint has the same bytes.
-            count(&self.transport.counters.resumes);
+            count(&self.retry.host().tally().resumes);
             self.detour.leave(&self.transport, &mirror, error);
             return Ok(None);
         }
@@ -318,7 +318,7 @@ impl Transfer {
             let error = self.odd.explain(error.with_effort(self.resumes, self.retry.elapsed()));
             return Err(self.detour.conclude(error));
         }
-        count(&self.transport.counters.resumes);
+        count(&self.retry.host().tally().resumes);
         tracing::debug!(offset = self.offset, %error, "going on with the body");
         self.transport.observer.event(&Event::Resume { offset: self.offset, error: &error });
         self.pausing = true;

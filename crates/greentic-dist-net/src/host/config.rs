@@ -141,6 +141,7 @@ pub struct HostEndpoint {
     pub(crate) headers: Vec<(String, Secret)>,
     pub(crate) connect_timeout: Option<Duration>,
     pub(crate) namespace_query: bool,
+    pub(crate) prefer_head: Option<bool>,
 }
 
 impl HostEndpoint {
@@ -159,6 +160,7 @@ impl HostEndpoint {
             headers: Vec::new(),
             connect_timeout: None,
             namespace_query: true,
+            prefer_head: None,
         }
     }
 
@@ -202,6 +204,14 @@ impl HostEndpoint {
     /// Whether a mirror is told whose content is wanted by `?ns=<registry>`. Default yes.
     pub const fn namespace_query(mut self, send: bool) -> Self {
         self.namespace_query = send;
+        self
+    }
+
+    /// Whether the registry counts reading a manifest against a limit, and asking for its digest (HEAD) not: whoever has a tag's
+    /// manifest already then asks first whether it is still that one, and reads it only when it changed. Default: only for
+    /// Docker Hub. Counts for the registry's own host.
+    pub const fn prefer_head(mut self, prefer: bool) -> Self {
+        self.prefer_head = Some(prefer);
         self
     }
 

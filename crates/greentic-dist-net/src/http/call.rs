@@ -8,11 +8,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use url::Url;
 
 use crate::config::is_loopback;
-use crate::exchange::{Shared, is_transient, kind_of_status, parse_url};
+use crate::exchange::{Shared, parse_url};
 use crate::limit::Lane;
 use crate::payload::Payload;
 use crate::retry::{Retry, retry_after};
 use crate::transport::{Hop, Reply};
+use crate::verdict::{is_transient, kind_of_status};
 use crate::{NetError, NetErrorKind};
 
 /// Largest answer of an API, in bytes, unless the call says otherwise: 16 MiB.
@@ -155,7 +156,7 @@ impl HttpCall {
     }
 
     async fn exchange(&self, url: &Url) -> Result<HttpReply, NetError> {
-        let mut retry = Retry::new(self.transport.retry, is_loopback(url));
+        let mut retry = self.transport.retry_at(url);
         loop {
             let failure = match self.attempt(url).await {
                 Ok((reply, None)) => return Ok(reply),

@@ -112,7 +112,8 @@ impl Repository {
         }
     }
 
-    /// Asks for a tag's manifest only when it changed: one request.
+    /// Asks for a tag's manifest only when it changed: one request, and at a registry that counts what is read but no HEAD (see
+    /// [`HostEndpoint::prefer_head`](crate::HostEndpoint::prefer_head)) one HEAD, and a GET only when it changed.
     ///
     /// `etag` is the one that came with the manifest known under `known`; without it the digest itself is sent, which
     /// registries use as their `ETag`. `None` means the tag still points to `known`. A "not modified" that names another
@@ -127,6 +128,9 @@ impl Repository {
         known: &Digest,
     ) -> Result<Option<FetchedManifest>, NetError> {
         let selector = Selector::Tag(tag);
+        if self.still_names(tag, known).await? {
+            return Ok(None);
+        }
         let mut ask = self.ask(selector);
         ask.accept = &[StatusCode::OK, StatusCode::NOT_MODIFIED];
         let quoted = format!("\"{known}\"");
@@ -145,6 +149,27 @@ impl Repository {
         };
         let same = manifest.digest == *known || Digest::of(known.algorithm(), &manifest.raw) == *known;
         Ok((!same).then_some(manifest))
+    }
+
+    /// Whether a registry that prefers to be asked so says by a HEAD that a tag names a manifest. What it does not say is not
+    /// known: `false`.
+    async fn still_names(&self, tag: &str, known: &Digest) -> Result<bool, NetError> {
+        self.known().mirrors(self.transport()).await?;
+        if !self.known().prefers_head() || self.known().refuses_head() {
+            return Ok(false);
+        }
+        let mut ask = self.ask(Selector::Tag(tag));
+        ask.method = Method::HEAD;
+        match self.transport().collect(&ask, 0).await {
+            Ok(head) => Ok(digest_hint(&head.headers) == Some(*known)),
+            Err(error) if matches!(error.status(), Some(400 | 405 | 501)) => {
+                self.known().set_refuses_head();
+                Ok(false)
+            }
+            // The answer to a GET says why.
+            Err(error) if matches!(error.status(), Some(403)) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     async fn fetch(&self, ask: &Ask, selector: Selector<'_>) -> Result<FetchedManifest, NetError> {

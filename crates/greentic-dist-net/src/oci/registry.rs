@@ -18,6 +18,8 @@ use crate::{NetError, NetErrorKind};
 
 /// Most registries remembered; beyond it the table starts anew.
 const REGISTRIES: usize = 1_024;
+/// The registry whose API is on another host than its references say, and which counts what is pulled, but no HEAD.
+const DOCKER_HUB: &str = "docker.io";
 /// What every path of the API begins with.
 const API: &str = "/v2";
 
@@ -55,13 +57,15 @@ struct Site {
     /// Whether TLS is tried where plain HTTP is not understood.
     either_scheme: bool,
     loopback: bool,
+    /// Whether a HEAD costs nothing where a GET does.
+    prefers_head: bool,
     profile: Arc<Profile>,
 }
 
 impl Site {
     /// A registry at the host its references name.
     fn of(name: &str, http: &HttpRule, profile: &Arc<Profile>) -> Self {
-        let api_host = if name == "docker.io" { "registry-1.docker.io" } else { name };
+        let api_host = if name == DOCKER_HUB { "registry-1.docker.io" } else { name };
         let loopback = Url::parse(&format!("http://{api_host}/")).is_ok_and(|url| is_loopback(&url));
         Self {
             login_host: name.to_owned(),
@@ -71,6 +75,7 @@ impl Site {
             plain_http: http.allows_registry(api_host),
             either_scheme: loopback,
             loopback,
+            prefers_head: name == DOCKER_HUB,
             profile: Arc::clone(profile),
         }
     }
@@ -81,7 +86,7 @@ impl Site {
         let address = endpoint.address().map_err(wrong)?;
         // Docker Hub is one registry, whichever of its hosts is written.
         let login_host = match address.authority.as_str() {
-            "registry-1.docker.io" | "index.docker.io" => "docker.io",
+            "registry-1.docker.io" | "index.docker.io" => DOCKER_HUB,
             other => other,
         };
         let profile = Profile::of(endpoint, &transport.profile)?;
@@ -91,6 +96,7 @@ impl Site {
             namespace: (endpoint.namespace_query && login_host != namespace).then(|| namespace.to_owned()),
             plain_http: address.scheme.map_or(site.plain_http, |scheme| scheme == Scheme::Http),
             either_scheme: address.scheme.is_none() && site.either_scheme,
+            prefers_head: endpoint.prefer_head.unwrap_or(site.prefers_head),
             api_host: address.authority,
             ..site
         })
@@ -251,6 +257,11 @@ impl Registry {
         self.speaks_tls.store(speaks_tls, Ordering::Relaxed);
     }
 
+    /// Whether a HEAD costs nothing where a GET does.
+    pub(crate) fn prefers_head(&self) -> bool {
+        self.site().prefers_head
+    }
+
     /// Whether it was seen to answer no HEAD.
     pub(crate) fn refuses_head(&self) -> bool {
         self.refuses_head.load(Ordering::Relaxed)
@@ -309,6 +320,7 @@ mod tests {
         let registry = registry("docker.io");
         assert_eq!(registry.url("/v2/x").unwrap().as_str(), "https://registry-1.docker.io/v2/x");
         assert_eq!(registry.name(), "docker.io");
+        assert!(registry.prefers_head());
     }
 
     #[test]
@@ -319,7 +331,7 @@ mod tests {
         local.set_tls(true);
         assert_eq!(local.url("/v2/").unwrap().as_str(), "https://[::1]:5000/v2/");
         assert!(!local.may_speak_tls());
-        assert!(!registry("ghcr.io").may_speak_tls());
+        assert!(!registry("ghcr.io").may_speak_tls() && !registry("ghcr.io").prefers_head());
     }
 
     #[test]

@@ -170,7 +170,7 @@ impl BlobUpload {
             None => None,
         };
         let mut tried = Tried { mode: self.mode, mount_from, may_change_mode: true, may_lose_session: true };
-        let mut retry = self.retry();
+        let mut retry = self.retry()?;
         loop {
             let failure = match Box::pin(self.once(&mut tried)).await {
                 Ok(pushed) => return Ok(pushed),
@@ -192,8 +192,8 @@ impl BlobUpload {
         }
     }
 
-    pub(super) fn retry(&self) -> Retry {
-        Retry::new(self.repository.transport().retry, self.repository.known().is_loopback())
+    pub(super) fn retry(&self) -> Result<Retry, NetError> {
+        Ok(self.repository.transport().retry_at(&self.repository.known().url("/")?))
     }
 
     /// Whether the repository has the blob.

@@ -31,7 +31,8 @@ impl BlobUpload {
         let descriptor = self.source.descriptor();
         let size = descriptor.size_bytes;
         let chunk = self.chunk(session, chunk_bytes).map_err(|error| Failure { error, step: Step::Before })?;
-        let mut retry = self.retry();
+        let again = || self.retry().map_err(|error| Failure { error, step: Step::Before });
+        let mut retry = again()?;
         let mut offset = 0;
         while offset < size {
             let end = offset.saturating_add(chunk).min(size);
@@ -39,7 +40,7 @@ impl BlobUpload {
                 Ok(answer) => {
                     session.follow(&answer).map_err(|error| Failure { error, step: Step::Lost })?;
                     offset = advanced(told(&answer), offset, end).ok_or_else(|| diverged(&answer))?;
-                    retry = self.retry();
+                    retry = again()?;
                 }
                 Err(error) if error.status() == Some(404) || error.has_code("BLOB_UPLOAD_UNKNOWN") => {
                     return Err(Failure { error, step: Step::Lost });

@@ -11,7 +11,7 @@ use greentic_dist_types::Digest;
 
 use crate::push::source;
 use crate::support::{Recorder, described, net, pull_layer, quick, read, repository, with_login};
-use crate::tls::{Certificate, TlsServer, whole};
+use crate::tls_server::{Certificate, TlsServer, whole};
 
 const CANARY: &str = "canary-attack-9e";
 const OTHER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));

@@ -11,7 +11,10 @@
 
 mod attacks;
 mod blob;
+mod client_certificates;
+mod flow_control;
 mod hosts;
+mod http2;
 mod http_get;
 mod limits;
 mod lists;
@@ -19,11 +22,15 @@ mod login;
 mod manifest;
 mod mirrors;
 mod pieces;
+mod proxy;
 mod push;
 mod quirks_api;
 mod quirks_auth;
 mod quirks_transfer;
 mod redirect;
 mod retry;
+mod stats;
 mod support;
 mod tls;
+mod tls_server;
+mod trace;

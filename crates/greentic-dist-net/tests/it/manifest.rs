@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
-use greentic_dist_net::{NetErrorKind, Selector};
-use greentic_dist_testkit::scenario::{Lie, Part, Scenario, hostile};
+use greentic_dist_net::{HostConfig, HostEndpoint, NetErrorKind, Repository, Selector};
+use greentic_dist_testkit::scenario::{Lie, LyingRegistry, Part, Scenario, hostile};
 use greentic_dist_testkit::{LyingServer, Response, fixture};
 use greentic_dist_types::{Digest, ManifestKind, Mismatch, PlatformChoice, media_type};
 
@@ -433,4 +433,52 @@ async fn a_status_on_a_part_of_the_registry_is_told_by_kind() {
         assert!(!error.is_transient());
         assert_eq!(registry.journal().len(), 1, "{status} is not tried again");
     }
+}
+
+/// A client of a registry that counts every GET of a manifest, and no HEAD.
+fn counted(registry: &LyingRegistry) -> Repository {
+    let own = HostEndpoint::new(registry.url()).prefer_head(true);
+    let net = quick().host(HostConfig::new(registry.host()).origin(own)).build().unwrap();
+    repository(&net, &registry.reference())
+}
+
+fn methods(registry: &LyingRegistry) -> Vec<String> {
+    let method = |line: String| line.split(' ').next().unwrap_or_default().to_owned();
+    registry.journal().lines().into_iter().map(method).collect()
+}
+
+#[tokio::test]
+async fn quirk_p59_where_a_get_counts_and_a_head_does_not_a_known_tag_is_asked_for_by_head() {
+    let registry = Scenario::new(fixture::component()).start();
+    let repository = counted(&registry);
+    let first = repository.manifest(Selector::Tag("1")).await.unwrap();
+    let etag = first.etag.as_deref();
+    assert_eq!(methods(&registry), ["GET"], "what is not known yet is read at once");
+    for _ in 0..2 {
+        assert!(repository.manifest_if_changed("1", etag, &first.digest).await.unwrap().is_none());
+    }
+    assert_eq!(methods(&registry), ["GET", "HEAD", "HEAD"]);
+    let other = fixture::artifact("application/wasm", &b"another"[..]);
+    registry.publish(&other, "1");
+    let changed = repository.manifest_if_changed("1", etag, &first.digest).await.unwrap().unwrap();
+    assert_eq!(changed.digest, other.manifest_digest);
+    assert_eq!(methods(&registry), ["GET", "HEAD", "HEAD", "HEAD", "GET"]);
+}
+
+#[tokio::test]
+async fn quirk_p59_a_head_that_tells_no_digest_or_is_refused_is_followed_by_a_conditional_get() {
+    for (lie, again) in [(Lie::NoDigestHeader, &["HEAD", "GET"][..]), (Lie::HeadRefused(405), &["GET"])] {
+        let registry = Scenario::new(fixture::component()).lie(lie).start();
+        let repository = counted(&registry);
+        let first = repository.manifest(Selector::Tag("1")).await.unwrap();
+        let ask = || repository.manifest_if_changed("1", first.etag.as_deref(), &first.digest);
+        assert!(ask().await.unwrap().is_none());
+        registry.journal().clear();
+        assert!(ask().await.unwrap().is_none());
+        assert_eq!(methods(&registry), again);
+    }
+    let gone = Scenario::new(fixture::component()).start();
+    let repository = counted(&gone);
+    let error = repository.manifest_if_changed("2", None, &gone.artifact().manifest_digest).await.unwrap_err();
+    assert_eq!((error.kind(), methods(&gone).as_slice()), (NetErrorKind::NotFound, &["HEAD".to_owned()][..]));
 }

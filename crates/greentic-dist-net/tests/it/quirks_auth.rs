@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::push::{source, with_blobs};
 use crate::support::{Recorder, layer_of, net, quick, read, repository, with_login};
-use crate::tls::{Certificate, TlsServer, whole};
+use crate::tls_server::{Certificate, TlsServer, whole};
 
 const CANARY: &str = "canary-5f1d";
 

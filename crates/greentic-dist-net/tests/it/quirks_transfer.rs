@@ -11,7 +11,7 @@ use greentic_dist_testkit::{LyingServer, Response, Step};
 use greentic_dist_types::{Descriptor, Digest, SafeText};
 
 use crate::support::{Recorder, descriptor, net, pull_layer, quick, read, repository, with_login};
-use crate::tls::{Certificate, TlsServer, cut, whole};
+use crate::tls_server::{Certificate, TlsServer, cut, whole};
 
 const CANARY: &str = "canary-2b90";
 

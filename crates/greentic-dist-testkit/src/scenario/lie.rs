@@ -108,6 +108,13 @@ pub enum Lie {
         /// `http://host:port` of the other server.
         base: String,
     },
+    /// Blobs are redirected to this URL as it stands, a signature in its query included.
+    RedirectBlobTo {
+        /// 301, 302, 303, 307 or 308.
+        status: u16,
+        /// The whole URL.
+        url: String,
+    },
     /// Manifests are redirected to the same path on `base`.
     RedirectManifest {
         /// 301, 302, 303, 307 or 308.

@@ -248,6 +248,7 @@ impl State {
         };
         let elsewhere = self.find(|lie| match lie {
             Lie::RedirectBlob { status, base } => Some(Response::redirect(*status, format!("{base}/blob/{digest}"))),
+            Lie::RedirectBlobTo { status, url } => Some(Response::redirect(*status, url.clone())),
             Lie::RedirectLoop => Some(Response::redirect(307, request.target.clone())),
             _ => None,
         });

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use greentic_dist_net::{
-    CredentialSource, HostConfig, HostSource, HttpRule, Net, NetBuilder, RangePolicy, RetryPolicy, TargetPolicy,
-    Timeouts,
+    CredentialSource, HostConfig, HostSource, HttpRule, Net, NetBuilder, ProxyRule, RangePolicy, RetryPolicy,
+    TargetPolicy, Timeouts,
 };
 use greentic_dist_store::{Proof, StoreOptions};
 use greentic_dist_types::{PlatformChoice, limits};
@@ -165,7 +165,15 @@ impl DistClientBuilder {
         self
     }
 
-    /// Requests at once to one host, at least 1. Default: 32.
+    /// Through which proxy other machines are reached. Default: as the environment (`HTTPS_PROXY` and its like) and the system say.
+    /// A proxy that cannot be used fails every request with the kind `Config`.
+    pub fn proxy(mut self, rule: ProxyRule) -> Self {
+        self.net = self.net.proxy(rule);
+        self
+    }
+
+    /// Requests at once to one host, at least 1. Default: 32. A host that answers 429 or 503 gets half as many from then on, and
+    /// for every 20 other answers one more again.
     pub fn requests_per_host(mut self, requests: usize) -> Self {
         self.net = self.net.requests_per_host(requests.max(1));
         self

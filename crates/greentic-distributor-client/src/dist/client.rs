@@ -4,9 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
+use greentic_dist_net::{ClientStats, Net, NetBuilder, NetStats};
 #[cfg(feature = "dist-cli")]
 use greentic_dist_net::{Credential, StaticCredentials};
-use greentic_dist_net::{Net, NetBuilder, NetStats};
 use greentic_dist_store::{Proof, Store};
 use greentic_dist_types::PlatformChoice;
 use tokio::sync::Semaphore;
@@ -244,10 +244,16 @@ impl DistClient {
         Ok(answer.wants_login)
     }
 
-    /// Counters of the network, all zero before the first request.
-    pub fn net_stats(&self) -> NetStats {
-        let own = self.inner.net.get().map(Net::stats).unwrap_or_default();
+    /// What was done over the network so far, by this client and its clones: requests, retries, bytes, tokens, connections made
+    /// and used again, in all and with each host. All zero before the first request. No I/O.
+    pub fn stats(&self) -> ClientStats {
+        let own = self.inner.net.get().map(Net::client_stats).unwrap_or_default();
         self.inner.tenants.stats().into_iter().fold(own, std::ops::Add::add)
+    }
+
+    /// [`DistClient::stats`] of all hosts together.
+    pub fn net_stats(&self) -> NetStats {
+        self.stats().total
     }
 }
 

@@ -171,6 +171,9 @@ pub enum DistError {
     /// The runtime shut down before the work was done. Nothing is lost: a transfer resumes where it was.
     #[error("the operation was cancelled by the shutdown of its runtime")]
     Cancelled,
+    /// The system has no thread for the runtime that waiting needs, see [`blocking`](crate::blocking).
+    #[error("no runtime could be started to wait in")]
+    NoRuntime(#[source] std::io::Error),
 }
 
 /// What stands behind a [`DistError::CacheError`].
@@ -270,7 +273,7 @@ impl DistError {
                 _ => DistErrorKind::Internal,
             },
             Self::Layout(error) => error.kind(),
-            Self::Cancelled => DistErrorKind::Temporary,
+            Self::Cancelled | Self::NoRuntime(_) => DistErrorKind::Temporary,
             Self::ComponentManifest { .. }
             | Self::Selection { .. }
             | Self::UnsupportedAbi { .. }
@@ -314,7 +317,8 @@ impl DistError {
             | Self::InvalidLock { .. }
             | Self::LockOutOfDate { .. }
             | Self::Serde(_)
-            | Self::Cancelled => None,
+            | Self::Cancelled
+            | Self::NoRuntime(_) => None,
         }
     }
 

@@ -165,7 +165,7 @@ fn parts(error: &DistError) -> (IntegrationErrorCode, bool, Option<Value>) {
         DistError::LockOutOfDate { path, reason } => {
             (Code::PolicyInputInvalid, false, Some(json!({ "path": path, "reason": reason })))
         }
-        DistError::Cancelled => (Code::DownloadFailed, true, None),
+        DistError::Cancelled | DistError::NoRuntime(_) => (Code::DownloadFailed, true, None),
     }
 }
 

@@ -57,9 +57,9 @@ pub(crate) mod verify;
 mod wire;
 
 pub use greentic_dist_net::{
-    Capabilities, Credential, CredentialAnswer, CredentialSource, CredentialTarget, EndpointFailure, HostConfig,
-    HostEndpoint, HostSource, HttpRule, Login, LoginOrigin, NetError, NetErrorClass, NetErrorKind, NetStats,
-    RangePolicy, RetryPolicy, StaticCredentials, TargetPolicy, Timeouts,
+    Capabilities, ClientStats, Credential, CredentialAnswer, CredentialSource, CredentialTarget, EndpointFailure,
+    HostConfig, HostEndpoint, HostSource, HttpRule, Login, LoginOrigin, NetError, NetErrorClass, NetErrorKind,
+    NetStats, Proxy, ProxyRule, RangePolicy, RateLimit, RetryPolicy, StaticCredentials, TargetPolicy, Timeouts,
 };
 pub use greentic_dist_store::{Proof, SourceSnapshot, StoreError, StoreErrorKind};
 pub use greentic_dist_types::{

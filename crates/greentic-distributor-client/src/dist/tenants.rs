@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use greentic_dist_net::{Credential, Net, NetStats, StaticCredentials};
+use greentic_dist_net::{ClientStats, Credential, Net, StaticCredentials};
 use greentic_dist_types::{Digest, Secret};
 
 use super::DistError;
@@ -42,8 +42,13 @@ impl Tenants {
     }
 
     /// The counters of all tenants.
-    pub(super) fn stats(&self) -> Vec<NetStats> {
-        self.nets.lock().unwrap_or_else(PoisonError::into_inner).values().map(|opened| opened.net.stats()).collect()
+    pub(super) fn stats(&self) -> Vec<ClientStats> {
+        self.nets
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .map(|opened| opened.net.client_stats())
+            .collect()
     }
 }
 

@@ -15,6 +15,7 @@ mod peer_manifests;
 mod peer_statuses;
 mod peer_tls;
 
+mod blocking;
 mod bundle_model;
 mod bundles;
 mod verify;

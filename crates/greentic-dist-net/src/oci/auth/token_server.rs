@@ -20,15 +20,14 @@ use url::{Url, form_urlencoded};
 use super::credential::{Credential, sensitive};
 use super::token::{Token, TokenRequest};
 use super::{insert_bounded, lock};
-use crate::config::is_loopback;
-use crate::exchange::refusal;
 use crate::limit::Lane;
 use crate::payload::Payload;
 use crate::redirect::is_redirect;
-use crate::retry::Retry;
 use crate::sent::SentSecrets;
 use crate::stats::count;
+use crate::trace::Errand;
 use crate::transport::{Hop, Transport};
+use crate::verdict::refusal;
 use crate::{NetError, NetErrorKind};
 
 /// Shortest life a token is given, whatever the server says: servers leave it out, say 0, or have a wrong clock.
@@ -156,7 +155,7 @@ impl Asking<'_> {
     }
 
     async fn ask(&self, grant: Grant<'_>) -> Result<Token, NetError> {
-        let mut retry = Retry::new(self.transport.retry, is_loopback(self.request.realm));
+        let mut retry = self.transport.retry_at(self.request.realm);
         loop {
             match self.ask_once(self.hop(grant)?).await {
                 Ok(token) => return Ok(token),
@@ -190,12 +189,13 @@ impl Asking<'_> {
             profile: Arc::clone(self.request.profile),
             lane: Lane::Metadata,
             header_timeout: self.transport.timeouts.token,
+            errand: Errand::default(),
         })
     }
 
     async fn ask_once(&self, hop: Hop) -> Result<Token, NetError> {
         let (transport, method, url) = (self.transport, hop.method.clone(), hop.url.clone());
-        count(&transport.counters.token_requests);
+        count(&transport.hosts.of(&url).tally().token_requests);
         let mut reply = transport.send(hop).await?;
         if reply.status() != StatusCode::OK {
             let status = reply.status();

@@ -1,0 +1,163 @@
+//! Through which proxy other machines are reached.
+
+use std::fmt;
+
+use greentic_dist_types::{Secret, redact_url};
+use hyper_util::client::proxy::matcher::Matcher;
+use url::Url;
+
+use crate::{NetError, NetErrorKind};
+
+/// Through which proxy servers other machines are reached. This machine is never reached through one.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub enum ProxyRule {
+    /// As the environment (`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`) and the system's settings say, read once when
+    /// the first request leaves this machine.
+    #[default]
+    System,
+    /// None, whatever the environment says.
+    Off,
+    /// This one, whatever the environment says.
+    Through(Proxy),
+}
+
+/// A proxy server. `Debug` shows no password.
+#[derive(Clone)]
+#[must_use]
+pub struct Proxy {
+    url: String,
+    login: Option<(String, Secret)>,
+    except: Vec<String>,
+}
+
+impl Proxy {
+    /// The proxy at `http://host:port` or `https://host:port`. HTTPS goes through it as a tunnel. A login in the URL is taken as
+    /// [`Proxy::login`] would be. Checked when the client is built.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self { url: url.into(), login: None, except: Vec::new() }
+    }
+
+    /// The login the proxy wants, sent as `Basic` to the proxy and to nobody else.
+    pub fn login(mut self, username: impl Into<String>, password: impl Into<Secret>) -> Self {
+        self.login = Some((username.into(), password.into()));
+        self
+    }
+
+    /// A host that is reached without the proxy, in the forms of `NO_PROXY`: a name (with all below it), an address, or a
+    /// network (`10.0.0.0/8`).
+    pub fn except(mut self, host: impl Into<String>) -> Self {
+        self.except.push(host.into());
+        self
+    }
+
+    /// Checks what can be checked without a connection, and takes the login out of the URL.
+    ///
+    /// # Errors
+    /// `Config`, without a secret in it.
+    pub(crate) fn checked(mut self) -> Result<Self, NetError> {
+        let wrong = |why: &str| {
+            NetError::new(NetErrorKind::Config, format!("the proxy `{}` cannot be used: {why}", redact_url(&self.url)))
+        };
+        let mut url = Url::parse(&self.url).map_err(|error| wrong("it is not a URL").with_source(error))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(wrong("it is neither http nor https"));
+        }
+        if url.host().is_none() || !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some()
+        {
+            return Err(wrong("a proxy is a scheme, a host and a port"));
+        }
+        if self.except.iter().any(|host| host.contains([',', ' ']) || host.is_empty()) {
+            return Err(wrong("an exception is one host or network"));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            let decode = |text: &str| {
+                let pairs = format!("x={}", text.replace('+', "%2B"));
+                let decoded = url::form_urlencoded::parse(pairs.as_bytes()).next().map(|(_, value)| value.into_owned());
+                decoded.unwrap_or_default()
+            };
+            let (username, password) =
+                (decode(url.username()), Secret::new(decode(url.password().unwrap_or_default())));
+            self.login.get_or_insert((username, password));
+            // Of a URL with a host neither can fail.
+            let _cleared = (url.set_username(""), url.set_password(None));
+        }
+        self.url = url.into();
+        Ok(self)
+    }
+
+    /// Decides which URLs go through it.
+    pub(crate) fn matcher(&self) -> Matcher {
+        Matcher::builder().all(self.url.clone()).no(self.except.join(",")).build()
+    }
+
+    /// As the HTTP client takes it.
+    ///
+    /// # Errors
+    /// `Config`.
+    pub(crate) fn to_reqwest(&self) -> Result<reqwest::Proxy, NetError> {
+        let proxy = reqwest::Proxy::all(&self.url).map_err(|error| {
+            NetError::new(NetErrorKind::Config, "the proxy cannot be used").with_source(error.without_url())
+        })?;
+        let proxy = match &self.login {
+            Some((username, password)) => proxy.basic_auth(username, password.expose()),
+            None => proxy,
+        };
+        Ok(proxy.no_proxy(reqwest::NoProxy::from_string(&self.except.join(","))))
+    }
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proxy")
+            .field("url", &redact_url(&self.url))
+            .field("has_login", &self.login.is_some())
+            .field("except", &self.except)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_in_the_url_of_a_proxy_is_a_secret_like_any_other() {
+        let proxy = Proxy::new("http://ann:can%40ary+x@proxy.example:3128/");
+        assert!(!format!("{proxy:?}").contains("ary"), "{proxy:?}");
+        let checked = proxy.checked().unwrap();
+        assert_eq!(checked.url, "http://proxy.example:3128/");
+        let (username, password) = checked.login.as_ref().unwrap();
+        assert_eq!((username.as_str(), password.expose()), ("ann", "can@ary+x"));
+        assert!(!format!("{checked:?}").contains("ary+x"), "{checked:?}");
+        checked.to_reqwest().unwrap();
+    }
+
+    #[test]
+    fn what_is_no_proxy_is_refused_without_showing_its_login() {
+        for wrong in [
+            "",
+            "proxy",
+            "ftp://proxy:1",
+            "socks5://u:canary@proxy:1",
+            "http://u:canary@proxy/path",
+            "http://p/?canary",
+        ] {
+            let error = Proxy::new(wrong).checked().unwrap_err();
+            assert_eq!(error.kind(), NetErrorKind::Config);
+            assert!(!format!("{error} {error:?}").contains("canary"), "{error:?}");
+        }
+        assert!(Proxy::new("http://proxy:1").except("a, b").checked().is_err());
+    }
+
+    #[test]
+    fn exceptions_are_reached_without_the_proxy() {
+        let matcher =
+            Proxy::new("http://proxy:3128").except("corp.example").except("10.0.0.0/8").checked().unwrap().matcher();
+        let goes_through = |url: &str| matcher.intercept(&url.parse().unwrap()).is_some();
+        assert!(goes_through("https://ghcr.io/v2/") && goes_through("http://11.0.0.1/"));
+        for exempt in ["https://corp.example/", "https://registry.corp.example/", "http://10.1.2.3:5000/"] {
+            assert!(!goes_through(exempt), "{exempt}");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Proxies that are named in code: what goes through them, and what they are told.
+
+use greentic_dist_net::{HttpRule, NetBuilder, NetErrorKind, Proxy, ProxyRule, Selector};
+use greentic_dist_testkit::scenario::Scenario;
+use greentic_dist_testkit::{LyingServer, Response, fixture};
+
+use crate::support::{quick, repository};
+
+const CANARY: &str = "canary-proxy-3c";
+
+/// A proxy that answers itself what it is asked to get.
+fn proxy() -> LyingServer {
+    let artifact = fixture::component();
+    LyingServer::start(move |_, _| {
+        Response::ok(artifact.manifest_bytes.clone()).header("Content-Type", fixture::MANIFEST_TYPE)
+    })
+}
+
+fn through(proxy: &LyingServer) -> Proxy {
+    Proxy::new(proxy.url()).login("ann", CANARY)
+}
+
+fn plain(rule: ProxyRule) -> NetBuilder {
+    quick().proxy(rule).http_rule(HttpRule::Also(vec!["registry.test".to_owned()]))
+}
+
+#[tokio::test]
+async fn plain_http_goes_through_the_proxy_that_is_named_with_its_login() {
+    let proxy = proxy();
+    let net = plain(ProxyRule::Through(through(&proxy))).build().unwrap();
+    repository(&net, "registry.test:5000/acme/hello").manifest(Selector::Tag("1")).await.unwrap();
+    assert_eq!(proxy.journal().lines(), ["GET http://registry.test:5000/v2/acme/hello/manifests/1"]);
+    let sent = proxy.journal().header_of(0, "proxy-authorization").unwrap();
+    assert!(sent.starts_with("Basic ") && proxy.journal().any_header_contains(CANARY));
+    assert!(proxy.journal().authorization_of(0).is_none(), "the login of a proxy is not one for the registry");
+    assert!(!format!("{net:?}").contains(CANARY), "{net:?}");
+}
+
+#[tokio::test]
+async fn https_goes_through_the_proxy_as_a_tunnel_and_a_refusal_names_the_host() {
+    let proxy = LyingServer::start(|_, _| Response::status(407, "who are you").header("Proxy-Authenticate", "Basic"));
+    let net = quick().proxy(ProxyRule::Through(through(&proxy))).build().unwrap();
+    let error = repository(&net, "registry.test/acme/hello").manifest(Selector::Tag("1")).await.unwrap_err();
+    assert_eq!(error.kind(), NetErrorKind::Connect, "{error:?}");
+    assert!(error.to_string().contains("https://registry.test/"), "{error}");
+    assert!(!format!("{error:?}").contains(CANARY), "{error:?}");
+    assert!(proxy.journal().lines().iter().all(|line| line == "CONNECT registry.test:443"));
+    assert!(proxy.journal().any_header_contains(CANARY));
+}
+
+#[tokio::test]
+async fn exceptions_this_machine_and_a_proxy_that_is_off_are_reached_directly() {
+    let proxy = proxy();
+    let exempt = ProxyRule::Through(through(&proxy).except("registry.test"));
+    for rule in [exempt, ProxyRule::Off] {
+        let net = plain(rule).build().unwrap();
+        let error = repository(&net, "registry.test:5000/acme/hello").manifest(Selector::Tag("1")).await.unwrap_err();
+        assert_eq!(error.kind(), NetErrorKind::Dns, "there is no such host: {error:?}");
+    }
+    let here = Scenario::new(fixture::component()).start();
+    let net = plain(ProxyRule::Through(through(&proxy))).build().unwrap();
+    repository(&net, &here.reference()).manifest(Selector::Tag("1")).await.unwrap();
+    assert!(proxy.journal().is_empty());
+    assert!(!here.journal().any_header_contains(CANARY));
+}
+
+#[test]
+fn a_proxy_that_is_none_is_refused_when_the_client_is_built() {
+    for wrong in ["registry.test", "socks5://127.0.0.1:1", "http://127.0.0.1:1/path"] {
+        let error = quick().proxy(ProxyRule::Through(Proxy::new(wrong))).build().unwrap_err();
+        assert_eq!(error.kind(), NetErrorKind::Config, "{wrong}");
+    }
+}

@@ -1,0 +1,161 @@
+//! The facade for code that is not async: outside of any runtime, inside of both kinds, and from many threads.
+
+use std::fs;
+use std::sync::{Arc, Mutex};
+
+use greentic_dist_serve::Registry;
+use greentic_dist_testkit::fixture;
+use greentic_distributor_client::blocking::DistClient;
+use greentic_distributor_client::dist::{
+    CachePolicy, DistErrorKind, Event, LockMode, Reporter, ResolvePolicy, VerificationPolicy,
+};
+use greentic_distributor_client::oci::{CopyOptions, Deletion, ListOptions, Place, PushOptions, Reference};
+
+use crate::bundles::{back_to, staging, warming};
+use crate::support::{Home, assert_delivers, assert_fails, other, registry, sample};
+
+fn current_thread() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+fn multi_thread(workers: usize) -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build().unwrap()
+}
+
+/// Everything a program does with artifacts, without an `await`.
+fn life_of_an_artifact() {
+    let (home, registry) = (Home::new(), registry());
+    registry.publish(&other(2), "2");
+    let client = DistClient::from(home.builder());
+
+    let source = client.parse_source(&registry.reference()).unwrap();
+    let descriptor = client.resolve(source, ResolvePolicy).unwrap();
+    assert_delivers(&client.fetch(&descriptor, CachePolicy).unwrap(), &sample());
+    assert_delivers(&client.open_cached(&descriptor.digest).unwrap(), &sample());
+    assert_delivers(&client.resolve_ref(&registry.reference()).unwrap(), &sample());
+    assert_delivers(&client.ensure_cached(&registry.reference_to("2")).unwrap(), &other(2));
+    assert!(client.fetch_digest(&descriptor.digest).unwrap().is_file());
+    assert_eq!(client.inspect(&registry.reference()).unwrap().digest, descriptor.digest);
+    let both = client.pull_all(&[registry.reference(), registry.reference_to("none")]).unwrap();
+    assert_delivers(both[0].as_ref().unwrap(), &sample());
+    assert_eq!(both[1].as_ref().unwrap_err().kind(), DistErrorKind::NotFound);
+
+    let lock = home.outside().join("pack.lock.json");
+    assert!(client.add_to_lock(&lock, &[registry.reference()], None).unwrap().written);
+    assert!(client.check_lock(&lock).unwrap().is_current());
+    assert_delivers(&client.pull_lock(&lock).unwrap()[0], &sample());
+    assert_eq!(client.pull_lock_items(&lock, LockMode::Locked).unwrap().items.len(), 1);
+    registry.publish(&other(2), "1");
+    assert!(!client.check_lock(&lock).unwrap().is_current());
+    assert!(client.update_lock(&lock, &[]).unwrap().written);
+    assert_delivers(&client.pull_lock(&lock).unwrap()[0], &other(2));
+
+    let policy = VerificationPolicy::default();
+    let staged = client.stage_bundle(&staging(&registry.pinned()), None, &policy, CachePolicy).unwrap();
+    let pin = registry.artifact().manifest_digest.to_string();
+    assert_eq!(staged.bundle_id, format!("bundle:{pin}"));
+    client.warm_bundle(&warming(&pin), None, &policy).unwrap();
+    client.rollback_bundle(&back_to(&pin), None, &policy).unwrap();
+    assert_eq!(client.list_bundles().unwrap().len(), 1);
+}
+
+/// Everything the OCI part does with registries, without an `await`.
+fn life_of_a_repository() {
+    let registry = Registry::in_memory().start(([127, 0, 0, 1], 0).into()).unwrap();
+    let home = Home::new();
+    let client = DistClient::from(home.client());
+    let file = home.outside().join("hello.wasm");
+    fs::write(&file, fixture::component_bytes()).unwrap();
+    let place = |name: &str| Place::parse(&format!("{}/{name}", registry.host())).unwrap();
+    let reference = |name: &str| Reference::parse(&format!("{}/{name}", registry.host())).unwrap();
+
+    let pushed = client.push(&file, &place("acme/hello:1"), &PushOptions::default()).unwrap();
+    assert_eq!(client.describe(&place("acme/hello:1")).unwrap().digest, pushed.digest);
+    assert_eq!(client.tag(&reference("acme/hello:1"), &["2".to_owned()]).unwrap().digest, pushed.digest);
+    assert_eq!(client.tags(&reference("acme/hello"), &ListOptions::default()).unwrap().names, ["1", "2"]);
+    client.copy(&place("acme/hello:1"), &place("mirror/hello:1"), &CopyOptions::default()).unwrap();
+    let all = client.catalog(&registry.host(), &ListOptions::default()).unwrap().names;
+    assert_eq!(all, ["acme/hello", "mirror/hello"]);
+    let deletion = client.deletion(&reference("acme/hello:2"), false).unwrap();
+    assert_eq!(deletion, Deletion::Tag("2".to_owned()));
+    client.delete(&reference("acme/hello:2"), &deletion).unwrap();
+    assert_eq!(client.tags(&reference("acme/hello"), &ListOptions::default()).unwrap().names, ["1"]);
+    assert_fails(client.tags(&reference("acme/none"), &ListOptions::default()), DistErrorKind::NotFound, 3);
+}
+
+#[test]
+fn the_blocking_client_works_where_no_runtime_runs() {
+    life_of_an_artifact();
+    life_of_a_repository();
+}
+
+#[test]
+fn the_blocking_client_works_inside_a_current_thread_runtime() {
+    current_thread().block_on(async {
+        life_of_an_artifact();
+        life_of_a_repository();
+    });
+}
+
+#[test]
+fn the_blocking_client_works_inside_a_multi_thread_runtime_on_all_its_threads() {
+    let runtime = multi_thread(1);
+    runtime.block_on(async { life_of_an_artifact() });
+    runtime.block_on(async { tokio::spawn(async { life_of_a_repository() }).await }).unwrap();
+    runtime.block_on(async { tokio::task::spawn_blocking(life_of_an_artifact).await }).unwrap();
+}
+
+#[test]
+fn many_threads_with_and_without_runtimes_share_one_blocking_client_and_one_download() {
+    let (home, registry) = (Home::new(), registry());
+    let client = DistClient::from(home.client());
+    std::thread::scope(|scope| {
+        for number in 0..24 {
+            let (client, reference) = (client.clone(), registry.pinned());
+            let pull = move || assert_delivers(&client.resolve_ref(&reference).unwrap(), &sample());
+            scope.spawn(move || match number % 3 {
+                0 => pull(),
+                1 => current_thread().block_on(async { pull() }),
+                _ => multi_thread(1).block_on(async { tokio::spawn(async move { pull() }).await }).unwrap(),
+            });
+        }
+    });
+    assert_eq!(registry.journal().count_containing("/blobs/"), 1, "{:?}", registry.journal().lines());
+}
+
+/// Asks the client about the cache whenever it is told something: a callback that comes from a task of the client itself.
+#[derive(Default)]
+struct Curious {
+    client: Mutex<Option<DistClient>>,
+    answers: Mutex<Vec<DistErrorKind>>,
+}
+
+impl Reporter for Curious {
+    fn event(&self, _: &Event<'_>) {
+        let Some(client) = self.client.lock().unwrap().clone() else { return };
+        let unknown = format!("sha256:{}", "0".repeat(64));
+        self.answers.lock().unwrap().push(client.fetch_digest(&unknown).unwrap_err().kind());
+    }
+}
+
+#[test]
+fn a_callback_of_the_client_may_use_the_client() {
+    let (home, registry) = (Home::new(), registry());
+    let curious = Arc::new(Curious::default());
+    let client = DistClient::from(home.builder().reporter(Arc::<Curious>::clone(&curious)));
+    *curious.client.lock().unwrap() = Some(client.clone());
+    let references: Vec<String> = (0..8)
+        .map(|number| {
+            registry.publish(&other(number), &format!("t{number}"));
+            registry.reference_to(&format!("t{number}"))
+        })
+        .collect();
+    for result in client.pull_all(&references).unwrap() {
+        result.unwrap();
+    }
+    let answers = curious.answers.lock().unwrap();
+    assert!(answers.len() >= 8 && answers.iter().all(|kind| *kind == DistErrorKind::NotFound), "{answers:?}");
+    drop(answers);
+    // The reporter holds the client that holds the reporter.
+    curious.client.lock().unwrap().take();
+}
