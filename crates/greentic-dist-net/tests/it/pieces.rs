@@ -265,9 +265,9 @@ async fn a_server_that_fails_segments_is_read_over_its_first_connection() {
     let quickly = Duration::from_millis(1);
     let retry = RetryPolicy { attempts: 3, base: quickly, cap: quickly, ..RetryPolicy::default() };
     let asked = right_bytes(several().retry(retry), &server).await;
-    // Each of the three other connections gives up after its attempts.
+    // Each of the three other connections gives up after its attempts, or when the first has everything.
     assert_eq!(asked.iter().filter(|range| range.is_none()).count(), 1, "{asked:?}");
-    assert_eq!(asked.len(), 1 + 3 * 3, "{asked:?}");
+    assert!((2..=1 + 3 * 3).contains(&asked.len()), "{asked:?}");
 }
 
 #[tokio::test]
