@@ -3,8 +3,11 @@
 use std::fs::{File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
+#[cfg(unix)]
+use std::time::Duration;
+use std::time::SystemTime;
 
-use crate::os::{Owners, private, read_at_most, require_ours, require_regular};
+use crate::os::{Owners, known_regular, private, read_sized, require_ours, require_regular};
 #[cfg(not(unix))]
 use crate::os::{open_or_create, open_read};
 
@@ -14,7 +17,7 @@ use crate::os::{open_or_create, open_read};
 pub(crate) struct Dir {
     path: PathBuf,
     #[cfg(unix)]
-    fd: std::os::fd::OwnedFd,
+    fd: File,
 }
 
 impl Dir {
@@ -24,7 +27,7 @@ impl Dir {
             use rustix::fs::{CWD, Mode, OFlags, openat};
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let fd = openat(CWD, path, flags, Mode::empty())?;
-            Ok(Self { path: path.to_owned(), fd })
+            Ok(Self { path: path.to_owned(), fd: fd.into() })
         }
         #[cfg(not(unix))]
         {
@@ -41,21 +44,26 @@ impl Dir {
 
     pub(crate) fn metadata(&self) -> io::Result<Metadata> {
         #[cfg(unix)]
-        return File::from(self.fd.try_clone()?).metadata();
+        return self.fd.metadata();
         #[cfg(not(unix))]
         std::fs::symlink_metadata(&self.path)
     }
 
     /// Opens a regular file for reading. `InvalidData` or an error for which [`is_odd_file`] holds when it is none.
     pub(crate) fn open_file(&self, name: &str) -> io::Result<File> {
+        self.open_known(name).map(|(file, _)| file)
+    }
+
+    /// As [`Dir::open_file`], with what was looked at to find out that it is a regular file.
+    fn open_known(&self, name: &str) -> io::Result<(File, Metadata)> {
         #[cfg(unix)]
         {
             use rustix::fs::{Mode, OFlags, openat};
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-            require_regular(File::from(openat(&self.fd, name, flags, Mode::empty())?))
+            known_regular(File::from(openat(&self.fd, name, flags, Mode::empty())?))
         }
         #[cfg(not(unix))]
-        open_read(&self.path.join(name))
+        known_regular(open_read(&self.path.join(name))?)
     }
 
     /// Opens a regular file for writing from its start, creating it with mode 0600.
@@ -80,8 +88,13 @@ impl Dir {
     ///
     /// `InvalidData` when it is larger or no regular file.
     pub(crate) fn read_small(&self, name: &str, limit: u64) -> io::Result<Option<Vec<u8>>> {
-        match self.open_file(name) {
-            Ok(file) => read_at_most(file, limit).map(Some),
+        Ok(self.read_known(name, limit)?.map(|(bytes, _)| bytes))
+    }
+
+    /// As [`Dir::read_small`], with what was looked at before it was read.
+    pub(crate) fn read_known(&self, name: &str, limit: u64) -> io::Result<Option<(Vec<u8>, Metadata)>> {
+        match self.open_known(name) {
+            Ok((file, meta)) => read_sized(file, meta.len(), limit).map(|bytes| Some((bytes, meta))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
@@ -152,6 +165,33 @@ impl Dir {
         #[cfg(not(unix))]
         let removed = std::fs::remove_file(self.path.join(name));
         crate::temp::discard(removed, &self.path.join(name));
+    }
+}
+
+impl Dir {
+    /// When what is at `name` was modified and accessed, symbolic links not followed; `None` when nothing is.
+    pub(crate) fn times(&self, name: &str) -> io::Result<Option<(SystemTime, SystemTime)>> {
+        #[cfg(unix)]
+        {
+            use rustix::fs::{AtFlags, statat};
+            use rustix::io::Errno;
+            let at = |secs: i64, nanos| {
+                let since =
+                    Duration::new(u64::try_from(secs).unwrap_or_default(), u32::try_from(nanos).unwrap_or_default());
+                SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH)
+            };
+            match statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => Ok(Some((at(stat.st_mtime, stat.st_mtime_nsec), at(stat.st_atime, stat.st_atime_nsec)))),
+                Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+                Err(error) => Err(error.into()),
+            }
+        }
+        #[cfg(not(unix))]
+        match std::fs::symlink_metadata(self.path.join(name)) {
+            Ok(meta) => Ok(Some((meta.modified()?, meta.accessed()?))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 

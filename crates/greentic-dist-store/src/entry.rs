@@ -357,20 +357,16 @@ impl Store {
             let found = dir.stat(name).map_err(|error| at(dir.path(), error))?;
             Ok(found.filter(|stat| stat.is_file).map(|stat| stat.size_bytes))
         };
-        let mut pins = Vec::new();
         let root = Dir::open(&self.root().canonicalize().map_err(|error| at(self.root(), error))?)
             .map_err(|error| at(self.root(), error))?;
         let blob = self.paths().blob_name(Layout::Current);
-        for (name, kind) in layout::names(root.path()).map_err(|error| at(root.path(), error))? {
-            if kind != os::Kind::Dir {
-                continue;
-            }
-            if let Some(pin) = layout::parse_entry_dir(&name)
-                && let Some(size) = file_size(&root, &format!("{name}/{blob}"))?
-            {
-                pins.push((pin, size));
-            }
-        }
+        let names = layout::names(root.path()).map_err(|error| at(root.path(), error))?;
+        let found = scan(&names, |(name, kind)| {
+            let pin = layout::parse_entry_dir(name).filter(|_| *kind == os::Kind::Dir)?;
+            file_size(&root, &format!("{name}/{blob}")).map(|size| Some((pin, size?))).transpose()
+        });
+        drop(names);
+        let mut pins = found.into_iter().collect::<Result<Vec<_>, _>>()?;
         self.each_sharded(&mut |shard, name, pin| {
             if let Some(size) = file_size(shard, &format!("{name}/{}", self.paths().blob_name(Layout::Sharded)))? {
                 pins.push((pin, size));

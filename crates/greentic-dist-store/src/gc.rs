@@ -4,12 +4,16 @@
 use std::collections::HashSet;
 use std::fs::TryLockError;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use greentic_dist_types::{BundleId, Digest};
 
+use crate::entry::Loaded;
+use crate::glance::Glance;
 use crate::layout::{self, LOCK_SUFFIX, Layout, LockName, Sub};
 use crate::lock::DigestLock;
+use crate::open::{Claim, allowed_sizes};
 use crate::os::{self, Dir};
 use crate::refs::{read_index, read_reference};
 use crate::remove::{delete, size_of};
@@ -70,9 +74,14 @@ impl Store {
         let Some(_lock) = self.try_lock_name(LockName::Gc)? else {
             return Err(self.in_use(OP, LockName::Gc));
         };
-        let report = Collection { store: self, report: GcReport::default(), dry_run: false }.run()?;
+        let collection = Collection { store: self, report: GcReport::default(), counted: Some(0), dry_run: false };
+        let before = self.noted_total();
+        let (report, counted) = collection.run()?;
         if self.paths().usage().exists() {
-            self.count()?;
+            match counted {
+                Some(bytes) => self.remember_total(before, bytes),
+                None => self.count()?,
+            };
         }
         Ok(report)
     }
@@ -85,7 +94,8 @@ impl Store {
         if !self.root_for_reading()? {
             return Ok(GcReport::default());
         }
-        Collection { store: self, report: GcReport::default(), dry_run: true }.run()
+        let collection = Collection { store: self, report: GcReport::default(), counted: None, dry_run: true };
+        collection.run().map(|(report, _)| report)
     }
 
     /// The names in a directory of ours; none when it is missing or no directory.
@@ -110,11 +120,19 @@ impl Store {
 struct Collection<'a> {
     store: &'a Store,
     report: GcReport,
+    /// Bytes of the artifacts that stay; `None` when they have to be counted by themselves.
+    counted: Option<u64>,
     dry_run: bool,
 }
 
+/// An entry that may never open, with the size of its artifact, if it has one.
+struct Suspect {
+    pin: Digest,
+    size_bytes: u64,
+}
+
 impl Collection<'_> {
-    fn run(mut self) -> Result<GcReport, StoreError> {
+    fn run(mut self) -> Result<(GcReport, Option<u64>), StoreError> {
         self.temporaries()?;
         self.partials()?;
         self.entries()?;
@@ -126,7 +144,7 @@ impl Collection<'_> {
         self.index()?;
         self.report.removed.sort_unstable();
         self.report.removed.dedup();
-        Ok(self.report)
+        Ok((self.report, self.counted))
     }
 
     fn names_in(&self, sub: Sub) -> Result<Vec<(String, PathBuf, os::Kind)>, StoreError> {
@@ -231,27 +249,39 @@ impl Collection<'_> {
     fn entries(&mut self) -> Result<(), StoreError> {
         let store = self.store;
         let names = layout::names(store.root()).map_err(|error| StoreError::io(OP, store.root(), error))?;
-        let hopeless = scan(&names, |(name, kind)| {
+        let counted = AtomicU64::new(0);
+        let suspects = scan(&names, |(name, kind)| {
             let pin = layout::parse_entry_dir(name).filter(|_| *kind == os::Kind::Dir)?;
-            store.is_hopeless(&store.paths().entry_dir(&pin), &pin).then_some(pin)
+            let (size_bytes, is_hopeless) = store.is_hopeless(&store.paths().entry_dir(&pin), &pin, true);
+            if is_hopeless {
+                return Some(Suspect { pin, size_bytes });
+            }
+            counted.fetch_add(size_bytes, Ordering::Relaxed);
+            None
         });
-        for pin in hopeless {
+        drop(names);
+        let mut stays = counted.into_inner();
+        for Suspect { pin, size_bytes } in suspects {
             let path = store.paths().entry_dir(&pin);
             let turn = self.try_lock(&pin)?;
             if matches!(turn, Turn::Theirs) || store.age_of(&path) <= GRACE {
                 self.report.kept_busy += 1;
-            } else if store.is_hopeless(&path, &pin) && self.throw_away(&path)? {
+            } else if store.is_hopeless(&path, &pin, false).1 && self.throw_away(&path)? {
                 self.report.removed.push(pin);
+                continue;
             }
+            stays = stays.saturating_add(size_bytes);
         }
+        self.counted = self.counted.map(|counted| counted.saturating_add(stays));
         Ok(())
     }
 
     /// What an earlier version left without an artifact; its good entries stay as they are.
     fn sharded(&mut self) -> Result<(), StoreError> {
         let store = self.store;
-        let mut empty = Vec::new();
+        let (mut empty, mut has_any) = (Vec::new(), false);
         store.each_sharded(&mut |shard, name, pin| {
+            has_any = true;
             let has_blob = shard.stat(&format!("{name}/{}", store.paths().blob_name(Layout::Sharded)));
             let path = shard.path().join(name);
             if matches!(has_blob, Ok(None)) && store.age_of(&path) > GRACE {
@@ -259,6 +289,10 @@ impl Collection<'_> {
             }
             Ok(())
         })?;
+        if has_any {
+            // An entry may lie in both layouts, and is one.
+            self.counted = None;
+        }
         for (path, pin) in empty {
             let Turn::Ours(_lock) = self.try_lock(&pin)? else {
                 self.report.kept_busy += 1;
@@ -372,20 +406,28 @@ impl Collection<'_> {
 }
 
 impl Store {
-    /// Whether an entry can never be opened, as far as that shows without hashing its artifact.
-    fn is_hopeless(&self, path: &Path, pin: &Digest) -> bool {
-        let Ok(dir) = Dir::open(path) else { return false };
-        let claims = self.load(dir, Layout::Current, pin).and_then(|loaded| {
-            let Some(loaded) = loaded else { return Ok(None) };
-            let blob = loaded.dir.stat(self.paths().blob_name(Layout::Current)).ok().flatten();
-            let sizes = crate::open::allowed_sizes(&loaded)?;
-            Ok(blob.filter(|blob| {
-                blob.is_file && sizes.iter().any(|size| size.is_none_or(|size| size == blob.size_bytes))
-            }))
-        });
-        match claims {
-            Ok(found) => found.is_none(),
-            Err(error) => *error.kind() == StoreErrorKind::Corrupt,
+    /// The size of the artifact of an entry, and whether the entry can never be opened, as far as that shows without hashing
+    /// it. At a `glance`, one that can be opened after all may be among those that cannot.
+    fn is_hopeless(&self, path: &Path, pin: &Digest, glance: bool) -> (u64, bool) {
+        let Ok(dir) = Dir::open(path) else { return (0, false) };
+        let blob = dir.stat(self.paths().blob_name(Layout::Current)).ok().flatten().filter(|blob| blob.is_file);
+        let fits = |sizes: &[Option<u64>]| {
+            blob.is_some_and(|blob| sizes.iter().any(|size| size.is_none_or(|size| size == blob.size_bytes)))
+        };
+        let size_bytes = blob.map_or(0, |blob| blob.size_bytes);
+        if glance && let Some(glance) = Glance::at(&dir, pin) {
+            let sizes = allowed_sizes(&glance.claim(pin), &dir);
+            return (size_bytes, !sizes.is_ok_and(|sizes| fits(&sizes)));
         }
+        let claims = self.load(dir, Layout::Current, pin).and_then(|loaded| {
+            let Some(Loaded { entry, dir, content_named }) = loaded else { return Ok(false) };
+            let sizes = allowed_sizes(&Claim::of(&entry, content_named), &dir)?;
+            Ok(fits(&sizes))
+        });
+        let is_hopeless = match claims {
+            Ok(fits) => !fits,
+            Err(error) => *error.kind() == StoreErrorKind::Corrupt,
+        };
+        (size_bytes, is_hopeless)
     }
 }

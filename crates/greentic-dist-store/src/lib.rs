@@ -30,6 +30,7 @@ mod durable;
 mod entry;
 mod error;
 mod gc;
+mod glance;
 mod holes;
 mod ingest;
 mod intruder;

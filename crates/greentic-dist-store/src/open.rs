@@ -80,7 +80,7 @@ impl Store {
             let detail = format!("its record says that it is {state:?}");
             return Err(StoreError::corrupt(OP, &entry.dir, &entry.pin, &detail));
         }
-        let allowed = allowed_contents(&entry, &dir, content_named, names)?;
+        let allowed = allowed_contents(&Claim::of(&entry, content_named), &dir, names)?;
         let pin = entry.pin;
         let mut file = dir.open_file(self.paths().blob_name(entry.layout)).map_err(|error| {
             if error.kind() == io::ErrorKind::NotFound {
@@ -139,36 +139,49 @@ pub(crate) enum Names {
     Vouched,
 }
 
-fn allowed_contents(entry: &Entry, dir: &Dir, content_named: bool, names: Names) -> Result<Vec<Allowed>, StoreError> {
-    let Some((_, manifest)) = read_manifest(dir, &entry.pin)? else {
-        if entry.content_digest == entry.pin {
-            return Ok(vec![Allowed { digest: entry.pin, size_bytes: None }]);
-        }
-        if entry.record.vouched {
-            if names == Names::Vouched {
-                return Ok(vec![Allowed { digest: entry.content_digest, size_bytes: Some(entry.record.size_bytes) }]);
-            }
-            let detail = "another client vouched for its name, and no manifest proves it";
-            return Err(StoreError::corrupt(OP, &entry.dir, &entry.pin, detail));
-        }
-        let detail = format!("it has no manifest that names its content {}", entry.content_digest);
-        return Err(StoreError::corrupt(OP, &entry.dir, &entry.pin, &detail));
+/// What an entry says of its content.
+pub(crate) struct Claim {
+    pub(crate) pin: Digest,
+    pub(crate) content: Digest,
+    /// Whether its record names the content, so that no other layer is possible.
+    pub(crate) is_named: bool,
+    /// The size that its record tells, where a client that the host brought along vouched for it.
+    pub(crate) vouched_bytes: Option<u64>,
+}
+
+impl Claim {
+    pub(crate) fn of(entry: &Entry, is_named: bool) -> Self {
+        let Entry { pin, content_digest, record, .. } = entry;
+        let vouched_bytes = record.vouched.then_some(record.size_bytes);
+        Self { pin: *pin, content: *content_digest, is_named, vouched_bytes }
+    }
+}
+
+fn allowed_contents(claim: &Claim, dir: &Dir, names: Names) -> Result<Vec<Allowed>, StoreError> {
+    let Claim { pin, content, is_named, vouched_bytes } = claim;
+    let corrupt = |detail: &str| StoreError::corrupt(OP, dir.path(), pin, detail);
+    let Some((_, manifest)) = read_manifest(dir, pin)? else {
+        return match vouched_bytes {
+            _ if content == pin => Ok(vec![Allowed { digest: *pin, size_bytes: None }]),
+            Some(size) if names == Names::Vouched => Ok(vec![Allowed { digest: *content, size_bytes: Some(*size) }]),
+            Some(_) => Err(corrupt("another client vouched for its name, and no manifest proves it")),
+            None => Err(corrupt(&format!("it has no manifest that names its content {content}"))),
+        };
     };
     let named: Vec<Allowed> = likely_layers(&manifest)
         .into_iter()
-        .filter(|layer| !content_named || layer.digest == entry.content_digest)
+        .filter(|layer| !is_named || layer.digest == *content)
         .map(|layer| Allowed { digest: layer.digest, size_bytes: Some(layer.size_bytes) })
         .collect();
     if named.is_empty() {
-        let detail = format!("its manifest does not name its content {}", entry.content_digest);
-        return Err(StoreError::corrupt(OP, &entry.dir, &entry.pin, &detail));
+        return Err(corrupt(&format!("its manifest does not name its content {content}")));
     }
     Ok(named)
 }
 
 /// The sizes an entry's artifact may have, where its manifest tells; `None` for any.
-pub(crate) fn allowed_sizes(loaded: &Loaded) -> Result<Vec<Option<u64>>, StoreError> {
-    let allowed = allowed_contents(&loaded.entry, &loaded.dir, loaded.content_named, Names::Vouched)?;
+pub(crate) fn allowed_sizes(claim: &Claim, dir: &Dir) -> Result<Vec<Option<u64>>, StoreError> {
+    let allowed = allowed_contents(claim, dir, Names::Vouched)?;
     Ok(allowed.into_iter().map(|content| content.size_bytes).collect())
 }
 

@@ -115,8 +115,14 @@ pub(crate) fn lacks_locks(error: &io::Error) -> bool {
 }
 
 pub(crate) fn require_regular(file: File) -> io::Result<File> {
-    if file.metadata()?.is_file() {
-        Ok(file)
+    known_regular(file).map(|(file, _)| file)
+}
+
+/// As [`require_regular`], with what it looked at.
+pub(crate) fn known_regular(file: File) -> io::Result<(File, Metadata)> {
+    let meta = file.metadata()?;
+    if meta.is_file() {
+        Ok((file, meta))
     } else {
         Err(io::Error::new(io::ErrorKind::InvalidData, "not a regular file"))
     }
@@ -389,14 +395,39 @@ pub(crate) fn boot_id() -> Option<&'static str> {
 
 /// Reads to the end, refusing the first byte beyond `limit`.
 pub(crate) fn read_at_most(file: File, limit: u64) -> io::Result<Vec<u8>> {
+    let size = file.metadata()?.len();
+    read_sized(file, size, limit)
+}
+
+/// Reads a regular file to its end, refusing the first byte beyond `limit`. One of `size` bytes is read by one call.
+pub(crate) fn read_sized(mut file: File, size: u64, limit: u64) -> io::Result<Vec<u8>> {
+    let most = usize::try_from(limit).unwrap_or(usize::MAX);
+    let size = usize::try_from(size).unwrap_or(usize::MAX);
     // One byte more than there is, so that the end shows in the same room.
-    let size = file.metadata()?.len().min(limit).saturating_add(1);
-    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
-    file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
-    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > limit {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "larger than it may be"));
+    let mut bytes = vec![0; size.min(most).saturating_add(1)];
+    let mut filled = 0;
+    loop {
+        let room = bytes.get_mut(filled..).unwrap_or_default();
+        let count = match file.read(room) {
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        // A regular file that gave less than there was room for has no more, unless it ends before its size.
+        let is_end = count == 0 || (count < room.len() && filled + count >= size);
+        filled += count;
+        if filled > most {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "larger than it may be"));
+        }
+        if is_end {
+            bytes.truncate(filled);
+            return Ok(bytes);
+        }
+        if filled == bytes.len() {
+            // It grew.
+            bytes.resize(filled.saturating_mul(2).min(most.saturating_add(1)), 0);
+        }
     }
-    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -7,9 +7,11 @@ use std::time::{Duration, SystemTime};
 use greentic_dist_types::Digest;
 
 use crate::entry::Entry;
+use crate::glance::Glance;
 use crate::layout::{LAST_USED, Layout, RECORD};
+use crate::os::{self, Dir};
 use crate::record::EntryRecord;
-use crate::{Store, StoreError, StoreErrorKind, os};
+use crate::{Store, StoreError, StoreErrorKind};
 
 /// As coarse as the times are that the kernel gives to files.
 const GRAIN: Duration = Duration::from_millis(20);
@@ -62,15 +64,29 @@ impl Store {
     }
 
     pub(crate) fn last_use(&self, entry: &Entry) -> LastUse {
-        let now = self.clock().now();
-        let record = modified(&entry.dir, RECORD);
-        let said =
-            SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(entry.record.last_accessed_at)).unwrap_or(now);
-        let said = record.filter(|at| at.duration_since(said).is_ok_and(|later| later < SECONDS)).unwrap_or(said);
         let marker = (entry.layout == Layout::Current)
             .then(|| std::fs::symlink_metadata(entry.dir.join(LAST_USED)).ok())
             .flatten()
             .and_then(|meta| Some((meta.modified().ok()?, meta.accessed().ok()?)));
+        self.last_use_by(modified(&entry.dir, RECORD), entry.record.last_accessed_at, marker)
+    }
+
+    /// The last use of the entry in `dir`, whose record is known.
+    pub(crate) fn last_use_in(&self, dir: &Dir, glance: &Glance) -> LastUse {
+        let marker = dir.times(LAST_USED).ok().flatten();
+        self.last_use_by(glance.recorded_at, glance.last_accessed_at, marker)
+    }
+
+    /// The last use by when the record was written, what it says, and the times of the marker: modified, accessed.
+    fn last_use_by(
+        &self,
+        record: Option<SystemTime>,
+        said_secs: u64,
+        marker: Option<(SystemTime, SystemTime)>,
+    ) -> LastUse {
+        let now = self.clock().now();
+        let said = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(said_secs)).unwrap_or(now);
+        let said = record.filter(|at| at.duration_since(said).is_ok_and(|later| later < SECONDS)).unwrap_or(said);
         match (marker, record) {
             (Some((opened, _)), None) => LastUse { at: opened.min(now), opened: true },
             (Some((opened, newer_than)), Some(record))

@@ -5,9 +5,11 @@ use std::time::SystemTime;
 
 use greentic_dist_types::{CacheEntryState, Digest};
 
+use crate::glance::Glance;
+use crate::os::Dir;
 use crate::scan::scan;
 use crate::usage::LastUse;
-use crate::{Store, StoreError, StoreErrorKind};
+use crate::{EntryRecord, Store, StoreError, StoreErrorKind};
 
 /// An entry as retention sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,18 +40,8 @@ impl Store {
         let before = self.noted_total();
         let listed = self.list_sized()?;
         self.remember_total(before, listed.iter().fold(0, |sum, (_, size)| sum.saturating_add(*size)));
-        Ok(scan(&listed, |(pin, size_bytes)| match self.stat_pin(pin) {
-            Ok(Some(entry)) => {
-                let LastUse { at: used_at, opened } = self.last_use(&entry);
-                Some(Surveyed {
-                    pin: *pin,
-                    size_bytes: *size_bytes,
-                    used_at,
-                    opened,
-                    fetched_at: entry.record.fetched_at,
-                    corrupt: entry.record.state == CacheEntryState::Corrupt,
-                })
-            }
+        Ok(scan(&listed, |(pin, size_bytes)| match self.surveyed(pin) {
+            Ok(Some(entry)) => Some(Surveyed { size_bytes: *size_bytes, ..entry }),
             Err(error) if *error.kind() == StoreErrorKind::Corrupt && self.is_settled(pin) => Some(Surveyed {
                 pin: *pin,
                 size_bytes: *size_bytes,
@@ -60,6 +52,35 @@ impl Store {
             }),
             Ok(None) | Err(_) => None,
         }))
+    }
+
+    /// As [`Store::survey`], of what records say: sizes are the recorded ones, entries that cannot be read are left out, and
+    /// nothing is remembered.
+    ///
+    /// # Errors
+    /// As [`Store::list`].
+    pub fn survey_records(&self) -> Result<Vec<Surveyed>, StoreError> {
+        Ok(scan(&self.list()?, |pin| {
+            let entry = self.surveyed(pin);
+            entry.inspect_err(|error| tracing::debug!(%pin, %error, "an entry is left out of the list")).ok()?
+        }))
+    }
+
+    /// What retention goes by, by the record of an entry.
+    fn surveyed(&self, pin: &Digest) -> Result<Option<Surveyed>, StoreError> {
+        if let Ok(dir) = Dir::open(&self.paths().entry_dir(pin))
+            && let Some(glance) = Glance::at(&dir, pin)
+        {
+            let LastUse { at: used_at, opened } = self.last_use_in(&dir, &glance);
+            let Glance { size_bytes, fetched_at, state, .. } = glance;
+            let corrupt = state == CacheEntryState::Corrupt;
+            return Ok(Some(Surveyed { pin: *pin, size_bytes, used_at, opened, fetched_at, corrupt }));
+        }
+        let Some(entry) = self.stat_pin(pin)? else { return Ok(None) };
+        let LastUse { at: used_at, opened } = self.last_use(&entry);
+        let EntryRecord { size_bytes, fetched_at, state, .. } = entry.record;
+        let corrupt = state == CacheEntryState::Corrupt;
+        Ok(Some(Surveyed { pin: *pin, size_bytes, used_at, opened, fetched_at, corrupt }))
     }
 
     /// Whether nobody changed the directory of an entry in the last minutes.

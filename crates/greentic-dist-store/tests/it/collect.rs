@@ -239,3 +239,66 @@ fn references_to_what_is_gone_are_forgotten_and_others_stay() {
     assert!(cache.recall("oci://host/gone:1").unwrap().is_none());
     assert_eq!(cache.recall("oci://host/kept:1").unwrap().unwrap().pin, kept.pin);
 }
+
+#[test]
+fn a_survey_of_records_says_what_reading_all_of_them_says() {
+    let cache = cache();
+    let (plain, marked, published) =
+        (publish_content(&cache, b"plain"), publish_content(&cache, b"marked"), publish_content(&cache, b"published"));
+    artifact(b"component").publish_in(&cache);
+    let torn = publish_content(&cache, b"torn");
+    let newer = publish_content(&cache, b"newer");
+    let flat = Digest::sha256(b"flat");
+    fs::create_dir(cache.root().join(flat.to_hex())).unwrap();
+    fs::write(cache.root().join(flat.to_hex()).join("component.wasm"), b"flat").unwrap();
+    let edit = |dir: &Path, change: &dyn Fn(&mut serde_json::Value)| {
+        let mut record = serde_json::from_slice(&fs::read(dir.join("entry.json")).unwrap()).unwrap();
+        change(&mut record);
+        fs::write(dir.join("entry.json"), serde_json::to_vec_pretty(&record).unwrap()).unwrap();
+    };
+    edit(&marked.dir, &|record| record["state"] = "Corrupt".into());
+    // As a program writes it that knows the published fields alone.
+    edit(&published.dir, &|record| {
+        record.as_object_mut().unwrap().remove("content_digest").unwrap();
+        record["last_accessed_at"] = 7.into();
+    });
+    edit(&newer.dir, &|record| record["format_version"] = 2.into());
+    let text = fs::read(torn.dir.join("entry.json")).unwrap();
+    fs::write(torn.dir.join("entry.json"), &text[..text.len() / 2]).unwrap();
+    assert!(cache.touch(&plain));
+
+    let read: Vec<_> = cache
+        .entries_as(|entry| {
+            let corrupt = entry.record.state == greentic_dist_types::CacheEntryState::Corrupt;
+            (entry.pin, entry.record.size_bytes, cache.last_used(&entry), entry.record.fetched_at, corrupt)
+        })
+        .unwrap();
+    let surveyed: Vec<_> = cache
+        .survey_records()
+        .unwrap()
+        .into_iter()
+        .map(|entry| (entry.pin, entry.size_bytes, entry.used_at, entry.fetched_at, entry.corrupt))
+        .collect();
+    assert_eq!(surveyed, read);
+    assert_eq!(surveyed.len(), 6);
+    assert_eq!(surveyed.iter().filter(|(.., corrupt)| *corrupt).count(), 1);
+}
+
+#[test]
+fn a_collection_knows_the_size_of_what_stays() {
+    let cache = cache();
+    let kept = [b"one".as_slice(), b"three", b"fifteen bytes.."].map(|bytes| publish_content(&cache, bytes));
+    let gone = publish_content(&cache, b"to be damaged");
+    assert_eq!(cache.count().unwrap(), 36);
+    let damaged = gone.dir.join("component.wasm");
+    fs::remove_file(&damaged).unwrap();
+    fs::create_dir(&damaged).unwrap();
+    let later = later(&cache, DAY);
+    assert_eq!(later.gc().unwrap().removed, [gone.pin]);
+    assert_eq!(later.known_total().unwrap(), 23);
+    // Also of one that is too large to prove itself, and is young.
+    fs::remove_file(&kept[0].path).unwrap();
+    fs::write(&kept[0].path, b"longer").unwrap();
+    assert_eq!(cache.gc().unwrap().removed, []);
+    assert_eq!(cache.known_total().unwrap(), cache.count().unwrap());
+}

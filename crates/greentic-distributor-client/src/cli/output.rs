@@ -3,7 +3,8 @@
 //! Words are sanitised and cut. Data is not: references are the caller's own (URLs without their secrets), paths are those of
 //! the cache, and what a publisher wrote is escaped by JSON or sanitised by the command that prints it.
 
-use std::io::{self, Write};
+use std::fmt::Display;
+use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -15,6 +16,9 @@ use super::CliError;
 
 /// Longest line shown of an error, in characters.
 const LINE_CHARS: usize = 1_000;
+
+/// Bytes of many lines that are written at once.
+const BUFFER_BYTES: usize = 64 << 10;
 
 /// The two streams of the process.
 #[derive(Debug)]
@@ -35,6 +39,13 @@ impl Output {
     /// A line of result. A reader that went away is no error of ours; any other failure is remembered for [`Output::end`].
     pub(crate) fn line(&self, text: &str) {
         let written = writeln!(io::stdout().lock(), "{text}");
+        self.note_loss(written);
+    }
+
+    /// Many lines of result, as [`Output::line`] prints each.
+    pub(crate) fn lines<T: Display>(&self, lines: impl IntoIterator<Item = T>) {
+        let mut out = BufWriter::with_capacity(BUFFER_BYTES, io::stdout().lock());
+        let written = lines.into_iter().try_for_each(|line| writeln!(out, "{line}")).and_then(|()| out.flush());
         self.note_loss(written);
     }
 

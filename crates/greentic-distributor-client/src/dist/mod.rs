@@ -93,6 +93,8 @@ pub use inspect::ArtifactInspection;
 pub use integration_error::{IntegrationError, IntegrationErrorCode};
 pub use lockfile::{LockChange, LockMode, LockPull, LockPullItem, LockReport};
 pub use options::DistOptions;
+#[cfg(feature = "dist-cli")]
+pub(crate) use retention::Planned;
 pub use retention::{
     CacheLease, RemoveOptions, RetentionDecision, RetentionDisposition, RetentionEnvironment, RetentionInput,
     RetentionOutcome, RetentionReport,

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use greentic_dist_testkit::TreeSnapshot;
+use greentic_distributor_client::dist::{DistClient, DistOptions, RetentionInput};
 use serde_json::{Value, json};
 
 use crate::support::{Bench, error_of};
@@ -199,6 +200,45 @@ fn retention_plans_without_touching_and_applies_what_it_planned() {
     let active = format!("bundle:{third}");
     let kept = bench.run(["retention", "plan", "--max-bytes", "1", "--active", &active, "--json"]).json();
     assert_eq!(digests(&kept, "Evict"), Vec::<String>::new());
+}
+
+#[test]
+fn a_plan_of_the_command_line_is_the_one_of_the_library() {
+    let bench = Bench::new();
+    let digests: Vec<String> =
+        (0..12_u8).map(|number| keep(&bench, &format!("{number}.wasm"), &[number; 1000]).0).collect();
+    for (digest, state) in digests.iter().zip(["Staged", "Ready", "Inactive", "Warming", "Draining"]) {
+        put_bundle(&bench, digest, state);
+    }
+    let record = |digest: &str| bench.cache().join(digest.strip_prefix("sha256:").unwrap()).join("entry.json");
+    let torn = fs::read(record(&digests[6])).unwrap();
+    fs::write(record(&digests[6]), &torn[..torn.len() / 2]).unwrap();
+    let mut corrupt: Value = serde_json::from_slice(&fs::read(record(&digests[7])).unwrap()).unwrap();
+    corrupt["state"] = json!("Corrupt");
+    fs::write(record(&digests[7]), corrupt.to_string()).unwrap();
+    let options = DistOptions { cache_dir: bench.cache(), offline: true, ..DistOptions::default() };
+    let client = DistClient::new(options);
+    for max_bytes in [0, 3_000, 9_000] {
+        let input = RetentionInput {
+            active_bundle_ids: vec![format!("bundle:{}", digests[8])],
+            max_cache_bytes: max_bytes,
+            minimum_rollback_depth: 1,
+            ..client.retention_input().unwrap()
+        };
+        let told = client.evaluate_retention(&input).unwrap();
+        let limit = max_bytes.to_string();
+        let active = &input.active_bundle_ids[0];
+        let args = ["retention", "plan", "--max-bytes", &limit, "--keep-rollback", "1", "--active", active, "--json"];
+        let planned = bench.run(args).expect_code(0).json();
+        assert_eq!(planned["report"], serde_json::to_value(&told.report).unwrap());
+        // A second may pass between the two, so that words that tell an age are left out.
+        let decided = |document: &Value| {
+            let decisions = document["decisions"].as_array().unwrap();
+            let fields = ["cache_key", "bundle_id", "decision", "reason_code"];
+            decisions.iter().map(|decision| fields.map(|field| decision[field].clone())).collect::<Vec<_>>()
+        };
+        assert_eq!(decided(&planned), decided(&serde_json::to_value(&told).unwrap()));
+    }
 }
 
 #[test]

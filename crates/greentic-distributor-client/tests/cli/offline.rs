@@ -124,3 +124,60 @@ fn cache_commands_open_no_socket() {
         assert!(calls.is_empty(), "{args:?}: {calls:#?}");
     }
 }
+
+#[test]
+fn offline_lock_commands_answer_from_the_cache_and_open_no_socket() {
+    const TEST: &str = "offline_lock_commands_answer_from_the_cache_and_open_no_socket";
+    let (bench, registry) = (Bench::new(), registry());
+    bench.pull(&registry.reference());
+    let lock = bench.path().join("components.lock.json").display().to_string();
+    let locked = bench.run(["lock", "--lock", &lock, &format!("oci://{}", registry.reference())]);
+    locked.expect_code(0);
+    registry.journal().clear();
+    for (args, exit) in [
+        (vec!["--offline", "pull", "--lock", &lock], 0),
+        (vec!["--offline", "pull", "--lock", &lock, "--locked"], 0),
+        (vec!["--offline", "lock", "check", "--lock", &lock], 0),
+        (vec!["--offline", "lock", "update", "--lock", &lock], 0),
+    ] {
+        let Some(calls) = sockets(TEST, &bench, &args, exit) else { return };
+        assert!(calls.is_empty(), "{args:?}: {calls:#?}");
+    }
+    // What is not cached is refused as quietly.
+    fs::write(&lock, r#"["oci://registry.example/acme/hello:1"]"#).unwrap();
+    for (args, exit) in [
+        (vec!["--offline", "pull", "--lock", &lock], 4),
+        (vec!["--offline", "lock", "update", "--lock", &lock], 4),
+        (vec!["--offline", "lock", "--lock", &lock, "oci://registry.example/acme/hello:1"], 4),
+    ] {
+        let Some(calls) = sockets(TEST, &bench, &args, exit) else { return };
+        assert!(calls.is_empty(), "{args:?}: {calls:#?}");
+    }
+    assert!(registry.journal().is_empty());
+}
+
+#[test]
+fn offline_every_other_command_keeps_to_the_cache_or_is_refused_and_opens_no_socket() {
+    const TEST: &str = "offline_every_other_command_keeps_to_the_cache_or_is_refused_and_opens_no_socket";
+    let (bench, registry) = (Bench::new(), registry());
+    bench.pull(&registry.reference());
+    let (cached, absent) = (registry.reference(), "registry.example/acme/hello:1");
+    for (args, exit) in [
+        (vec!["resolve", cached.as_str()], 0),
+        (vec!["resolve", absent], 4),
+        (vec!["inspect", cached.as_str()], 0),
+        (vec!["inspect", absent], 4),
+        (vec!["verify", cached.as_str()], 0),
+        (vec!["bundle", "stage", cached.as_str()], 0),
+        (vec!["bundle", "stage", absent], 4),
+        (vec!["bundle", "ls"], 0),
+        (vec!["tags", "registry.example/acme/hello"], 4),
+        (vec!["store", "download", "store://registry.example/acme/list:1"], 4),
+        (vec!["auth", "ls"], 0),
+        (vec!["auth", "logout", "acme"], 0),
+    ] {
+        let args: Vec<&str> = std::iter::once("--offline").chain(args).collect();
+        let Some(calls) = sockets(TEST, &bench, &args, exit) else { return };
+        assert!(calls.is_empty(), "{args:?}: {calls:#?}");
+    }
+}

@@ -235,9 +235,7 @@ fn list(context: &Context<'_>) -> Result<(), CliError> {
     if context.output.is_json() {
         return context.output.document(&bundles);
     }
-    for bundle in &bundles {
-        context.output.line(&line(bundle));
-    }
+    context.output.lines(bundles.iter().map(line));
     Ok(())
 }
 

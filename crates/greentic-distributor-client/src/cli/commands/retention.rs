@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Context;
 use super::quantity::{parse_age, parse_bytes};
-use crate::dist::{RetentionDisposition, RetentionEnvironment, RetentionInput, RetentionOutcome};
+use crate::dist::{Planned, RetentionEnvironment};
 use crate::dist_cli::CliError;
 use crate::dist_cli::output::human_bytes;
 
@@ -67,53 +67,43 @@ pub(crate) fn run(context: &Context<'_>, command: &RetentionCommand) -> Result<(
         RetentionCommand::Plan(limits) => (limits, true),
         RetentionCommand::Apply(args) => (&args.limits, args.dry_run),
     };
-    let input = input(context, limits)?;
-    let client = &context.client;
-    let outcome = if dry_run { client.evaluate_retention(&input)? } else { client.apply_retention(&input)? };
-    show(context, &input, &outcome, dry_run)
+    let mut planned = plan(context, limits)?;
+    if !dry_run {
+        planned.apply(&context.client)?;
+    }
+    show(context, &planned, dry_run)
 }
 
-fn input(context: &Context<'_>, limits: &RetentionArgs) -> Result<RetentionInput, CliError> {
+fn plan(context: &Context<'_>, limits: &RetentionArgs) -> Result<Planned, CliError> {
     for bundle in limits.active.iter().chain(&limits.session) {
         // One that is mistyped would protect nothing.
         bundle.parse::<greentic_dist_types::BundleId>().map_err(|error| CliError::invalid(&error.to_string()))?;
     }
-    let input = context.client.retention_input()?;
-    Ok(RetentionInput {
-        active_bundle_ids: limits.active.clone(),
-        session_referenced_bundle_ids: limits.session.clone(),
-        max_cache_bytes: limits.max_bytes.unwrap_or(input.max_cache_bytes),
-        max_entry_age: limits.max_age.map(|age| age.as_secs()),
-        minimum_rollback_depth: limits.keep_rollback,
-        environment: match limits.env {
+    let planned = context.client.plan_retention(|input| {
+        input.active_bundle_ids.clone_from(&limits.active);
+        input.session_referenced_bundle_ids.clone_from(&limits.session);
+        input.max_cache_bytes = limits.max_bytes.unwrap_or(input.max_cache_bytes);
+        input.max_entry_age = limits.max_age.map(|age| age.as_secs());
+        input.minimum_rollback_depth = limits.keep_rollback;
+        input.environment = match limits.env {
             RetentionEnvironmentArg::Dev => RetentionEnvironment::Dev,
             RetentionEnvironmentArg::Staging => RetentionEnvironment::Staging,
             RetentionEnvironmentArg::Prod => RetentionEnvironment::Prod,
-        },
-        ..input
-    })
+        };
+    });
+    Ok(planned?)
 }
 
-fn show(
-    context: &Context<'_>,
-    input: &RetentionInput,
-    outcome: &RetentionOutcome,
-    dry_run: bool,
-) -> Result<(), CliError> {
-    let (output, report) = (context.output, &outcome.report);
+fn show(context: &Context<'_>, planned: &Planned, dry_run: bool) -> Result<(), CliError> {
+    let (output, report, refused) = (context.output, planned.report(), planned.refused());
     if output.is_json() {
-        output.document(outcome)?;
+        output.document(planned)?;
+    } else {
+        let lines = planned.evictions().map(|(entry, verdict)| (entry.pin.to_string(), verdict.code()));
+        let lines = lines.filter(|(digest, _)| !refused.contains(digest.as_str()));
+        output.lines(lines.map(|(digest, code)| format!("{digest} {code}")));
     }
-    let mut planned_bytes = 0;
-    for (decision, entry) in outcome.decisions.iter().zip(&input.entries) {
-        if decision.decision != RetentionDisposition::Evict {
-            continue;
-        }
-        planned_bytes += entry.size_bytes;
-        if !output.is_json() && !report.refusals.contains(&decision.cache_key) {
-            output.line(&format!("{} {}", decision.cache_key, decision.reason_code));
-        }
-    }
+    let planned_bytes = planned.evictions().map(|(entry, _)| entry.size_bytes).sum();
     let (verb, bytes) = if dry_run { ("would evict", planned_bytes) } else { ("evicted", report.bytes_reclaimed) };
     output.note(&format!(
         "{verb} {} of {} artifacts ({}); {} are protected",

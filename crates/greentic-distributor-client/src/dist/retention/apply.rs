@@ -1,7 +1,6 @@
 //! Taking away what was decided, and what somebody names.
 
-use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use greentic_dist_store::{EvictTerms, Evicted, Kept, StoreError, StoreErrorKind};
 use greentic_dist_types::{BundleId, BundleLifecycleState, Digest};
@@ -42,32 +41,46 @@ pub(crate) fn apply(inner: &Inner, input: &RetentionInput) -> Result<RetentionOu
         .filter(|decision| decision.decision == RetentionDisposition::Evict)
         .map(|decision| (decision.cache_key.as_str(), cache::parse_digest(&decision.cache_key)))
         .collect();
-    // The lists of the caller tell what was staged when it decided; what is staged since then, they cannot.
-    let staged_before: HashMap<Digest, bool> = victims
-        .iter()
-        .filter_map(|(_, pin)| pin.as_ref().ok())
-        .map(|pin| {
-            let record = inner.store.bundle(&BundleId::of(*pin)).ok().flatten();
-            (*pin, record.is_some_and(|record| record.lifecycle_state == BundleLifecycleState::Staged))
-        })
-        .collect();
+    let known = victims.iter().filter_map(|(_, pin)| pin.as_ref().ok()).copied().collect();
+    let mut gone = evict_all(inner, known, began)?.into_iter();
     let report = &mut outcome.report;
     for (key, pin) in victims {
-        let Ok(pin) = pin else {
-            report.refusals.push(key.to_owned());
-            continue;
-        };
-        let was_staged = staged_before.get(&pin).copied().unwrap_or_default();
+        let bytes = pin.ok().and_then(|_| gone.next()).flatten();
+        note(report, key, bytes);
+    }
+    Ok(outcome)
+}
+
+/// Takes away what was decided on at `began`. For each of `pins` the bytes that were given back; `None` for one that stays, or
+/// was gone already.
+pub(super) fn evict_all(inner: &Inner, pins: Vec<Digest>, began: SystemTime) -> Result<Vec<Option<u64>>, DistError> {
+    // The lists of the caller tell what was staged when it decided; what is staged since then, they cannot.
+    let was_staged = |pin: &Digest| {
+        let record = inner.store.bundle(&BundleId::of(*pin)).ok().flatten();
+        record.is_some_and(|record| record.lifecycle_state == BundleLifecycleState::Staged)
+    };
+    let victims: Vec<(Digest, bool)> = pins.into_iter().map(|pin| (pin, was_staged(&pin))).collect();
+    let mut gone = Vec::with_capacity(victims.len());
+    for (pin, was_staged) in victims {
         let may_go = |state| !is_in_use(state) && (was_staged || state != BundleLifecycleState::Staged);
         let terms = EvictTerms { unused_since: Some(began), bundle: Some(&may_go) };
-        match evict(inner, &pin, terms)? {
-            Evicted::Gone { bytes } => report.bytes_reclaimed += bytes,
-            Evicted::Absent | Evicted::Kept(_) => report.refusals.push(key.to_owned()),
-        }
+        gone.push(match evict(inner, &pin, terms)? {
+            Evicted::Gone { bytes } => Some(bytes),
+            Evicted::Absent | Evicted::Kept(_) => None,
+        });
     }
-    report.evicted -= report.refusals.len();
     delete(inner)?;
-    Ok(outcome)
+    Ok(gone)
+}
+
+/// Notes what became of an entry that was to go.
+pub(super) fn note(report: &mut RetentionReport, key: &str, bytes: Option<u64>) {
+    if let Some(bytes) = bytes {
+        report.bytes_reclaimed += bytes;
+    } else {
+        report.evicted -= 1;
+        report.refusals.push(key.to_owned());
+    }
 }
 
 /// Evicts one entry. One whose bundle record cannot be read stays, and that is said.

@@ -1,6 +1,7 @@
 //! The decisions: pure, from the input and the time alone.
 
 use std::collections::HashSet;
+use std::fmt::Display;
 use std::time::Duration;
 
 use greentic_dist_store::{Candidate, Limits, Protection, Reason, Verdict, plan};
@@ -9,18 +10,65 @@ use greentic_dist_types::CacheEntryState;
 use super::{RetentionDecision, RetentionDisposition, RetentionInput, RetentionOutcome, RetentionReport};
 use crate::dist::CacheEntry;
 
+/// An entry to decide on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Subject<K> {
+    /// What it is named by.
+    pub(crate) key: K,
+    /// The digest in the id of its bundle.
+    pub(crate) digest: K,
+    pub(crate) size_bytes: u64,
+    /// When it was last used, unix seconds.
+    pub(crate) used_at: u64,
+    /// When it was fetched, unix seconds.
+    pub(crate) fetched_at: u64,
+    pub(crate) corrupt: bool,
+}
+
+impl<K: Display> Subject<K> {
+    fn bundle_id(&self) -> String {
+        format!("bundle:{}", self.digest)
+    }
+}
+
+impl<'a> Subject<&'a str> {
+    fn of(entry: &'a CacheEntry) -> Self {
+        Self {
+            key: &entry.cache_key,
+            digest: &entry.digest,
+            size_bytes: entry.size_bytes,
+            used_at: entry.last_accessed_at,
+            fetched_at: entry.fetched_at,
+            corrupt: entry.state == CacheEntryState::Corrupt,
+        }
+    }
+}
+
 /// Decides on every entry of the input, as of `now` in unix seconds.
 pub(crate) fn evaluate(input: &RetentionInput, now: u64) -> RetentionOutcome {
-    let protections = Protections::of(input);
-    let candidates: Vec<Candidate<&str>> = input
-        .entries
+    let subjects: Vec<Subject<&str>> = input.entries.iter().map(Subject::of).collect();
+    let verdicts = verdicts(&subjects, input, now);
+    let report = report(&verdicts);
+    let decisions =
+        subjects.iter().zip(verdicts).map(|(subject, verdict)| decision(subject, verdict, input, now)).collect();
+    RetentionOutcome { decisions, report }
+}
+
+/// Decides on `subjects`, in their order, by everything in the input but its entries.
+pub(crate) fn verdicts<K: Ord + Copy + Display>(
+    subjects: &[Subject<K>],
+    input: &RetentionInput,
+    now: u64,
+) -> Vec<Verdict> {
+    let protections = Protections::of(input, subjects);
+    let candidates: Vec<Candidate<K>> = subjects
         .iter()
-        .map(|entry| Candidate {
-            key: entry.cache_key.as_str(),
-            size_bytes: entry.size_bytes,
-            used_at: Duration::from_secs(entry.last_accessed_at),
-            corrupt: entry.state == CacheEntryState::Corrupt,
-            protection: protections.get(&bundle_id(entry)),
+        .map(|subject| Candidate {
+            key: subject.key,
+            size_bytes: subject.size_bytes,
+            used_at: Duration::from_secs(subject.used_at),
+            corrupt: subject.corrupt,
+            protection: protections.get(&subject.bundle_id()),
         })
         .collect();
     let limits = Limits {
@@ -28,25 +76,23 @@ pub(crate) fn evaluate(input: &RetentionInput, now: u64) -> RetentionOutcome {
         max_bytes: input.max_cache_bytes,
         max_age: input.max_entry_age.map(Duration::from_secs),
     };
-    let verdicts = plan(&candidates, &limits);
-    let decisions: Vec<RetentionDecision> = input
-        .entries
-        .iter()
-        .zip(verdicts)
-        .map(|(entry, verdict)| RetentionDecision {
-            cache_key: entry.cache_key.clone(),
-            bundle_id: bundle_id(entry),
-            decision: disposition(verdict),
-            reason_code: verdict.code().to_owned(),
-            reason_detail: detail(verdict, input, now.saturating_sub(entry.last_accessed_at)),
-        })
-        .collect();
-    let report = report(&decisions);
-    RetentionOutcome { decisions, report }
+    plan(&candidates, &limits)
 }
 
-fn bundle_id(entry: &CacheEntry) -> String {
-    format!("bundle:{}", entry.digest)
+/// A decision in words.
+pub(crate) fn decision<K: Display>(
+    subject: &Subject<K>,
+    verdict: Verdict,
+    input: &RetentionInput,
+    now: u64,
+) -> RetentionDecision {
+    RetentionDecision {
+        cache_key: subject.key.to_string(),
+        bundle_id: subject.bundle_id(),
+        decision: disposition(verdict),
+        reason_code: verdict.code().to_owned(),
+        reason_detail: detail(verdict, input, now.saturating_sub(subject.used_at)),
+    }
 }
 
 const fn disposition(verdict: Verdict) -> RetentionDisposition {
@@ -82,10 +128,11 @@ fn detail(verdict: Verdict, input: &RetentionInput, age: u64) -> String {
     }
 }
 
-fn report(decisions: &[RetentionDecision]) -> RetentionReport {
-    let count = |wanted| decisions.iter().filter(|decision| decision.decision == wanted).count();
+/// The sum of decisions.
+pub(crate) fn report(verdicts: &[Verdict]) -> RetentionReport {
+    let count = |wanted| verdicts.iter().filter(|verdict| disposition(**verdict) == wanted).count();
     RetentionReport {
-        scanned_entries: decisions.len(),
+        scanned_entries: verdicts.len(),
         kept: count(RetentionDisposition::Keep),
         evicted: count(RetentionDisposition::Evict),
         protected: count(RetentionDisposition::Protect),
@@ -98,7 +145,7 @@ fn report(decisions: &[RetentionDecision]) -> RetentionReport {
 struct Protections<'a>(Vec<(Protection, HashSet<&'a str>)>, HashSet<String>);
 
 impl<'a> Protections<'a> {
-    fn of(input: &'a RetentionInput) -> Self {
+    fn of<K: Ord + Display>(input: &'a RetentionInput, subjects: &[Subject<K>]) -> Self {
         let lists = [
             (Protection::Active, &input.active_bundle_ids),
             (Protection::Session, &input.session_referenced_bundle_ids),
@@ -108,7 +155,7 @@ impl<'a> Protections<'a> {
             (Protection::Staged, &input.staged_bundle_ids),
         ];
         let sets = lists.map(|(protection, ids)| (protection, ids.iter().map(String::as_str).collect()));
-        Self(sets.into(), rollback_targets(input))
+        Self(sets.into(), rollback_targets(input, subjects))
     }
 
     fn get(&self, bundle_id: &str) -> Option<Protection> {
@@ -118,14 +165,14 @@ impl<'a> Protections<'a> {
 }
 
 /// The bundles to go back to: the last staged ones that are not active; where nothing is staged, the last fetched ones.
-fn rollback_targets(input: &RetentionInput) -> HashSet<String> {
+fn rollback_targets<K: Ord + Display>(input: &RetentionInput, subjects: &[Subject<K>]) -> HashSet<String> {
     let active: HashSet<&str> = input.active_bundle_ids.iter().map(String::as_str).collect();
     let by_age: Vec<String> = if input.minimum_rollback_depth == 0 {
         Vec::new()
     } else if input.staged_bundle_ids.is_empty() {
-        let mut entries: Vec<&CacheEntry> = input.entries.iter().collect();
-        entries.sort_by(|a, b| (a.fetched_at, &a.cache_key).cmp(&(b.fetched_at, &b.cache_key)));
-        entries.into_iter().map(bundle_id).collect()
+        let mut subjects: Vec<&Subject<K>> = subjects.iter().collect();
+        subjects.sort_by(|a, b| (a.fetched_at, &a.key).cmp(&(b.fetched_at, &b.key)));
+        subjects.into_iter().map(Subject::bundle_id).collect()
     } else {
         input.staged_bundle_ids.clone()
     };
@@ -181,6 +228,10 @@ mod tests {
             minimum_rollback_depth: 0,
             environment: RetentionEnvironment::Dev,
         }
+    }
+
+    fn bundle_id(entry: &CacheEntry) -> String {
+        Subject::of(entry).bundle_id()
     }
 
     fn codes(outcome: &RetentionOutcome) -> Vec<&str> {
@@ -246,7 +297,8 @@ mod tests {
         let mut input = input(entries);
         input.staged_bundle_ids = vec![ids[1].clone(), ids[0].clone()];
         input.minimum_rollback_depth = 1;
-        assert_eq!(rollback_targets(&input), HashSet::from([ids[0].clone()]));
+        let subjects: Vec<_> = input.entries.iter().map(Subject::of).collect();
+        assert_eq!(rollback_targets(&input, &subjects), HashSet::from([ids[0].clone()]));
         // With staged ones there, the last fetched one is not kept for it.
         assert_eq!(codes(&evaluate(&input, 9)), ["staged_bundle", "staged_bundle", "cache_budget"]);
     }

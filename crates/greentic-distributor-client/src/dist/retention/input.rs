@@ -7,6 +7,12 @@ use crate::dist::client::Inner;
 use crate::dist::{DistError, cache};
 
 pub(crate) fn of_cache(inner: &Inner) -> Result<RetentionInput, DistError> {
+    let input = of_bundles(inner)?;
+    Ok(RetentionInput { entries: cache::try_entries(inner)?, ..input })
+}
+
+/// As [`of_cache`], without the entries.
+pub(super) fn of_bundles(inner: &Inner) -> Result<RetentionInput, DistError> {
     let mut bundles = inner.store.bundles().map_err(|error| DistError::from_store("the bundle records", error))?;
     // The last staged is the first to go back to.
     bundles.sort_by_key(|record| (record.fetched_at, record.cache_key));
@@ -15,7 +21,7 @@ pub(crate) fn of_cache(inner: &Inner) -> Result<RetentionInput, DistError> {
         found.map(|record| record.bundle_id.to_string()).collect()
     };
     Ok(RetentionInput {
-        entries: cache::try_entries(inner)?,
+        entries: Vec::new(),
         active_bundle_ids: Vec::new(),
         staged_bundle_ids: in_state(BundleLifecycleState::Staged),
         warming_bundle_ids: in_state(BundleLifecycleState::Warming),

@@ -9,10 +9,14 @@ mod evaluate;
 mod holds;
 mod input;
 mod lease;
+#[cfg(feature = "dist-cli")]
+mod planned;
 
 pub use apply::RemoveOptions;
 pub(super) use holds::Holds;
 pub use lease::CacheLease;
+#[cfg(feature = "dist-cli")]
+pub(crate) use planned::Planned;
 
 use serde::{Deserialize, Serialize};
 

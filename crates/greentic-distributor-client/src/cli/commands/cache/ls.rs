@@ -8,8 +8,6 @@ pub(crate) fn run(context: &Context<'_>) -> Result<(), CliError> {
     if context.output.is_json() {
         return context.output.document(&digests);
     }
-    for digest in digests {
-        context.output.line(&digest);
-    }
+    context.output.lines(digests);
     Ok(())
 }
