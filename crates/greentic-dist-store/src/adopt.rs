@@ -26,8 +26,23 @@ impl Store {
     /// `Corrupt` or `Missing` when the other entry does not prove itself or is gone: fetch instead. Otherwise as
     /// [`VerifiedBlob::stage`](crate::VerifiedBlob::stage) and [`Store::publish`].
     pub fn adopt(&self, lock: &DigestLock, content: &Entry, draft: EntryDraft) -> Result<Entry, StoreError> {
+        self.adopt_from(lock, self, content, draft)
+    }
+
+    /// As [`Store::adopt`], with an entry of another store of the same user. Where the two lie on different file systems, the
+    /// artifact is copied, and hashed while it is.
+    ///
+    /// # Errors
+    /// As [`Store::adopt`].
+    pub fn adopt_from(
+        &self,
+        lock: &DigestLock,
+        from: &Self,
+        content: &Entry,
+        draft: EntryDraft,
+    ) -> Result<Entry, StoreError> {
         tracing::trace!(lock = %lock.digest(), from = %content.pin, "adopt");
-        let Some(OpenEntry { entry: source, mut file }) = self.open_pin(&content.pin, Proof::Stamped)? else {
+        let Some(OpenEntry { entry: source, mut file }) = from.open_pin(&content.pin, Proof::Stamped)? else {
             return Err(StoreError::new(StoreErrorKind::Missing, OP, &content.dir).with_digest(&content.pin));
         };
         if source.content_digest != content.content_digest {
@@ -42,7 +57,7 @@ impl Store {
             let after = FileState::of(&meta);
             let as_it_was = FileState { ctime_ns: before.ctime_ns, ..after } == before;
             if as_it_was && after != before && after.is_settled(SystemTime::now()) {
-                self.stamp(&dir, &file, &after, &source.content_digest);
+                from.stamp(&dir, &file, &after, &source.content_digest);
             }
         }
         Ok(published.entry)

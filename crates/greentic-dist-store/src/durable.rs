@@ -24,7 +24,7 @@ impl Store {
         if !self.syncs() {
             return Ok(());
         }
-        let blob = self.paths().blob_name(entry.layout);
+        let blob = entry.file_name();
         let kept = [MANIFEST, RECORD, Sidecar::ComponentManifest.name(), Sidecar::Metadata.name()];
         for (name, is_needed) in [(blob, true)].into_iter().chain(kept.map(|name| (name, false))) {
             let path = entry.dir.join(name);

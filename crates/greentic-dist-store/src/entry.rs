@@ -38,6 +38,13 @@ pub struct Entry {
     pub rebuilt: bool,
 }
 
+impl Entry {
+    /// The name of the artifact in its directory.
+    pub(crate) fn file_name(&self) -> &str {
+        self.path.file_name().and_then(std::ffi::OsStr::to_str).unwrap_or_default()
+    }
+}
+
 impl Store {
     /// Looks an entry up by its pin, else by the digest of its content. Reads its record; hashes no artifact, writes
     /// nothing, takes no lock. `None` when there is none.
@@ -227,8 +234,11 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
+    /// The name of the artifact, of whatever kind; this store's own where there is none.
     fn blob_name(&self) -> &'static str {
-        self.store.paths().blob_name(self.layout)
+        let paths = self.store.paths();
+        let is_file = |name: &&'static str| self.dir.stat(name).is_ok_and(|stat| stat.is_some_and(|stat| stat.is_file));
+        paths.blob_names(self.layout).find(is_file).unwrap_or_else(|| paths.blob_name(self.layout))
     }
 
     fn read_manifest(&mut self) -> Result<(), StoreError> {
@@ -359,11 +369,13 @@ impl Store {
         };
         let root = Dir::open(&self.root().canonicalize().map_err(|error| at(self.root(), error))?)
             .map_err(|error| at(self.root(), error))?;
-        let blob = self.paths().blob_name(Layout::Current);
         let names = layout::names(root.path()).map_err(|error| at(root.path(), error))?;
         let found = scan(&names, |(name, kind)| {
             let pin = layout::parse_entry_dir(name).filter(|_| *kind == os::Kind::Dir)?;
-            file_size(&root, &format!("{name}/{blob}")).map(|size| Some((pin, size?))).transpose()
+            let mut sizes =
+                self.paths().blob_names(Layout::Current).map(|blob| file_size(&root, &format!("{name}/{blob}")));
+            let size = sizes.find_map(Result::transpose).transpose();
+            size.map(|size| Some((pin, size?))).transpose()
         });
         drop(names);
         let mut pins = found.into_iter().collect::<Result<Vec<_>, _>>()?;

@@ -410,7 +410,8 @@ impl Store {
     /// it. At a `glance`, one that can be opened after all may be among those that cannot.
     fn is_hopeless(&self, path: &Path, pin: &Digest, glance: bool) -> (u64, bool) {
         let Ok(dir) = Dir::open(path) else { return (0, false) };
-        let blob = dir.stat(self.paths().blob_name(Layout::Current)).ok().flatten().filter(|blob| blob.is_file);
+        let mut blobs = self.paths().blob_names(Layout::Current).filter_map(|name| dir.stat(name).ok().flatten());
+        let blob = blobs.find(|blob| blob.is_file);
         let fits = |sizes: &[Option<u64>]| {
             blob.is_some_and(|blob| sizes.iter().any(|size| size.is_none_or(|size| size == blob.size_bytes)))
         };

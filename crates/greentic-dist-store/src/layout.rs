@@ -203,6 +203,21 @@ impl Paths {
         }
     }
 
+    /// The names under which an artifact of `layout` may lie, the one of this store first: stores of several kinds can share
+    /// a directory, and an entry that another one made is as good.
+    pub(crate) fn blob_names(&self, layout: Layout) -> impl Iterator<Item = &'static str> + use<> {
+        let own = self.blob_name(layout);
+        let others = ArtifactFile::ALL.into_iter().map(ArtifactFile::name).filter(move |name| *name != own);
+        std::iter::once(own).chain(others.take(if layout == Layout::Sharded { 0 } else { usize::MAX }))
+    }
+
+    /// The artifact in the entry directory `dir`, under whatever name it lies there.
+    pub(crate) fn blob_in(&self, dir: &Path, layout: Layout) -> PathBuf {
+        let mut names = self.blob_names(layout);
+        let is_file = |name: &&'static str| dir.join(name).symlink_metadata().is_ok_and(|meta| meta.is_file());
+        dir.join(names.find(is_file).unwrap_or_else(|| self.blob_name(layout)))
+    }
+
     pub(crate) fn partial(&self, content: &Digest) -> PathBuf {
         self.sub(Sub::Partial).join(format!("{}{PART_SUFFIX}", file_stem(content)))
     }

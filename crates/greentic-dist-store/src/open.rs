@@ -82,7 +82,7 @@ impl Store {
         }
         let allowed = allowed_contents(&Claim::of(&entry, content_named), &dir, names)?;
         let pin = entry.pin;
-        let mut file = dir.open_file(self.paths().blob_name(entry.layout)).map_err(|error| {
+        let mut file = dir.open_file(entry.file_name()).map_err(|error| {
             if error.kind() == io::ErrorKind::NotFound {
                 StoreError::corrupt(OP, &entry.path, &pin, "the cached blob is missing")
             } else if os::is_odd_file(&error) {

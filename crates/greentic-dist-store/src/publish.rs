@@ -176,7 +176,7 @@ impl Store {
         let at = |error| StoreError::io(OP, target, error).with_digest(&entry.pin);
         let name = layout::quarantine_name(self.clock().unix_seconds(), &entry.pin, "did not prove itself");
         let away = self.dir_for_writing(Sub::Quarantine)?.join(name);
-        let (size, _) = shared_size(&target.join(self.paths().blob_name(Layout::Current)));
+        let (size, _) = shared_size(&self.paths().blob_in(target, Layout::Current));
         match os::exchange(staged, target) {
             // The old one now has the staging name; nothing was missing at any time.
             Ok(true) => {

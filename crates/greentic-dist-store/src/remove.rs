@@ -99,7 +99,7 @@ impl Store {
         }
         let dir = self.dir_for_writing(Sub::Quarantine)?;
         let name = layout::quarantine_name(self.clock().unix_seconds(), pin, why);
-        let (size, _) = shared_size(&path.join(self.paths().blob_name(Layout::Current)));
+        let (size, _) = shared_size(&self.paths().blob_in(&path, Layout::Current));
         match std::fs::rename(&path, dir.join(name)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             other => other.at("quarantine the entry", &path)?,

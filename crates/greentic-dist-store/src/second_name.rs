@@ -95,25 +95,42 @@ impl Store {
     /// # Errors
     /// `Missing` when the entry is gone, or lies in an older layout, which is not written to; otherwise as any write.
     pub fn name_artifact(&self, entry: &Entry, name: &SecondName) -> Result<PathBuf, StoreError> {
-        let missing = || StoreError::new(StoreErrorKind::Missing, OP, &entry.dir).with_digest(&entry.pin);
-        if entry.layout == Layout::Sharded {
-            return Err(missing());
-        }
-        let dir = open_dir(&entry.dir, &entry.pin)?.ok_or_else(missing)?;
-        let path = dir.path().join(name.as_str());
-        let blob = self.paths().blob_name(entry.layout);
-        let at = |error: io::Error| StoreError::io(OP, &path, error).with_digest(&entry.pin);
-        if dir.is_link_to(name.as_str(), blob) {
-            return Ok(path);
-        }
-        let temp = format!(".{}", layout::random_name());
-        dir.link(blob, &temp).map_err(at)?;
-        if let Err(error) = dir.rename(&temp, name.as_str()) {
-            dir.unlink(&temp);
-            return Err(at(error));
-        }
-        Ok(path)
+        link_artifact(entry, name.as_str())
     }
+
+    /// The artifact of an entry under the name that this store has for artifacts: a link, where a store of another kind that
+    /// shares the directory made the entry.
+    ///
+    /// # Errors
+    /// As [`Store::name_artifact`].
+    pub fn own_name(&self, entry: &Entry) -> Result<PathBuf, StoreError> {
+        let own = self.paths().artifact().name();
+        if entry.layout == Layout::Sharded || entry.file_name() == own {
+            return Ok(entry.path.clone());
+        }
+        link_artifact(entry, own)
+    }
+}
+
+fn link_artifact(entry: &Entry, name: &str) -> Result<PathBuf, StoreError> {
+    let missing = || StoreError::new(StoreErrorKind::Missing, OP, &entry.dir).with_digest(&entry.pin);
+    if entry.layout == Layout::Sharded {
+        return Err(missing());
+    }
+    let dir = open_dir(&entry.dir, &entry.pin)?.ok_or_else(missing)?;
+    let path = dir.path().join(name);
+    let blob = entry.file_name();
+    let at = |error: io::Error| StoreError::io(OP, &path, error).with_digest(&entry.pin);
+    if dir.is_link_to(name, blob) {
+        return Ok(path);
+    }
+    let temp = format!(".{}", layout::random_name());
+    dir.link(blob, &temp).map_err(at)?;
+    if let Err(error) = dir.rename(&temp, name) {
+        dir.unlink(&temp);
+        return Err(at(error));
+    }
+    Ok(path)
 }
 
 #[cfg(test)]

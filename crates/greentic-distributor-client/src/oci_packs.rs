@@ -19,8 +19,9 @@ mod options;
 
 use std::path::PathBuf;
 
+use crate::output_file::{self, Existing};
 pub use crate::registry_client::{DefaultRegistryClient, PulledImage, PulledLayer, Reference, RegistryClientError};
-use crate::registry_client::{Fetched, Fetcher, registry_client};
+use crate::registry_client::{FetchError, Fetched, Fetcher, registry_client};
 pub use error::OciPackError;
 pub use options::{PackFetchOptions, default_pack_layer_media_types, default_preferred_pack_layer_media_types};
 
@@ -99,15 +100,30 @@ impl<C: RegistryClient> OciPackFetcher<C> {
     /// # Errors
     /// By kind, see [`OciPackError::kind`]: invalid input, not found, offline, auth, policy, temporary, integrity, internal.
     pub async fn fetch_pack_to_cache(&self, reference: &str) -> Result<ResolvedPack, OciPackError> {
-        let Fetched { named, path, from_network, .. } = self.fetch(reference).await?;
-        Ok(ResolvedPack {
-            original_reference: reference.to_owned(),
-            resolved_digest: named.digest.to_string(),
-            media_type: named.media_type,
-            path,
-            fetched_from_network: from_network,
-            manifest_digest: named.manifest.map(|digest| digest.to_string()),
-        })
+        Ok(resolved(reference, self.fetch(reference).await?))
+    }
+
+    /// As [`OciPackFetcher::fetch_pack_to_cache`], and copies the pack to `target`, proven again on the way. The file appears
+    /// as a whole or not at all. With `replace`, a file of that name makes way; else it stays, and nobody is asked anything.
+    ///
+    /// Cancel-safe: a file that is being written is finished.
+    ///
+    /// # Errors
+    /// As [`OciPackFetcher::fetch_pack_to_cache`]; of kind invalid input when the file is there already or cannot be written.
+    pub async fn fetch_pack_to_file(
+        &self,
+        reference: &str,
+        target: impl Into<PathBuf>,
+        replace: bool,
+    ) -> Result<ResolvedPack, OciPackError> {
+        let (target, existing) = (target.into(), if replace { Existing::Replace } else { Existing::Keep });
+        // Before anybody is asked; looked at again when the file is put in place.
+        output_file::check(&target, existing)
+            .map_err(|error| FetchError::Other(Box::new(output_file::unwritable(&target, &error))))
+            .map_err(|error| OciPackError::of(reference, error))?;
+        let fetched = self.fetch(reference).await?;
+        fetched.save(target, existing).await.map_err(|error| OciPackError::of(reference, error))?;
+        Ok(resolved(reference, fetched))
     }
 
     async fn fetch(&self, reference: &str) -> Result<Fetched, OciPackError> {
@@ -123,6 +139,18 @@ impl<C: RegistryClient> OciPackFetcher<C> {
         let image = self.client.pull(asked.reference(), &accepted).await;
         let image = image.map_err(|source| of(source.into()))?;
         self.fetcher.take(&asked, image).await.map_err(of)
+    }
+}
+
+fn resolved(reference: &str, fetched: Fetched) -> ResolvedPack {
+    let Fetched { named, path, from_network, .. } = fetched;
+    ResolvedPack {
+        original_reference: reference.to_owned(),
+        resolved_digest: named.digest.to_string(),
+        media_type: named.media_type,
+        path,
+        fetched_from_network: from_network,
+        manifest_digest: named.manifest.map(|digest| digest.to_string()),
     }
 }
 

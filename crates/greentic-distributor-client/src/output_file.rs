@@ -4,6 +4,10 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use greentic_dist_types::SafeText;
+
+use crate::dist::DistError;
+
 /// What to do about a file of that name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Existing {
@@ -108,6 +112,17 @@ pub(crate) fn rewrite(target: &Path, bytes: &[u8]) -> io::Result<()> {
     output.write_all(bytes)?;
     output.file.set_permissions(fs::metadata(&real)?.permissions())?;
     output.place()
+}
+
+/// Why there is no file at `path`, for whoever asked for one.
+pub(crate) fn unwritable(path: &Path, error: &io::Error) -> DistError {
+    let shown = SafeText::new(&path.display().to_string());
+    DistError::InvalidInput(match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            format!("`{shown}` is there already, and is not replaced unless that is asked for")
+        }
+        _ => format!("`{shown}` cannot be written: {error}"),
+    })
 }
 
 /// Whether a file could be put there.

@@ -162,7 +162,7 @@ impl Store {
         }
         let places = self.places(pin).into_iter().filter(|(_, path)| path.symlink_metadata().is_ok());
         let sizes: Vec<u64> =
-            places.map(|(layout, path)| shared_size(&path.join(self.paths().blob_name(layout))).1).collect();
+            places.map(|(layout, path)| shared_size(&self.paths().blob_in(&path, layout)).1).collect();
         Ok((!sizes.is_empty()).then(|| sizes.iter().sum()))
     }
 
@@ -189,7 +189,7 @@ impl Store {
             if layout == Layout::Sharded && !self.is_below_real_directories(&path) {
                 continue;
             }
-            let (size, own) = shared_size(&path.join(self.paths().blob_name(layout)));
+            let (size, own) = shared_size(&self.paths().blob_in(&path, layout));
             if let Some(victim) = self.to_trash(&path)? {
                 bytes.artifacts += size;
                 bytes.own += own;

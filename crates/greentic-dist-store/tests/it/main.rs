@@ -21,6 +21,7 @@ mod flow;
 mod gauntlet;
 mod ingest;
 mod intruder;
+mod kinds;
 mod last_use;
 mod layouts;
 mod lock;

@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use super::commands::AuthCommand;
 use super::commands::{
     BundleCommand, CacheCommand, CatalogArgs, CopyArgs, DeleteArgs, DemoArgs, DistributorCommand, InspectArgs,
-    LockArgs, PullArgs, PushArgs, ResolveArgs, RetentionCommand, ServeArgs, StoreCommand, TagArgs, TagsArgs,
+    LockArgs, PackArgs, PullArgs, PushArgs, ResolveArgs, RetentionCommand, ServeArgs, StoreCommand, TagArgs, TagsArgs,
     VerifyArgs,
 };
 
@@ -54,6 +54,8 @@ pub enum Commands {
     Resolve(ResolveArgs),
     /// Bring artifacts into the cache and print their paths
     Pull(PullArgs),
+    /// Bring a pack into the cache of packs and print its path
+    Pack(PackArgs),
     /// Write down what references mean now, and check it later
     Lock(LockArgs),
     /// Show what is known about an artifact

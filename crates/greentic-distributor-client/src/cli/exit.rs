@@ -2,6 +2,7 @@
 
 use crate::dist::DistError;
 use crate::dist::bundle::BundleError;
+use crate::oci_packs::OciPackError;
 
 /// A failure of the command line: its exit code and everything that is printed about it.
 #[derive(Debug)]
@@ -47,6 +48,21 @@ impl CliError {
             retryable: error.is_transient(),
             partial: None,
         }
+    }
+
+    /// The failure of a pack fetcher. Its text has its first cause in it.
+    pub fn from_pack(error: &OciPackError) -> Self {
+        let mut failure = Self::plain(error.exit_code(), error.kind().code(), &error.to_string());
+        let mut source = std::error::Error::source(error).and_then(std::error::Error::source);
+        while let Some(cause) = source {
+            failure.causes.push(cause.to_string());
+            source = cause.source();
+        }
+        failure.causes.dedup();
+        failure.hints = error.hints();
+        failure.reference = Some(error.reference().to_owned());
+        failure.retryable = error.is_transient();
+        failure
     }
 
     /// The failure of an operation on a bundle, or of a verification. The report of a refusal is kept beside it.

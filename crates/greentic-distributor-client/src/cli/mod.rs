@@ -11,6 +11,7 @@ mod policy;
 mod prompt;
 mod reporter;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -20,15 +21,16 @@ pub use args::{Cli, Commands};
 pub use commands::{
     AccessModeArg, BundleCommand, CacheCommand, CacheGcArgs, CacheRmArgs, CacheStatArgs, CacheVerifyArgs, CatalogArgs,
     CopyArgs, DeleteArgs, DemoArgs, DistributorArgs, DistributorCommand, InspectArgs, LayoutArg, ListArgs, LockAddArgs,
-    LockArgs, LockCommand, PullArgs, PushArgs, PushType, ResolveArgs, RetentionApplyArgs, RetentionArgs,
-    RetentionCommand, RetentionEnvironmentArg, RollbackArgs, ServeArgs, StageArgs, StateArg, StateArgs, StoreCommand,
-    StoreDownloadArgs, TagArgs, TagsArgs, VerifyArgs, WarmArgs,
+    LockArgs, LockCommand, PackArgs, PackCommand, PackFetchArgs, PullArgs, PushArgs, PushType, ResolveArgs,
+    RetentionApplyArgs, RetentionArgs, RetentionCommand, RetentionEnvironmentArg, RollbackArgs, ServeArgs, StageArgs,
+    StateArg, StateArgs, StoreCommand, StoreDownloadArgs, TagArgs, TagsArgs, VerifyArgs, WarmArgs,
 };
 pub use commands::{AuthCommand, AuthLoginArgs, AuthLogoutArgs, AuthStatusArgs, AuthSubject};
 pub use exit::CliError;
 pub use policy::{EnvironmentArg, PolicyArgs};
 
 use crate::dist::{DistClient, DistOptions, TargetPolicy};
+use crate::oci_packs::{OciPackFetcher, PackFetchOptions, RegistryClient, ResolvedPack};
 use commands::Context;
 use output::Output;
 use reporter::TerminalReporter;
@@ -95,10 +97,51 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
     run_with(cli, &output).await
 }
 
-async fn run_with(cli: Cli, output: &Output) -> Result<(), CliError> {
-    let mut options = DistOptions::default();
-    if let Some(cache_dir) = cli.cache_dir {
+/// As [`run`], with a client of the host's own to ask registries for packs (`pack`).
+///
+/// # Errors
+/// [`CliError`] with the exit code and the message.
+pub async fn run_with_pack_client<C: RegistryClient>(cli: Cli, client: C) -> Result<(), CliError> {
+    let output = Output::new(cli.json);
+    let (context, command) = prepare(cli, &output);
+    conclude(&context, commands::run_with_packs(&context, command, client).await)
+}
+
+/// Fetches a pack as `pack` does, for hosts with a client and a command line of their own. Without `cache_dir_override` it goes
+/// where packs go by default.
+///
+/// # Errors
+/// [`CliError`] with the exit code of the failure's kind.
+pub async fn fetch_pack_for_cli<C: RegistryClient>(
+    reference: &str,
+    allow_tags: bool,
+    cache_dir_override: Option<PathBuf>,
+    offline: bool,
+    client: C,
+) -> Result<ResolvedPack, CliError> {
+    let mut options = PackFetchOptions { allow_tags, offline, ..PackFetchOptions::default() };
+    if let Some(cache_dir) = cache_dir_override {
         options.cache_dir = cache_dir;
+    }
+    let fetched = OciPackFetcher::with_client(client, options).fetch_pack_to_cache(reference).await;
+    fetched.map_err(|error| CliError::from_pack(&error))
+}
+
+async fn run_with(cli: Cli, output: &Output) -> Result<(), CliError> {
+    let (context, command) = prepare(cli, output);
+    conclude(&context, commands::run(&context, command).await)
+}
+
+fn conclude(context: &Context<'_>, result: Result<(), CliError>) -> Result<(), CliError> {
+    context.reporter.finish();
+    result.and_then(|()| context.output.end())
+}
+
+/// What every command works with, and the command.
+fn prepare(cli: Cli, output: &Output) -> (Context<'_>, Commands) {
+    let mut options = DistOptions::default();
+    if let Some(cache_dir) = &cli.cache_dir {
+        options.cache_dir.clone_from(cache_dir);
     }
     options.offline |= cli.offline;
     let reporter = Arc::new(TerminalReporter::for_stderr(cli.quiet));
@@ -111,8 +154,5 @@ async fn run_with(cli: Cli, output: &Output) -> Result<(), CliError> {
         client = client.hosts_dir(dir);
     }
     let client = client.build();
-    let context = Context { client, output, reporter };
-    let result = commands::run(&context, cli.command).await;
-    context.reporter.finish();
-    result.and_then(|()| output.end())
+    (Context { client, cache_dir: cli.cache_dir, output, reporter }, cli.command)
 }

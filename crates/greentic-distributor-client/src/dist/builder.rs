@@ -60,6 +60,20 @@ impl DistClientBuilder {
         }
     }
 
+    /// A builder with everything that `client` was built with but its options and what it was told about artifacts: who is
+    /// asked, how, with which logins, and who is told.
+    pub(crate) fn like(client: &DistClient) -> Self {
+        let inner = &client.inner;
+        Self {
+            platform: inner.platform.clone(),
+            max_artifact_bytes: inner.max_artifact_bytes,
+            proof: inner.proof,
+            reporter: Arc::clone(&inner.reporter),
+            net: inner.net_settings.clone(),
+            ..Self::new()
+        }
+    }
+
     /// The options shared with 0.4. Default: [`DistOptions::default`], which reads the environment.
     pub fn options(mut self, options: DistOptions) -> Self {
         self.options = Some(options);

@@ -122,10 +122,12 @@ async fn prepare(
     blocking::run(move || {
         let expected = Expected { digest: wanted.layer.digest, size_bytes: wanted.layer.size_bytes };
         // A copy that cannot be linked is no reason to fail: the registry has the bytes.
-        if let Ok(Some(other)) = inner.store.find_content(&expected.digest)
-            && let Ok(entry) = inner.store.adopt(lock.lock(), &other, wanted.entry(sidecars))
-        {
-            return Ok(Prepared::Linked(Box::new(Published { entry, fresh: true })));
+        for store in std::iter::once(&inner.store).chain(&inner.neighbours) {
+            if let Ok(Some(other)) = store.find_content(&expected.digest)
+                && let Ok(entry) = inner.store.adopt_from(lock.lock(), store, &other, wanted.entry(sidecars.clone()))
+            {
+                return Ok(Prepared::Linked(Box::new(Published { entry, fresh: true })));
+            }
         }
         let ingest = inner.store.ingest(lock.lock(), expected).map_err(|error| DistError::from_store(&shown, error))?;
         Ok(Prepared::Missing(Box::new((ingest, lock))))

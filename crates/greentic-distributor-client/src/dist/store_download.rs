@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -18,7 +18,7 @@ use super::identity::canonical_oci;
 use super::resolve::{self, oci};
 use super::{DistClient, DistError, source};
 use crate::blocking;
-use crate::output_file::{Existing, OutputFile};
+use crate::output_file::{Existing, OutputFile, unwritable};
 use crate::progress::Event;
 
 /// Times the same bytes are asked for from the start when what came was wrong.
@@ -173,16 +173,6 @@ impl DistClient {
             output_path: output,
         })
     }
-}
-
-fn unwritable(path: &Path, error: &std::io::Error) -> DistError {
-    let shown = SafeText::new(&path.display().to_string());
-    DistError::InvalidInput(match error.kind() {
-        std::io::ErrorKind::AlreadyExists => {
-            format!("`{shown}` is there already, and is not replaced unless that is asked for")
-        }
-        _ => format!("`{shown}` cannot be written: {error}"),
-    })
 }
 
 /// A store artifact whose manifest is here.

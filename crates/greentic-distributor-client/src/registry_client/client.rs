@@ -8,7 +8,7 @@ use greentic_dist_net::{
     BoxFuture, Credential, CredentialAnswer, CredentialSource, CredentialTarget, FetchedImage, HttpRule, Login,
     NetError, Selector,
 };
-use greentic_dist_types::{Descriptor, LayerRule, ManifestKind, PlatformChoice, Reference, Secret, limits};
+use greentic_dist_types::{Descriptor, LayerRule, ManifestKind, Reference, Secret};
 
 use super::{PulledImage, PulledLayer, RegistryClientError};
 use crate::dist::{DistClient, DistClientBuilder, DistError};
@@ -21,6 +21,8 @@ use crate::dist::{DistClient, DistClientBuilder, DistError};
 pub struct DefaultRegistryClient {
     login: Option<Arc<OneLogin>>,
     plain_http: Vec<String>,
+    /// Whose settings are used instead of the default ones.
+    like: Option<DistClient>,
     /// For [`pull`](Self::pull_into_memory) alone; a fetcher has its own, with its own options.
     direct: Arc<OnceLock<DistClient>>,
 }
@@ -41,9 +43,15 @@ impl DefaultRegistryClient {
         Self { plain_http: registries, ..Self::default() }
     }
 
+    /// A client that reaches registries as `client` does: its hosts and mirrors, logins, certificates, timeouts, retries,
+    /// limits, platform, and its reporter. Its cache directory, and whether it is offline, are the fetcher's own.
+    pub fn like(client: &DistClient) -> Self {
+        Self { like: Some(client.clone()), ..Self::default() }
+    }
+
     /// How a fetcher reaches registries.
     pub(crate) fn builder(&self) -> DistClientBuilder {
-        let mut builder = DistClient::builder();
+        let mut builder = self.like.as_ref().map_or_else(DistClient::builder, DistClientBuilder::like);
         if let Some(login) = &self.login {
             builder = builder.credentials(Arc::clone(login) as _);
         }
@@ -78,7 +86,7 @@ impl DefaultRegistryClient {
             Some(digest) => Selector::Digest(digest),
             None => Selector::Tag(reference.tag_or_latest()),
         };
-        let FetchedImage { index, manifest } = repository.image(selector, &PlatformChoice::default()).await?;
+        let FetchedImage { index, manifest } = repository.image(selector, &client.inner.platform).await?;
         let named = index.map_or(manifest.digest, |index| index.digest);
         let ManifestKind::Image(image) = manifest.kind else {
             return Err(RegistryClientError::GenericError(Some(format!(
@@ -87,9 +95,9 @@ impl DefaultRegistryClient {
         };
         let wanted: Vec<&Descriptor> = image.layers.iter().filter(|layer| rule.accepts(&layer.media_type)).collect();
         let total = wanted.iter().fold(0_u64, |sum, layer| sum.saturating_add(layer.size_bytes));
-        if total > limits::ARTIFACT_BYTES {
-            let too_large = DistError::TooLarge { reference: shown, limit_bytes: limits::ARTIFACT_BYTES };
-            return Err(Box::new(too_large).into());
+        let limit_bytes = client.inner.max_artifact_bytes;
+        if total > limit_bytes {
+            return Err(Box::new(DistError::TooLarge { reference: shown, limit_bytes }).into());
         }
         let mut layers = Vec::with_capacity(wanted.len());
         for layer in wanted {

@@ -1,7 +1,7 @@
 //! From a reference to an artifact in the cache directory of a fetcher.
 
-use std::io::Read as _;
-use std::path::PathBuf;
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use greentic_dist_store::{ArtifactFile, Store, StoreOptions};
@@ -13,6 +13,10 @@ use crate::blocking;
 use crate::dist::client::Inner;
 use crate::dist::resolve::oci::{Resolution, resolve_named};
 use crate::dist::{ArtifactDescriptor, ArtifactRule, DistClient, DistOptions, Listed, fetch};
+use crate::output_file::{Existing, OutputFile, unwritable};
+
+/// How much is copied at a time.
+const BUFFER_BYTES: usize = 256 << 10;
 
 /// What a fetcher takes, and where it keeps it.
 #[derive(Clone, Debug)]
@@ -141,11 +145,31 @@ impl Fetcher {
         let Resolved { inner, descriptor, named, .. } = self.resolve(client, asked).await?;
         let artifact = fetch::fetch(&inner, &descriptor).await.map_err(|error| FetchError::from_dist(error, asked))?;
         let content = artifact.content();
-        Ok(Fetched { named, path: artifact.local_path, content, from_network: artifact.fetched })
+        let path = own_path(&inner, artifact.local_path, named.manifest).await;
+        Ok(Fetched { named, path, content, from_network: artifact.fetched })
     }
 }
 
+/// The artifact under the name that hosts know. In a directory that is shared with a cache of another kind it may lie under
+/// another one; where that cannot be changed, it is handed out as it lies.
+async fn own_path(inner: &Arc<Inner>, path: PathBuf, pin: Option<Digest>) -> PathBuf {
+    let own = inner.store.options().artifact_file.name();
+    let Some(pin) = pin.filter(|_| path.file_name().is_none_or(|name| name != own)) else { return path };
+    let store = inner.store.clone();
+    let named =
+        blocking::run(move || Ok(store.stat(&pin).ok().flatten().and_then(|entry| store.own_name(&entry).ok())));
+    named.await.ok().flatten().unwrap_or(path)
+}
+
 impl Fetched {
+    /// Copies the artifact to `target`, hashed while it is read; the file appears as a whole or not at all.
+    pub(crate) async fn save(&self, target: PathBuf, existing: Existing) -> Result<(), FetchError> {
+        let (path, verifier) = (self.path.clone(), Verifier::for_content(self.content, self.named.size_bytes));
+        blocking::run(move || Ok(save(&path, verifier, &target, existing)))
+            .await
+            .map_err(|error| FetchError::Other(Box::new(error)))?
+    }
+
     /// The artifact's bytes, hashed while they are read: what comes back is what was promised, even if the file was changed
     /// since it was fetched.
     pub(crate) async fn read(&self) -> Result<Vec<u8>, FetchError> {
@@ -155,13 +179,33 @@ impl Fetched {
                 let mut bytes = Vec::new();
                 VerifyReader::new(file, verifier).read_to_end(&mut bytes).map(|_| bytes)
             });
-            Ok(read.map_err(|error| match error.kind() {
-                std::io::ErrorKind::InvalidData => FetchError::Corrupt { reason: error.to_string() },
-                _ => FetchError::Io(error),
-            }))
+            Ok(read.map_err(unreadable))
         };
         blocking::run(work).await.map_err(|error| FetchError::Other(Box::new(error)))?
     }
+}
+
+fn unreadable(error: io::Error) -> FetchError {
+    match error.kind() {
+        io::ErrorKind::InvalidData => FetchError::Corrupt { reason: error.to_string() },
+        _ => FetchError::Io(error),
+    }
+}
+
+fn save(path: &Path, verifier: Verifier, target: &Path, existing: Existing) -> Result<(), FetchError> {
+    let refused = |error: io::Error| FetchError::Other(Box::new(unwritable(target, &error)));
+    let mut reader = VerifyReader::new(std::fs::File::open(path).map_err(FetchError::Io)?, verifier);
+    let mut output = OutputFile::create(target, existing).map_err(refused)?;
+    let mut buffer = vec![0_u8; BUFFER_BYTES];
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => output.write_all(buffer.get(..count).unwrap_or_default()).map_err(refused)?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(unreadable(error)),
+        }
+    }
+    output.place().map_err(refused)
 }
 
 /// What a reference is, and what the engine needs to bring it.

@@ -73,7 +73,7 @@ fn find(store: &Store, rules: &FetchRules, asked: &Asked) -> Result<Option<Fetch
     match store.open(&pin, Proof::Stamped) {
         Ok(Some(OpenEntry { entry, .. })) if entry.pin == pin => {
             store.touch(&entry);
-            Ok(Some(fetched(&entry, false)))
+            Ok(Some(fetched(store, &entry, false)))
         }
         Ok(_) => missing(),
         Err(error) if *error.kind() == StoreErrorKind::Corrupt && !offline => {
@@ -106,7 +106,7 @@ fn take(store: &Store, rules: &FetchRules, asked: &Asked, image: PulledImage) ->
             tracing::debug!(%error, "a tag was not remembered");
         }
     }
-    Ok(Fetched { named: answer.describe(), ..fetched(&entry, true) })
+    Ok(Fetched { named: answer.describe(), ..fetched(store, &entry, true) })
 }
 
 /// What the entry of an answer will say.
@@ -146,7 +146,7 @@ fn keep(store: &Store, answer: &Answer, draft: EntryDraft) -> Result<Entry, Stor
     Ok(published.entry)
 }
 
-fn fetched(entry: &Entry, from_network: bool) -> Fetched {
+fn fetched(store: &Store, entry: &Entry, from_network: bool) -> Fetched {
     let record = &entry.record;
     Fetched {
         named: Named {
@@ -155,7 +155,8 @@ fn fetched(entry: &Entry, from_network: bool) -> Fetched {
             media_type: record.media_type.clone(),
             size_bytes: record.size_bytes,
         },
-        path: entry.path.clone(),
+        // Handed out as it lies where it cannot be given the name.
+        path: store.own_name(entry).unwrap_or_else(|_| entry.path.clone()),
         content: entry.content_digest,
         from_network,
     }

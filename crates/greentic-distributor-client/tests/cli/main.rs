@@ -18,6 +18,7 @@ mod json;
 mod lock;
 mod manage;
 mod offline;
+mod pack;
 mod peers;
 mod publish;
 mod serve;

@@ -32,6 +32,8 @@ mod model;
 mod offline;
 mod packs;
 mod packs_injected;
+mod packs_rules;
+mod packs_shared;
 mod runner_api;
 mod store_auth;
 mod store_tenant;

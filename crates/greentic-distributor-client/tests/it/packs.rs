@@ -22,9 +22,9 @@ pub(crate) fn options(home: &Home) -> PackFetchOptions {
     PackFetchOptions { allow_tags: true, offline: false, cache_dir: home.cache(), ..PackFetchOptions::default() }
 }
 
-/// A fetcher with these options and no login.
-pub(crate) fn fetcher(options: PackFetchOptions) -> OciPackFetcher<DefaultRegistryClient> {
-    OciPackFetcher::new(options)
+/// A fetcher with these options, no login, and retries that are not waited for.
+pub(crate) fn fetcher(home: &Home, options: PackFetchOptions) -> OciPackFetcher<DefaultRegistryClient> {
+    OciPackFetcher::with_client(DefaultRegistryClient::like(&home.client()), options)
 }
 
 fn pack(seed: u64) -> Artifact {
@@ -58,7 +58,8 @@ async fn a_pack_comes_in_two_requests_and_is_where_hosts_look_for_it() {
     let (home, artifact) = (Home::new(), pack(1));
     let registry = serve(&artifact);
     let reference = registry.reference();
-    let resolved = fetcher(options(&home)).fetch_pack_to_cache(&reference).await.unwrap();
+    let resolved = OciPackFetcher::<DefaultRegistryClient>::new(options(&home)).fetch_pack_to_cache(&reference).await;
+    let resolved = resolved.unwrap();
     let pin = artifact.manifest_digest.to_string();
     assert_eq!(resolved.original_reference, reference);
     assert_eq!((resolved.resolved_digest.as_str(), resolved.manifest_digest.as_deref()), (&*pin, Some(&*pin)));
@@ -83,13 +84,13 @@ async fn a_pack_comes_in_two_requests_and_is_where_hosts_look_for_it() {
 async fn a_cached_pin_costs_no_request_and_an_unchanged_tag_one() {
     let (home, artifact) = (Home::new(), pack(2));
     let registry = serve(&artifact);
-    let first = fetcher(options(&home)).fetch_pack_to_cache(&registry.reference()).await.unwrap();
+    let first = fetcher(&home, options(&home)).fetch_pack_to_cache(&registry.reference()).await.unwrap();
     registry.journal().clear();
-    let pinned = fetcher(options(&home)).fetch_pack_to_cache(&registry.pinned()).await.unwrap();
+    let pinned = fetcher(&home, options(&home)).fetch_pack_to_cache(&registry.pinned()).await.unwrap();
     assert!(registry.journal().is_empty());
     assert!(!pinned.fetched_from_network);
     assert_eq!((pinned.path, pinned.resolved_digest), (first.path.clone(), first.resolved_digest.clone()));
-    let tagged = fetcher(options(&home)).fetch_pack_to_cache(&registry.reference()).await.unwrap();
+    let tagged = fetcher(&home, options(&home)).fetch_pack_to_cache(&registry.reference()).await.unwrap();
     assert_eq!((tagged.path, tagged.fetched_from_network), (first.path, false));
     assert_eq!(registry.journal().lines(), ["GET /v2/acme/hello/manifests/1"]);
 }
@@ -111,7 +112,7 @@ async fn a_tag_needs_permission_before_anything_else_is_said_about_it() {
     let before = TreeSnapshot::of(&home.cache());
     for offline in [false, true] {
         let options = PackFetchOptions { allow_tags: false, offline, ..options(&home) };
-        let error = fetcher(options).fetch_pack_to_cache(&registry.reference()).await.unwrap_err();
+        let error = fetcher(&home, options).fetch_pack_to_cache(&registry.reference()).await.unwrap_err();
         assert!(matches!(error, OciPackError::TagDisallowed { .. }), "{error}");
         assert_refused(&error, &registry.reference(), DistErrorKind::InvalidInput, &["tag"]);
     }
@@ -128,7 +129,7 @@ async fn every_default_type_is_a_pack_and_any_tarball_too() {
         let layer = Blob::new(&media_type, fixture::random_bytes(seed as u64, 400));
         let (home, artifact) = (Home::new(), artifact_of(vec![layer.clone()], &[]));
         let registry = serve(&artifact);
-        let resolved = fetcher(options(&home)).fetch_pack_to_cache(&registry.reference()).await.unwrap();
+        let resolved = fetcher(&home, options(&home)).fetch_pack_to_cache(&registry.reference()).await.unwrap();
         assert_eq!(resolved.media_type, media_type);
         assert_eq!(fs::read(&resolved.path).unwrap(), layer.bytes, "{media_type}");
     }
@@ -144,7 +145,7 @@ async fn of_an_index_the_wasm_manifest_is_taken_and_both_digests_are_told() {
     registry.publish_document(&document, Some("index"));
     let fetch = async |reference: String, offline: bool| {
         let options = PackFetchOptions { offline, ..options(&home) };
-        fetcher(options).fetch_pack_to_cache(&reference).await.unwrap()
+        fetcher(&home, options).fetch_pack_to_cache(&reference).await.unwrap()
     };
     for (reference, offline) in [
         (registry.reference_to("index"), false),

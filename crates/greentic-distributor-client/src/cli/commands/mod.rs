@@ -10,6 +10,7 @@ mod demo;
 mod distributor;
 mod inspect;
 mod lock;
+mod pack;
 mod pull;
 mod push;
 mod quantity;
@@ -31,6 +32,7 @@ pub use demo::DemoArgs;
 pub use distributor::{DistributorArgs, DistributorCommand};
 pub use inspect::InspectArgs;
 pub use lock::{LockAddArgs, LockArgs, LockCommand};
+pub use pack::{PackArgs, PackCommand, PackFetchArgs};
 pub use pull::PullArgs;
 pub use push::{PushArgs, PushType};
 pub use resolve::ResolveArgs;
@@ -41,6 +43,7 @@ pub use tag::TagArgs;
 pub use tags::{ListArgs, TagsArgs};
 pub use verify::VerifyArgs;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use greentic_dist_types::{Reference, redact_reference};
@@ -50,11 +53,14 @@ use super::output::Output;
 use super::reporter::TerminalReporter;
 use super::{CliError, Commands};
 use crate::dist::{DistClient, DistError};
+use crate::oci_packs::{DefaultRegistryClient, RegistryClient};
 
 /// What every command works with.
 pub(super) struct Context<'a> {
     /// The client with the options of the command line.
     pub(super) client: DistClient,
+    /// `--cache-dir`, where it was given.
+    pub(super) cache_dir: Option<PathBuf>,
     /// The two streams of the process.
     pub(super) output: &'a Output,
     /// Shows progress on a terminal; a command that prompts or draws itself finishes it first.
@@ -66,6 +72,7 @@ pub(super) async fn run(context: &Context<'_>, command: Commands) -> Result<(), 
     match command {
         Commands::Resolve(args) => resolve::run(context, &args).await,
         Commands::Pull(args) => pull::run(context, &args).await,
+        Commands::Pack(args) => pack::run(context, args, DefaultRegistryClient::like(&context.client)).await,
         Commands::Lock(args) => lock::run(context, &args).await,
         Commands::Inspect(args) => inspect::run(context, &args).await,
         Commands::Verify(args) => verify::run(context, &args).await,
@@ -83,6 +90,18 @@ pub(super) async fn run(context: &Context<'_>, command: Commands) -> Result<(), 
         Commands::Serve(args) => serve::run(context, args).await,
         Commands::Distributor(command) => distributor::run(context, command).await,
         Commands::Demo(args) => demo::run(context, args).await,
+    }
+}
+
+/// Runs the command, with `client` to ask registries for packs.
+pub(super) async fn run_with_packs<C: RegistryClient>(
+    context: &Context<'_>,
+    command: Commands,
+    client: C,
+) -> Result<(), CliError> {
+    match command {
+        Commands::Pack(args) => pack::run(context, args, client).await,
+        other => run(context, other).await,
     }
 }
 
