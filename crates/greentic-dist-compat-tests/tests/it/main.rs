@@ -3,13 +3,19 @@
 
 #[cfg(feature = "deployer")]
 mod deployer;
+#[cfg(feature = "dev")]
+mod dev;
 #[cfg(feature = "flow")]
 mod flow;
 #[cfg(feature = "hosts")]
 mod hosts;
+#[cfg(feature = "operator")]
+mod operator;
 #[cfg(feature = "runner-host")]
 mod runner_host;
 #[cfg(feature = "runtime-http")]
 mod runtime_http;
 #[cfg(feature = "setup")]
 mod setup;
+#[cfg(feature = "start")]
+mod start;
