@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use greentic_dist_types::{Reference, SafeText};
+use greentic_dist_types::{Reference, SafeText, redact_reference};
 use http::HeaderValue;
 
 use crate::config::{HttpRule, Limits, RangePolicy, RetryPolicy, Timeouts};
@@ -92,7 +92,7 @@ impl Net {
     /// `InvalidInput` for what is no registry.
     pub fn registry(&self, name: &str) -> Result<RegistryHandle, NetError> {
         if let Err(error) = Reference::new(name, "x", None, None) {
-            let detail = format!("`{}` is no registry", SafeText::excerpt(name, 80));
+            let detail = format!("`{}` is no registry", SafeText::excerpt(&redact_reference(name), 80));
             return Err(NetError::new(NetErrorKind::InvalidInput, detail).with_source(error));
         }
         let registry = self.registries.get(name, &self.transport.http, &self.transport.profile);

@@ -7,7 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::limits::{REFERENCE_BYTES, REPOSITORY_BYTES, TAG_BYTES};
-use crate::{Digest, SafeText};
+use crate::{Digest, SafeText, redact_reference};
 
 /// What a registry calls an artifact: `registry/repository[:tag][@digest]`.
 ///
@@ -101,7 +101,7 @@ impl Reference {
         tag: Option<&str>,
         digest: Option<Digest>,
     ) -> Result<Self, ParseReferenceError> {
-        let fail = |problem| ParseReferenceError { input: SafeText::excerpt(repository, 96), problem };
+        let fail = |problem| ParseReferenceError { input: excerpt(repository, 96), problem };
         check_registry(registry).map_err(fail)?;
         check_repository(repository).map_err(fail)?;
         if let Some(tag) = tag {
@@ -114,8 +114,8 @@ impl Reference {
         parse_parts(text.strip_prefix("oci://").unwrap_or(text), docker_hub).map_err(|problem| {
             // What stands before an at sign may be a password: it is not repeated.
             let input = match (&problem, text.rsplit_once('@')) {
-                (ReferenceProblem::UserInfo, Some((_, rest))) => SafeText::excerpt(&format!("…@{rest}"), 120),
-                _ => SafeText::excerpt(text, 120),
+                (ReferenceProblem::UserInfo, Some((_, rest))) => excerpt(&format!("…@{rest}"), 120),
+                _ => excerpt(text, 120),
             };
             ParseReferenceError { input, problem }
         })
@@ -220,6 +220,11 @@ fn is_registry_like(first: &str) -> bool {
     first == "localhost" || first.contains(['.', ':']) || first.starts_with('[')
 }
 
+/// A part of what was typed, without what may be a password or a signature: people put URLs where names belong.
+fn excerpt(text: &str, chars: usize) -> SafeText {
+    SafeText::excerpt(&redact_reference(text), chars)
+}
+
 /// Whether `target` names its registry: a first segment with a dot, a colon or `localhost`, and a `/` behind it.
 ///
 /// The rule that decides between a target used as it stands and one that is joined to a configured base.
@@ -230,7 +235,7 @@ pub fn is_explicit_registry(target: &str) -> bool {
 }
 
 fn check_registry(registry: &str) -> Result<(), ReferenceProblem> {
-    let wrong = || ReferenceProblem::Registry(SafeText::excerpt(registry, 96));
+    let wrong = || ReferenceProblem::Registry(excerpt(registry, 96));
     let (host, port) = if let Some(rest) = registry.strip_prefix('[') {
         let (literal, after) = rest.split_once(']').ok_or_else(wrong)?;
         literal.parse::<std::net::Ipv6Addr>().map_err(|_invalid| wrong())?;
@@ -293,7 +298,7 @@ fn check_repository(repository: &str) -> Result<(), ReferenceProblem> {
         previous != b'/' && separator == 0
     };
     if repository.is_empty() || repository.len() > REPOSITORY_BYTES || !repository.split('/').all(component_ok) {
-        return Err(ReferenceProblem::Repository(SafeText::excerpt(repository, 96)));
+        return Err(ReferenceProblem::Repository(excerpt(repository, 96)));
     }
     Ok(())
 }
@@ -305,7 +310,7 @@ fn check_tag(tag: &str) -> Result<(), ReferenceProblem> {
         || tag.len() > TAG_BYTES
         || !bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
     {
-        return Err(ReferenceProblem::Tag(SafeText::excerpt(tag, 140)));
+        return Err(ReferenceProblem::Tag(excerpt(tag, 140)));
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 //!
 //! `docs/hosts.md` says what is read. A registry's directory is read once by each client, before its first request.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use greentic_dist_net::{
 };
 use greentic_dist_types::Secret;
 
-use crate::blocking;
+use crate::{blocking, regular_file};
 
 /// Largest file that is read, in bytes: authorities of a whole platform fit.
 const FILE_BYTES: u64 = 4 << 20;
@@ -158,14 +158,11 @@ fn file_of(path: &Path) -> Result<Vec<u8>, NetError> {
 
 /// A whole small file; `None` when it does not exist.
 fn read_file(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    let file = match File::open(path) {
+    let file = match regular_file::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(ErrorKind::InvalidInput, "it is no file"));
-    }
     let mut bytes = Vec::new();
     file.take(FILE_BYTES + 1).read_to_end(&mut bytes)?;
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > FILE_BYTES {

@@ -77,6 +77,8 @@ mod progress;
 #[cfg(feature = "dist-client")]
 mod registry_client;
 #[cfg(feature = "dist-client")]
+mod regular_file;
+#[cfg(feature = "dist-client")]
 pub mod runner_api;
 pub mod source;
 pub mod store_auth;

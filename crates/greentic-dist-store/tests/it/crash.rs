@@ -132,7 +132,7 @@ fn assert_recovers(cache: &Cache, context: &str) {
 }
 
 #[test]
-fn a_kill_at_any_system_call_leaves_nothing_wrong() {
+fn row_73_a_kill_at_any_system_call_leaves_nothing_wrong() {
     if !can_trace() {
         return;
     }
@@ -171,7 +171,7 @@ fn a_kill_at_any_system_call_leaves_nothing_wrong() {
 }
 
 #[test]
-fn an_error_of_any_system_call_is_an_error_and_not_a_wrong_entry() {
+fn row_68_an_error_of_any_system_call_is_an_error_and_not_a_wrong_entry() {
     if !can_trace() {
         return;
     }

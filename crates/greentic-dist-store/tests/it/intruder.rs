@@ -51,7 +51,7 @@ const ODD: [(&str, Put); 5] = [
 ];
 
 #[test]
-fn a_lock_file_with_another_name_is_replaced_and_the_other_name_untouched() {
+fn row_63_a_lock_file_with_another_name_is_replaced_and_the_other_name_untouched() {
     let cache = used();
     let (digest, victim) = (Digest::sha256(b"x"), victim_of(&cache));
     fs::hard_link(&victim, lock_of(&cache, &digest)).unwrap();
@@ -127,7 +127,7 @@ fn a_file_of_somebody_else_is_not_adopted_unless_the_root_is_shared() {
 }
 
 #[test]
-fn something_odd_at_the_name_of_a_partial_file_makes_way() {
+fn row_66_something_odd_at_the_name_of_a_partial_file_makes_way() {
     for (what, put) in ODD {
         let cache = used();
         let artifact = artifact(b"0123456789");

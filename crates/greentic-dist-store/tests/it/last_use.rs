@@ -66,7 +66,7 @@ fn a_change_of_the_record_by_the_program_loses_no_use() {
 }
 
 #[test]
-fn a_time_in_the_future_is_now_and_one_that_is_lost_is_long_ago() {
+fn row_71_a_time_in_the_future_is_now_and_one_that_is_lost_is_long_ago() {
     let now = UNIX_EPOCH + Duration::from_secs(1_790_000_000);
     let cache = cache_with(StoreOptions { clock: Clock::fixed(now), ..unsynced() });
     let entry = publish_content(&cache, b"one");

@@ -145,7 +145,7 @@ fn publishers_without_any_lock_leave_one_good_entry() {
 }
 
 #[test]
-fn readers_writers_removers_and_collectors_never_see_a_wrong_byte() {
+fn row_72_readers_writers_removers_and_collectors_never_see_a_wrong_byte() {
     let cache = cache();
     let artifacts: Vec<Artifact> = (0..4_u8).map(|number| artifact(&vec![number; 20_000])).collect();
     let until = Instant::now() + Duration::from_millis(1500);

@@ -16,7 +16,7 @@ fn skip(why: &str) {
 }
 
 #[test]
-fn modes_do_not_depend_on_the_umask() {
+fn row_65_modes_do_not_depend_on_the_umask() {
     for umask in ["000", "077", "022", "0777"] {
         let cache = cache();
         let program = command("bring", cache.root());
@@ -40,7 +40,7 @@ fn modes_do_not_depend_on_the_umask() {
 }
 
 #[test]
-fn a_root_that_others_may_write_to_is_refused() {
+fn row_64_a_root_that_others_may_write_to_is_refused() {
     let cache = cache();
     let artifact = artifact(b"component");
     artifact.publish_in(&cache);
@@ -66,7 +66,7 @@ fn a_root_that_others_may_write_to_is_refused() {
 }
 
 #[test]
-fn a_root_of_another_user_is_refused() {
+fn row_64_a_root_of_another_user_is_refused() {
     if !is_root() {
         return skip("giving a directory to another user needs root");
     }
@@ -120,7 +120,7 @@ fn a_cache_of_the_superuser_can_be_read_and_not_written_by_others() {
 }
 
 #[test]
-fn directories_of_the_cache_that_are_links_are_refused() {
+fn row_63_directories_of_the_cache_that_are_links_are_refused() {
     for sub in ["tmp", "partial", "locks", "refs"] {
         let cache = cache();
         publish_content(&cache, b"makes the root");
@@ -250,7 +250,7 @@ impl Drop for Mounted {
 }
 
 #[test]
-fn a_full_disk_is_named_and_leaves_what_was_there() {
+fn row_67_a_full_disk_is_named_and_leaves_what_was_there() {
     for options in ["size=256k,mode=700", "size=100m,nr_inodes=24,mode=700"] {
         let Some(mount) = Mounted::tmpfs(options) else { return };
         let store = Store::with_options(mount.dir.path().join("cache"), StoreOptions::default());
@@ -293,7 +293,7 @@ fn a_full_disk_is_named_and_leaves_what_was_there() {
 }
 
 #[test]
-fn a_download_that_fills_the_disk_leaves_no_partial_file() {
+fn row_67_a_download_that_fills_the_disk_leaves_no_partial_file() {
     let Some(mount) = Mounted::tmpfs("size=256k,mode=700") else { return };
     let store = Store::with_options(mount.dir.path().join("cache"), unsynced());
     let mut ingest = store.ingest_measured(1 << 30).unwrap();
@@ -318,7 +318,7 @@ fn a_download_that_fills_the_disk_leaves_no_partial_file() {
 }
 
 #[test]
-fn a_read_only_cache_serves_hits_and_refuses_writes() {
+fn row_70_a_read_only_cache_serves_hits_and_refuses_writes() {
     let Some(mount) = Mounted::tmpfs("size=16m,mode=700") else { return };
     let store = Store::with_options(mount.dir.path().join("cache"), unsynced());
     let artifact = artifact(b"component");

@@ -246,7 +246,7 @@ fn a_program_that_knows_only_the_published_fields_may_rewrite_the_record() {
 }
 
 #[test]
-fn an_entry_of_a_newer_version_is_reported_and_left_alone() {
+fn row_62_an_entry_of_a_newer_version_is_reported_and_left_alone() {
     for version in ["2", "4294967296"] {
         let cache = cache();
         let artifact = artifact(b"component");
@@ -326,7 +326,7 @@ fn a_missing_artifact_is_named() {
 }
 
 #[test]
-fn oversized_records_and_manifests_are_not_read() {
+fn row_62_oversized_records_and_manifests_are_not_read() {
     let cache = cache();
     let artifact = artifact(b"component");
     let entry = artifact.publish_in(&cache).entry;

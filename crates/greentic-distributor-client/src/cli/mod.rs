@@ -16,6 +16,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser as _;
+use clap::error::ContextValue;
+use greentic_dist_types::redact_url;
 
 pub use args::{Cli, Commands};
 pub use commands::{
@@ -41,7 +43,7 @@ use reporter::TerminalReporter;
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return usage(&error),
+        Err(error) => return usage(&without_secrets(error)),
     };
     let output = Output::new(cli.json);
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -69,6 +71,21 @@ fn usage(error: &clap::Error) -> ExitCode {
     u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
+/// The error with addresses in it as they may be shown: it repeats what was typed in a place where it makes no sense.
+fn without_secrets(mut error: clap::Error) -> clap::Error {
+    let repeated: Vec<_> = error
+        .context()
+        .filter_map(|(kind, value)| match value {
+            ContextValue::String(text) if text.contains("://") => Some((kind, redact_url(text))),
+            _ => None,
+        })
+        .collect();
+    for (kind, text) in repeated {
+        error.insert(kind, ContextValue::String(text));
+    }
+    error
+}
+
 /// Runs the deprecated name of the command line: one warning line, then exactly [`main`].
 ///
 /// `GREENTIC_SILENCE_DEPRECATION_WARNINGS=1` silences the line.
@@ -85,7 +102,7 @@ pub fn main_deprecated() -> ExitCode {
 /// # Errors
 /// [`CliError`] with the exit code and the message.
 pub async fn run_from_env() -> Result<(), CliError> {
-    run(Cli::parse()).await
+    run(Cli::try_parse().unwrap_or_else(|error| without_secrets(error).exit())).await
 }
 
 /// Runs one parsed command and prints its result to stdout.

@@ -1,6 +1,5 @@
 //! The policy and the advisory of a command line: read from files, checked before anything is done.
 
-use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +8,7 @@ use serde::Deserialize;
 
 use super::CliError;
 use crate::dist::{AdvisorySet, DistClient, DistError, VerificationEnvironment, VerificationPolicy};
+use crate::regular_file;
 
 /// Largest policy that is read, in bytes.
 const POLICY_BYTES: u64 = 1 << 20;
@@ -139,14 +139,11 @@ fn read(path: &Path, limit: u64) -> Result<Vec<u8>, CliError> {
         std::io::ErrorKind::NotFound => {
             CliError::from_dist(&DistError::NotFound { reference: path.display().to_string() })
         }
+        std::io::ErrorKind::InvalidInput => CliError::invalid(&format!("`{}` is not a regular file", shown(path))),
         _ => CliError::invalid(&format!("`{}` cannot be read: {error}", shown(path))),
     };
-    // Before it is opened: a pipe would wait for a writer.
-    if !std::fs::metadata(path).map_err(failed)?.is_file() {
-        return Err(CliError::invalid(&format!("`{}` is not a regular file", shown(path))));
-    }
     let mut bytes = Vec::new();
-    File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes)).map_err(failed)?;
+    regular_file::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes)).map_err(failed)?;
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > limit {
         return Err(CliError::invalid(&format!("`{}` is larger than {limit} bytes", shown(path))));
     }

@@ -2,7 +2,9 @@
 
 use greentic_dist_net::{NetError, NetErrorKind};
 use greentic_dist_store::{StoreError, StoreErrorKind};
-use greentic_dist_types::{BundleLifecycleState, LockError, ParseReferenceError, SafeText, SelectError};
+use greentic_dist_types::{
+    BundleLifecycleState, LockError, ParseReferenceError, SafeText, SelectError, redact_reference,
+};
 
 use super::component_manifest::ComponentManifestError;
 use super::source::InvalidRefReason;
@@ -398,7 +400,9 @@ impl DistError {
     }
 
     pub(crate) fn from_reference(reference: &str, error: ParseReferenceError) -> Self {
-        Self::InvalidRef { reference: reference.to_owned(), source: Box::new(InvalidRefReason::Syntax(error.into())) }
+        // What is no reference may be an address with a password in it.
+        let reference = redact_reference(reference);
+        Self::InvalidRef { reference, source: Box::new(InvalidRefReason::Syntax(error.into())) }
     }
 
     pub(crate) fn io(path: &std::path::Path, error: std::io::Error) -> Self {

@@ -15,6 +15,7 @@ use super::created;
 use super::graph::ProvenManifest;
 use super::wasm::{self, Interface, Wasm};
 use crate::dist::DistError;
+use crate::dist::resolve::file::open_regular;
 
 /// Bytes looked at to tell what a file is.
 const HEAD_BYTES: u64 = 512;
@@ -77,7 +78,7 @@ impl Artifact {
     /// annotations that cannot be used; [`DistError::CacheError`] for a file that cannot be read.
     pub(super) fn of(path: &Path, said: &Said) -> Result<Self, DistError> {
         check_annotations(said)?;
-        let looked = look(path).map_err(|error| DistError::io(path, error))?;
+        let looked = look(open_regular(path)?).map_err(|error| DistError::io(path, error))?;
         let kind = kind_of(path, &looked, said.kind)?;
         let layer_type = layer_type(path, kind, &looked)?;
         let layer = Descriptor::new(layer_type, looked.digest, looked.size_bytes);
@@ -120,11 +121,7 @@ fn described(media_type: &str, digest: Digest, size_bytes: u64) -> Value {
     json!({ "mediaType": media_type, "digest": digest.to_string(), "size": size_bytes })
 }
 
-fn look(path: &Path) -> io::Result<Looked> {
-    let mut file = File::open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-    }
+fn look(mut file: File) -> io::Result<Looked> {
     let mut head = Vec::new();
     (&file).take(HEAD_BYTES).read_to_end(&mut head)?;
     let wasm = wasm::read(&mut file)?;
@@ -198,7 +195,9 @@ fn check_catalog(path: &Path, looked: &Looked) -> Result<(), DistError> {
             "`{shown}` is larger than the {CATALOG_BYTES} bytes of a catalog"
         )));
     }
-    let bytes = std::fs::read(path).map_err(|error| DistError::io(path, error))?;
+    let mut bytes = Vec::new();
+    let read = open_regular(path)?.take(CATALOG_BYTES).read_to_end(&mut bytes);
+    read.map_err(|error| DistError::io(path, error))?;
     match serde_json::from_slice::<Value>(&bytes) {
         Ok(Value::Object(_) | Value::Array(_)) => Ok(()),
         Ok(_) => Err(DistError::InvalidInput(format!("`{shown}` is no catalog: it is neither an object nor an array"))),

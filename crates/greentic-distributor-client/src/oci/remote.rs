@@ -1,7 +1,7 @@
 //! What a registry can be asked and told beside artifacts: lists, tags, deletion.
 
 use greentic_dist_net::{Paged, RawManifest, ReferrersUpkeep, Repository, Selector};
-use greentic_dist_types::{Digest, Reference};
+use greentic_dist_types::{Digest, Reference, redact_reference};
 use serde::Serialize;
 
 use crate::dist::{DistClient, DistError};
@@ -72,9 +72,10 @@ impl DistClient {
     /// # Errors
     /// [`DistError::Network`] by kind: invalid input for what is no registry; [`DistError::Offline`].
     pub async fn catalog(&self, registry: &str, options: &ListOptions) -> Result<Listing, DistError> {
-        let net = self.inner.net(registry)?;
-        let handle = net.registry(registry).map_err(|error| DistError::from_net(registry, error))?;
-        listed(registry, handle.catalog(), options).await
+        let shown = redact_reference(registry);
+        let net = self.inner.net(&shown)?;
+        let handle = net.registry(registry).map_err(|error| DistError::from_net(&shown, error))?;
+        listed(&shown, handle.catalog(), options).await
     }
 
     /// Gives a manifest of a registry more tags. A tag that names another manifest moves; one that names this one already is

@@ -1,6 +1,5 @@
 //! Layouts as sources: manifests, referrers and content, read on blocking threads.
 
-use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,8 +12,8 @@ use tokio::sync::mpsc;
 use super::LayoutError;
 use super::graph::{Asked, ProvenManifest, Source};
 use super::layout::{BlobReader, Layout};
-use crate::blocking;
 use crate::dist::DistError;
+use crate::{blocking, regular_file};
 
 /// Bytes read at a time.
 const CHUNK: usize = 512 << 10;
@@ -126,7 +125,7 @@ impl BlobSource for FileBlob {
         let (path, descriptor) = (self.path.clone(), self.descriptor.clone());
         let shown = path.display().to_string();
         let open = move || {
-            let file = File::open(&path)?;
+            let file = regular_file::open(&path)?;
             let verifier = Verifier::for_content(descriptor.digest, descriptor.size_bytes);
             Ok(VerifyReader::new(file.take(u64::MAX), verifier))
         };

@@ -112,7 +112,7 @@ fn failures_exit_with_the_code_of_their_kind() {
 }
 
 #[test]
-fn ids_that_mean_harm_exit_with_2_and_touch_nothing() {
+fn row_74_ids_that_mean_harm_exit_with_2_and_touch_nothing() {
     // Row 74.
     let (bench, _registry) = staged();
     let before = TreeSnapshot::of(&bench.cache());
@@ -131,7 +131,7 @@ fn ids_that_mean_harm_exit_with_2_and_touch_nothing() {
 }
 
 #[test]
-fn a_malformed_record_exits_with_10_and_is_named_and_kept() {
+fn row_74_a_malformed_record_exits_with_10_and_is_named_and_kept() {
     // Row 74.
     let (bench, registry) = staged();
     let dir = bench.cache().join("bundles");

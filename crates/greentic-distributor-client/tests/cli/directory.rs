@@ -233,7 +233,7 @@ fn a_cache_that_fills_up_in_the_middle_leaves_nothing_of_the_artifact() {
 }
 
 #[test]
-fn a_file_size_limit_is_a_full_disk() {
+fn row_67_a_file_size_limit_is_a_full_disk() {
     let (bench, registry) = (Bench::new(), registry());
     // 64 blocks of 512 bytes, and the signal for it ignored, so that the write fails.
     let script = "trap '' XFSZ; ulimit -f 64; exec \"$0\" \"$@\"";

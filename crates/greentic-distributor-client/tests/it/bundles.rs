@@ -197,7 +197,7 @@ async fn the_version_of_the_operator_that_warms_is_held_against_the_minimum() {
 }
 
 #[tokio::test]
-async fn ids_that_are_none_or_do_not_match_are_refused_by_name() {
+async fn row_74_ids_that_are_none_or_do_not_match_are_refused_by_name() {
     // Row 74.
     let (home, registry) = (Home::new(), registry());
     let client = home.client();
@@ -387,7 +387,7 @@ async fn any_state_can_be_set_and_only_the_next_one_can_be_moved_to() {
 }
 
 #[tokio::test]
-async fn a_malformed_record_is_an_error_that_names_its_file_for_everything_that_needs_it() {
+async fn row_74_a_malformed_record_is_an_error_that_names_its_file_for_everything_that_needs_it() {
     let (home, registry) = (Home::new(), registry());
     let client = home.client();
     let staged = stage(&client, &registry.reference()).await;
@@ -558,7 +558,7 @@ async fn many_who_stage_the_same_at_once_stage_one_bundle() {
 }
 
 #[tokio::test]
-async fn what_stages_and_what_evicts_at_the_same_time_never_leave_a_record_without_its_artifact() {
+async fn row_72_what_stages_and_what_evicts_at_the_same_time_never_leave_a_record_without_its_artifact() {
     // Row 72.
     let (home, registry) = (Home::new(), registry_of_two());
     let artifacts = [registry.reference(), registry.reference_to("other")];

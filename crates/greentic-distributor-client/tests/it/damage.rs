@@ -100,7 +100,7 @@ fn flipped(path: &Path, at: usize) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_truncated_blob_is_refused_offline_and_healed_online() {
+async fn row_61_a_truncated_blob_is_refused_offline_and_healed_online() {
     let kept = Kept::new().await;
     for length in [0, 1, 100_000, 199_999] {
         kept.replace("component.wasm", &kept.artifact().layer_bytes()[..length]);
@@ -110,7 +110,7 @@ async fn a_truncated_blob_is_refused_offline_and_healed_online() {
 }
 
 #[tokio::test]
-async fn a_blob_with_more_bytes_is_refused_offline_and_healed_online() {
+async fn row_61_a_blob_with_more_bytes_is_refused_offline_and_healed_online() {
     let kept = Kept::new().await;
     kept.replace("component.wasm", &[kept.artifact().layer_bytes(), b"x"].concat());
     kept.is_refused_offline(Integrity, 8, &["corrupt artifact"]).await;
@@ -118,7 +118,7 @@ async fn a_blob_with_more_bytes_is_refused_offline_and_healed_online() {
 }
 
 #[tokio::test]
-async fn a_blob_with_one_bit_flipped_is_refused_offline_and_healed_online() {
+async fn row_61_a_blob_with_one_bit_flipped_is_refused_offline_and_healed_online() {
     let kept = Kept::new().await;
     let digest = kept.artifact().layer_digest().to_string();
     for at in [0, 77_777, 199_999] {
@@ -144,7 +144,7 @@ async fn a_bit_flipped_in_place_under_a_fresh_stamp_is_found_out() {
 }
 
 #[tokio::test]
-async fn a_blob_replaced_by_a_symlink_is_refused_offline_and_healed_online() {
+async fn row_61_a_blob_replaced_by_a_symlink_is_refused_offline_and_healed_online() {
     let kept = Kept::new().await;
     let right = kept.home.cache().join("right.wasm");
     fs::write(&right, kept.artifact().layer_bytes()).unwrap();
@@ -161,7 +161,7 @@ async fn a_blob_replaced_by_a_symlink_is_refused_offline_and_healed_online() {
 }
 
 #[tokio::test]
-async fn a_blob_that_is_a_directory_or_a_pipe_is_refused_offline_and_healed_online() {
+async fn row_61_a_blob_that_is_a_directory_or_a_pipe_is_refused_offline_and_healed_online() {
     let kept = Kept::new().await;
     fs::remove_file(kept.blob()).unwrap();
     fs::create_dir(kept.blob()).unwrap();
@@ -208,7 +208,7 @@ async fn an_entry_that_was_deleted_is_no_entry() {
 }
 
 #[tokio::test]
-async fn a_record_cut_at_every_byte_is_rebuilt_from_manifest_and_blob() {
+async fn row_62_a_record_cut_at_every_byte_is_rebuilt_from_manifest_and_blob() {
     let kept = Kept::small().await;
     let record = fs::read(kept.dir.join("entry.json")).unwrap();
     let offline = kept.home.offline();
@@ -278,7 +278,7 @@ async fn a_file_of_a_local_source_survives_a_torn_record_too() {
 }
 
 #[tokio::test]
-async fn a_record_of_another_entry_or_of_the_future_is_not_believed() {
+async fn row_62_a_record_of_another_entry_or_of_the_future_is_not_believed() {
     let kept = Kept::new().await;
     let record = fs::read_to_string(kept.dir.join("entry.json")).unwrap();
     let foreign = record.replace(&kept.artifact().manifest_digest.to_hex(), &"b".repeat(64));

@@ -107,7 +107,7 @@ async fn what_is_no_readable_file_is_refused() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn pipes_sockets_and_what_the_system_makes_up_are_no_artifacts() {
+async fn row_7_pipes_sockets_and_what_the_system_makes_up_are_no_artifacts() {
     let home = Home::new();
     let (pipe, socket) = (home.path().join("pipe.wasm"), home.path().join("socket.wasm"));
     let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();

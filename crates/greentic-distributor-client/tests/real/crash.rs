@@ -149,8 +149,8 @@ fn can_trace(test: &str) -> bool {
 }
 
 #[test]
-fn a_kill_at_any_change_of_an_eviction_or_a_collection_loses_nothing_that_is_protected() {
-    if !can_trace("a_kill_at_any_change_of_an_eviction_or_a_collection_loses_nothing_that_is_protected") {
+fn row_73_a_kill_at_any_change_of_an_eviction_or_a_collection_loses_nothing_that_is_protected() {
+    if !can_trace("row_73_a_kill_at_any_change_of_an_eviction_or_a_collection_loses_nothing_that_is_protected") {
         return;
     }
     let template = Template::new();
@@ -180,8 +180,9 @@ fn a_kill_at_any_change_of_an_eviction_or_a_collection_loses_nothing_that_is_pro
 }
 
 #[test]
-fn an_error_of_any_system_call_is_a_clean_error_or_no_error_and_loses_nothing_that_is_protected() {
-    if !can_trace("an_error_of_any_system_call_is_a_clean_error_or_no_error_and_loses_nothing_that_is_protected") {
+fn row_78_an_error_of_any_system_call_is_a_clean_error_or_no_error_and_loses_nothing_that_is_protected() {
+    if !can_trace("row_78_an_error_of_any_system_call_is_a_clean_error_or_no_error_and_loses_nothing_that_is_protected")
+    {
         return;
     }
     let template = Template::new();

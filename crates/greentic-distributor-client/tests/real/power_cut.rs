@@ -71,8 +71,8 @@ fn on(machine: &Machine, cache: &Path, args: &[&str]) -> Run {
 }
 
 #[test]
-fn after_a_power_cut_no_entry_lies_and_every_staged_bundle_is_there() {
-    const TEST: &str = "after_a_power_cut_no_entry_lies_and_every_staged_bundle_is_there";
+fn row_73_after_a_power_cut_no_entry_lies_and_every_staged_bundle_is_there() {
+    const TEST: &str = "row_73_after_a_power_cut_no_entry_lies_and_every_staged_bundle_is_there";
     for program in ["mkfs.ext4", "mount", "umount", "python3"] {
         if find(program).is_none() {
             return skip_line(TEST, program);

@@ -46,7 +46,7 @@ pub use verify::VerifyArgs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use greentic_dist_types::{Reference, redact_reference};
+use greentic_dist_types::Reference;
 use serde_json::Value;
 
 use super::output::Output;
@@ -107,7 +107,7 @@ pub(super) async fn run_with_packs<C: RegistryClient>(
 
 /// A reference that names its registry: these commands never turn to a default one.
 fn registry_reference(text: &str) -> Result<Reference, CliError> {
-    Ok(Reference::parse(text).map_err(|error| DistError::from_reference(&redact_reference(text), error))?)
+    Ok(Reference::parse(text).map_err(|error| DistError::from_reference(text, error))?)
 }
 
 /// Ends a command over several references: every failure is told, the worst decides the exit code, and what succeeded is

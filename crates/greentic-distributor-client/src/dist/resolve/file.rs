@@ -1,17 +1,17 @@
 //! Files of this machine: hashed to resolve them, copied into the cache to fetch them.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use greentic_dist_store::{Entry, EntryDraft};
 use greentic_dist_types::{Algorithm, SafeText, SourceRef, Verified, Verifier, media_type};
 
-use crate::blocking;
 use crate::dist::client::Inner;
 use crate::dist::identity::{canonical_file, component_id_of_path};
 use crate::dist::{ArtifactDescriptor, ArtifactSourceKind, ArtifactType, DistError, ResolvedVia, fetch, source};
+use crate::{blocking, regular_file};
 
 /// Bytes read at once.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -99,25 +99,13 @@ fn copy(path: &Path, limit: u64, mut take: impl FnMut(&[u8]) -> Result<(), DistE
 
 /// Opens a regular file; devices, pipes and directories are refused.
 pub(crate) fn open_regular(path: &Path) -> Result<File, DistError> {
-    let failed = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::NotFound => DistError::NotFound { reference: path.display().to_string() },
+    regular_file::open(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => DistError::NotFound { reference: path.display().to_string() },
+        io::ErrorKind::InvalidInput => {
+            DistError::InvalidInput(format!("`{}` is not a regular file", SafeText::new(&path.display().to_string())))
+        }
         _ => DistError::io(path, error),
-    };
-    // Looked at before it is opened: opening a pipe would wait for a writer.
-    if !std::fs::metadata(path).map_err(failed)?.is_file() {
-        return Err(DistError::InvalidInput(format!(
-            "`{}` is not a regular file",
-            SafeText::new(&path.display().to_string())
-        )));
-    }
-    let file = File::open(path).map_err(failed)?;
-    if !file.metadata().map_err(failed)?.is_file() {
-        return Err(DistError::InvalidInput(format!(
-            "`{}` is not a regular file",
-            SafeText::new(&path.display().to_string())
-        )));
-    }
-    Ok(file)
+    })
 }
 
 fn too_large(path: &Path, limit_bytes: u64) -> DistError {

@@ -1,6 +1,6 @@
 //! One file for each kind of source: what a reference means, as a pinned descriptor.
 
-pub(super) mod file;
+pub(crate) mod file;
 #[cfg(feature = "fixture-resolver")]
 pub(super) mod fixture;
 pub(super) mod https;

@@ -3,7 +3,6 @@
 //! Every check fails closed: a list that cannot be read refuses everything, and outside of development what is demanded and
 //! not known fails.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -17,6 +16,7 @@ use super::report::{Finding, VerificationOutcome};
 use super::{AdvisorySet, VerificationPolicy, advisory};
 use crate::dist::client::Inner;
 use crate::dist::{DistError, IntegrationErrorCode, ResolvedArtifact};
+use crate::regular_file;
 
 const DIGEST: &str = "digest_allowed";
 const MEDIA_TYPE: &str = "media_type_allowed";
@@ -254,11 +254,7 @@ pub(super) fn content(artifact: &ResolvedArtifact, proven: Proven) -> Result<Fin
 
 /// Hashes a regular file, a piece at a time.
 fn hash_file(path: &Path, expected: &Digest) -> io::Result<Digest> {
-    // Before it is opened: a pipe would wait for a writer.
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "not a regular file"));
-    }
-    let (mut file, mut hasher) = (File::open(path)?, expected.hasher());
+    let (mut file, mut hasher) = (regular_file::open(path)?, expected.hasher());
     let mut buffer = vec![0_u8; CHUNK_BYTES];
     loop {
         match file.read(&mut buffer) {

@@ -17,6 +17,7 @@ use super::tar::{self, Member};
 use super::{BLOBS, INDEX_FILE, LAYOUT_FILE, LAYOUT_FILE_BYTES, blob_name};
 use crate::oci::graph::{ProvenManifest, referrers_tag, subject_of};
 use crate::oci::{LayoutError, LayoutProblem};
+use crate::regular_file;
 
 /// An OCI image layout, open for reading. Its index is the one of the moment it was opened.
 #[derive(Debug)]
@@ -44,12 +45,13 @@ impl Layout {
 
     /// Opens a tar archive: looks at its headers once, unpacks nothing.
     pub(crate) fn open_archive(path: &Path) -> Result<Self, LayoutError> {
-        let mut file = File::open(path).map_err(|error| absent_or(path, error))?;
-        let is_file = file.metadata().map_err(|error| LayoutError::io(path, error))?.is_file();
-        if !is_file {
-            let why = "an archive must be a regular file: it is read more than once";
-            return Err(LayoutError::new(path, LayoutProblem::NotALayout(why.into())));
-        }
+        let mut file = regular_file::open(path).map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidInput => {
+                let why = "an archive must be a regular file: it is read more than once";
+                LayoutError::new(path, LayoutProblem::NotALayout(why.into()))
+            }
+            _ => absent_or(path, error),
+        })?;
         let wanted = |name: &str| name == LAYOUT_FILE || name == INDEX_FILE || is_blob_name(name);
         // The headers of large members lie far apart: a buffer would be filled anew for each.
         let members = tar::index(&mut file, wanted).map_err(|error| LayoutError::tar(path, error))?;
@@ -166,7 +168,7 @@ impl Layout {
             Content::Archive(_, members) => {
                 let member = members.get(&blob_name(digest)).ok_or_else(missing)?;
                 // A handle of its own, since readers of one archive have each their own position.
-                let mut file = File::open(&self.path).map_err(failed)?;
+                let mut file = regular_file::open(&self.path).map_err(failed)?;
                 file.seek(SeekFrom::Start(member.offset)).map_err(failed)?;
                 Ok(file.take(member.size_bytes))
             }
