@@ -38,6 +38,7 @@ docs() {
 layers() {
     ci/layers
     ci/file_size
+    ci/rows
 }
 
 scripts() {
