@@ -52,6 +52,12 @@ pub(crate) const SILENCE_DEPRECATION_WARNINGS: &str = "GREENTIC_SILENCE_DEPRECAT
 /// When what is pushed was made, in Unix seconds (reproducible-builds.org); for the command line.
 #[cfg(feature = "dist-cli")]
 pub(crate) const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
+/// The provider registry that `catalog resolve` and its kin ask, where no flag says it.
+#[cfg(feature = "dist-cli")]
+pub(crate) const PROVIDER_REGISTRY_REF: &str = "GTC_PROVIDER_REGISTRY_REF";
+/// A provider catalog that is used as it is, where no flag says it.
+#[cfg(feature = "dist-cli")]
+pub(crate) const WIZARD_CATALOG: &str = "GREENTIC_OPERATOR_WIZARD_CATALOG";
 /// What `serve` asks of everybody.
 #[cfg(feature = "dist-cli")]
 pub(crate) const SERVE_TOKEN: &str = "GREENTIC_DIST_SERVE_TOKEN";

@@ -36,6 +36,7 @@
 //! | `oci-components` | `oci_components`: the components a pack names; part of `dist-client` |
 //! | `runner-api` | `runner_api`: blobs by their digest alone; part of `dist-client` |
 //! | `dist-cli` (default) | `dist_cli` and the `greentic-dist` binary |
+//! | `provider-registry` | `provider_registry`: the provider catalog of a bundle |
 //! | `fixture-resolver` | `fixture://` sources |
 //!
 //! Errors are kinds, see `dist::DistError`; the exit codes of the CLI are the same kinds.
@@ -74,6 +75,8 @@ mod paths;
 mod private_file;
 #[cfg(feature = "dist-client")]
 mod progress;
+#[cfg(feature = "provider-registry")]
+pub mod provider_registry;
 #[cfg(feature = "dist-client")]
 mod registry_client;
 #[cfg(feature = "dist-client")]

@@ -304,7 +304,7 @@ fn sync_dir(dir: &Path) -> io::Result<()> {
 }
 
 /// Whether a file was not opened because its last component is a symbolic link.
-fn is_link(error: &io::Error) -> bool {
+pub(crate) fn is_link(error: &io::Error) -> bool {
     #[cfg(unix)]
     {
         let links = [rustix::io::Errno::LOOP, rustix::io::Errno::MLINK];
@@ -317,7 +317,7 @@ fn is_link(error: &io::Error) -> bool {
     }
 }
 
-fn lacks_locks(error: &io::Error) -> bool {
+pub(crate) fn lacks_locks(error: &io::Error) -> bool {
     #[cfg(unix)]
     {
         use rustix::io::Errno;

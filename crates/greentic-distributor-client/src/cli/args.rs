@@ -71,7 +71,7 @@ pub enum Commands {
     Copy(CopyArgs),
     /// List the tags of a repository
     Tags(TagsArgs),
-    /// List the repositories of a registry
+    /// List the repositories of a registry; find, show and update the provider catalog of a bundle
     Catalog(CatalogArgs),
     /// Give a manifest of a registry more tags
     Tag(TagArgs),

@@ -28,6 +28,7 @@ pub use commands::{
     StateArg, StateArgs, StoreCommand, StoreDownloadArgs, TagArgs, TagsArgs, VerifyArgs, WarmArgs,
 };
 pub use commands::{AuthCommand, AuthLoginArgs, AuthLogoutArgs, AuthStatusArgs, AuthSubject};
+pub use commands::{CatalogCommand, CatalogLookArgs, CatalogPlaceArgs};
 pub use exit::CliError;
 pub use policy::{EnvironmentArg, PolicyArgs};
 

@@ -16,6 +16,14 @@ mod peer_statuses;
 mod peer_tls;
 
 mod blocking;
+
+#[cfg(feature = "provider-registry")]
+mod catalog;
+#[cfg(feature = "provider-registry")]
+mod catalog_cache;
+#[cfg(feature = "provider-registry")]
+mod catalog_support;
+
 mod bundle_model;
 mod bundles;
 mod verify;

@@ -25,7 +25,7 @@ mod verify;
 pub use auth::{AuthCommand, AuthLoginArgs, AuthLogoutArgs, AuthStatusArgs, AuthSubject};
 pub use bundle::{AccessModeArg, BundleCommand, RollbackArgs, StageArgs, StateArg, StateArgs, WarmArgs};
 pub use cache::{CacheCommand, CacheGcArgs, CacheRmArgs, CacheStatArgs, CacheVerifyArgs};
-pub use catalog::CatalogArgs;
+pub use catalog::{CatalogArgs, CatalogCommand, CatalogLookArgs, CatalogPlaceArgs};
 pub use copy::CopyArgs;
 pub use delete::DeleteArgs;
 pub use demo::DemoArgs;

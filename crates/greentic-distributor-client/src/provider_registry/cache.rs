@@ -1,0 +1,363 @@
+//! The cache of a bundle: copies that prove themselves, and nothing that is half written.
+//!
+//! A copy is believed for the digest it has, never for its name. What digest it must have is said by the record of its
+//! reference (`records/`), which also is the step that makes a new copy the current one: before it is written the old copy is
+//! served, from then on the new one, which by then lies in `by-digest/`. Writers take turns; readers take no lock.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use greentic_dist_types::{Digest, SafeText};
+
+use super::document::{self, DOCUMENT_BYTES};
+use super::index::{Found, Index};
+use super::layout::{Layout, Sub};
+use super::lock::{self, Stop};
+use super::record::{CatalogOrigin, CopyRecord, RECORD_BYTES};
+use super::{CatalogError, ProviderRegistryError, disk};
+
+/// Longest wait for another writer. A write takes milliseconds.
+const WRITE_WAIT: Duration = Duration::from_secs(10);
+/// Most records that are read to write a lost index anew.
+const RECORDS: usize = 10_000;
+/// Most reasons that are told why copies are not used.
+const REASONS: usize = 4;
+
+/// The cache of one bundle.
+#[derive(Clone, Debug)]
+pub(super) struct Cache {
+    layout: Layout,
+}
+
+/// A cached copy whose bytes are proven.
+#[derive(Clone, Debug)]
+pub(super) struct Copy {
+    pub(super) path: PathBuf,
+    pub(super) bytes: Vec<u8>,
+    /// What the reference has as its digest.
+    pub(super) digest: Digest,
+    /// What else is known; nothing of copies of earlier versions.
+    pub(super) record: Option<CopyRecord>,
+}
+
+/// What the cache has for a reference.
+#[derive(Debug, Default)]
+pub(super) struct Shelf {
+    pub(super) copy: Option<Copy>,
+    /// Why files that are there are not used.
+    pub(super) passed_over: Vec<String>,
+    /// Whether the index was whole. Without one there may be nothing to write it from.
+    pub(super) is_indexed: bool,
+}
+
+/// Which of two good copies is handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum First {
+    /// The one that is named by the reference.
+    Reference,
+    /// The one that is named by its digest.
+    Digest,
+}
+
+/// Something that says which bytes a reference stands for.
+enum Voucher {
+    Record(Box<CopyRecord>),
+    /// The digest in the index, where it is that of the bytes themselves.
+    Indexed(Digest),
+}
+
+impl Voucher {
+    fn digest(&self) -> Digest {
+        match self {
+            Self::Record(record) => record.digest,
+            Self::Indexed(digest) => *digest,
+        }
+    }
+
+    fn vouches_for(&self, bytes: &[u8], pin: Option<Digest>) -> bool {
+        match self {
+            Self::Record(record) => record.vouches_for(bytes, pin),
+            Self::Indexed(digest) => {
+                Digest::of(digest.algorithm(), bytes) == *digest && pin.is_none_or(|pin| pin == *digest)
+            }
+        }
+    }
+
+    fn record(&self) -> Option<CopyRecord> {
+        match self {
+            Self::Record(record) => Some((**record).clone()),
+            Self::Indexed(_) => None,
+        }
+    }
+}
+
+impl Cache {
+    pub(super) fn of_bundle(bundle: &Path) -> Self {
+        Self { layout: Layout::of_bundle(bundle) }
+    }
+
+    pub(super) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The proven copy of a reference. Files that prove nothing are passed over, with the reason.
+    pub(super) fn look(&self, reference: &str, first: First) -> Shelf {
+        let pin = pin_of(reference);
+        let (index, is_indexed) = match Index::load(&self.layout.index()) {
+            Found::Whole(index) => (index, true),
+            Found::Missing | Found::Torn(_) => (Index::default(), false),
+        };
+        let mut shelf = Shelf { is_indexed, ..Shelf::default() };
+        let mut named = vec![self.layout.copy(reference)];
+        if index.digest(reference).is_some() {
+            named.extend(self.layout.earlier_copy(reference));
+        }
+        for voucher in self.vouchers(reference, &index) {
+            let by_digest = self.layout.by_digest(&voucher.digest());
+            let mut paths: Vec<&PathBuf> = named.iter().collect();
+            match first {
+                First::Reference => paths.push(&by_digest),
+                First::Digest => paths.insert(0, &by_digest),
+            }
+            let copy = paths.into_iter().find_map(|path| self.prove(path, &voucher, pin, &mut shelf.passed_over));
+            if copy.is_some() {
+                return Shelf { copy, passed_over: Vec::new(), is_indexed };
+            }
+        }
+        if shelf.passed_over.is_empty() {
+            let unproven = named.iter().filter(|path| path.is_file());
+            shelf
+                .passed_over
+                .extend(unproven.map(|path| format!("{} is not used: no digest is known for it", path.display())));
+        }
+        shelf.passed_over.truncate(REASONS);
+        shelf
+    }
+
+    /// Who says what the reference stands for, the most trusted first.
+    fn vouchers(&self, reference: &str, index: &Index) -> Vec<Voucher> {
+        let own = self.record(reference);
+        let noted = index.entry(reference).filter(|entry| own.as_ref().is_none_or(|own| own.facts() != *entry));
+        let records = own.into_iter().chain(noted).map(|record| Voucher::Record(Box::new(record)));
+        records.chain(index.digest(reference).map(Voucher::Indexed)).collect()
+    }
+
+    fn record(&self, reference: &str) -> Option<CopyRecord> {
+        if !disk::is_real_dir(&self.layout.sub(Sub::Records)).ok()? {
+            return None;
+        }
+        let bytes = disk::read(&self.layout.record(reference), RECORD_BYTES).ok()??;
+        CopyRecord::parse(&bytes, reference)
+    }
+
+    /// Reads a copy; `None` when there is none, or when it is not what the voucher says.
+    fn prove(
+        &self,
+        path: &Path,
+        voucher: &Voucher,
+        pin: Option<Digest>,
+        passed_over: &mut Vec<String>,
+    ) -> Option<Copy> {
+        let mut pass = |reason: &str| {
+            let reason = format!("{} is not used: {reason}", path.display());
+            if !passed_over.contains(&reason) {
+                passed_over.push(reason);
+            }
+        };
+        let dir = path.parent().unwrap_or(path);
+        if dir != self.layout.sub(Sub::Top) && !matches!(disk::is_real_dir(dir), Ok(true)) {
+            if dir.is_symlink() {
+                pass("its directory is a symbolic link");
+            }
+            return None;
+        }
+        let bytes = match disk::read(path, DOCUMENT_BYTES) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return None,
+            Err(error) => {
+                pass(&error.to_string());
+                return None;
+            }
+        };
+        if !voucher.vouches_for(&bytes, pin) {
+            pass("its content is not what was recorded");
+            return None;
+        }
+        if let Err(error) = document::require(&bytes) {
+            pass(&error.to_string());
+            return None;
+        }
+        Some(Copy { path: path.to_owned(), bytes, digest: voucher.digest(), record: voucher.record() })
+    }
+
+    /// Bytes with this digest, where any copy of the reference has them: they need not be fetched.
+    pub(super) fn content(&self, reference: &str, content: &Digest) -> Option<Vec<u8>> {
+        let paths = [Some(self.layout.copy(reference)), self.layout.earlier_copy(reference)];
+        paths.into_iter().flatten().find_map(|path| {
+            let bytes = disk::read(&path, DOCUMENT_BYTES).ok()??;
+            (Digest::of(content.algorithm(), &bytes) == *content).then_some(bytes)
+        })
+    }
+
+    /// Makes these bytes the copy of the record's reference. Returns its path.
+    ///
+    /// A kill between two writes leaves the old copy or the new one.
+    pub(super) fn publish(&self, record: &CopyRecord, bytes: &[u8]) -> Result<PathBuf, ProviderRegistryError> {
+        let _turn = self.write_turn()?;
+        let copy = self.layout.copy(&record.reference);
+        write(&self.layout.by_digest(&record.digest), bytes)?;
+        self.write_record(record)?;
+        write(&copy, bytes)?;
+        self.update_index(|index| index.put(record))?;
+        Ok(copy)
+    }
+
+    /// Notes that the copy of a reference is the current one still.
+    pub(super) fn confirm(&self, record: &CopyRecord) -> Result<(), ProviderRegistryError> {
+        let _turn = self.write_turn()?;
+        self.write_record(record)?;
+        self.update_index(|index| index.put(record))
+    }
+
+    /// Writes an index that was torn or lost anew, from the records. Says so, and is no failure when it cannot.
+    pub(super) fn mend(&self) {
+        let reason = match Index::load(&self.layout.index()) {
+            Found::Torn(reason) => reason,
+            Found::Missing if self.has_records() => "it is missing".to_owned(),
+            Found::Whole(_) | Found::Missing => return,
+        };
+        let path = self.layout.index();
+        let mended = self.write_turn().and_then(|_turn| self.update_index(|_| ()));
+        let reason = SafeText::new(&reason);
+        match mended {
+            Ok(()) => {
+                tracing::warn!(path = %path.display(), %reason, "the index of the provider registry cache was written anew");
+            }
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %reason, %error, "the index of the provider registry cache is damaged");
+            }
+        }
+    }
+
+    /// Puts a file into the cache as the copy of a reference.
+    pub(super) fn put(&self, reference: &str, source: &Path, now: u64) -> Result<PathBuf, ProviderRegistryError> {
+        let refused = |problem: CatalogError| ProviderRegistryError::NotACatalog {
+            reference: source.display().to_string(),
+            source: problem,
+        };
+        // Read as a whole before anything is written: the source may be the copy itself.
+        let bytes = disk::read_named(source, DOCUMENT_BYTES)
+            .map_err(|error| ProviderRegistryError::of_source(source, error))?;
+        document::require(&bytes).map_err(refused)?;
+        let pin = pin_of(reference);
+        let record =
+            known_beside(source, reference, &bytes).unwrap_or_else(|| CopyRecord::of_file(reference, &bytes, now));
+        if !record.vouches_for(&bytes, pin) {
+            return Err(ProviderRegistryError::Unproven { reference: reference.to_owned(), path: source.to_owned() });
+        }
+        if let Some(copy) = self.look(reference, First::Reference).copy {
+            let held = copy.record.as_ref();
+            let is_same = copy.bytes == bytes;
+            if is_same && held.is_some() && copy.path == self.layout.copy(reference) {
+                return Ok(copy.path);
+            }
+            let is_of_registry = held.is_some_and(|held| held.origin == CatalogOrigin::Registry);
+            if !is_same && is_of_registry && record.origin == CatalogOrigin::File {
+                tracing::warn!(
+                    source = %source.display(),
+                    "a file does not take the place of what a registry sent; it is kept by its digest alone"
+                );
+                let _turn = self.write_turn()?;
+                let path = self.layout.by_digest(&record.digest);
+                write(&path, &bytes)?;
+                return Ok(path);
+            }
+            if is_same && let Some(held) = held {
+                return self.publish(held, &bytes);
+            }
+        }
+        self.publish(&record, &bytes)
+    }
+
+    /// The turn of a writer. Makes the directories, and removes what killed writers left.
+    fn write_turn(&self) -> Result<lock::Held, ProviderRegistryError> {
+        self.make_dirs()?;
+        let turn = lock::wait(&self.layout.write_lock(), WRITE_WAIT, &Stop::default())?;
+        for sub in [Sub::Top, Sub::ByDigest, Sub::Records] {
+            disk::sweep(&self.layout.sub(sub));
+        }
+        Ok(turn)
+    }
+
+    pub(super) fn make_dirs(&self) -> Result<(), ProviderRegistryError> {
+        for sub in Sub::ALL {
+            let dir = self.layout.sub(sub);
+            let made = if sub == Sub::Top { fs::create_dir_all(&dir) } else { disk::create_dir(&dir) };
+            made.map_err(|source| ProviderRegistryError::Cache { op: "create", path: dir, source })?;
+        }
+        Ok(())
+    }
+
+    fn write_record(&self, record: &CopyRecord) -> Result<(), ProviderRegistryError> {
+        let path = self.layout.record(&record.reference);
+        let bytes = serde_json::to_vec_pretty(record).map_err(|error| failed("write", &path, error.into()))?;
+        write(&path, &bytes)
+    }
+
+    /// Changes the index. One that is torn or lost is put together from the records first.
+    fn update_index(&self, change: impl FnOnce(&mut Index)) -> Result<(), ProviderRegistryError> {
+        let path = self.layout.index();
+        let mut index = match Index::load(&path) {
+            Found::Whole(index) => index,
+            Found::Missing | Found::Torn(_) => self.index_of_records(),
+        };
+        change(&mut index);
+        let bytes = index.to_bytes().map_err(|error| failed("write", &path, error))?;
+        write(&path, &bytes)
+    }
+
+    fn index_of_records(&self) -> Index {
+        let mut index = Index::default();
+        let Ok(names) = fs::read_dir(self.layout.sub(Sub::Records)) else { return index };
+        let paths: BTreeSet<PathBuf> = names.take(RECORDS).flatten().map(|entry| entry.path()).collect();
+        for path in paths {
+            let record = disk::read(&path, RECORD_BYTES).ok().flatten().and_then(|bytes| CopyRecord::parse_any(&bytes));
+            // A record lies where its reference says, or it is not ours.
+            if let Some(record) = record.filter(|record| self.layout.record(&record.reference) == path) {
+                index.put(&record);
+            }
+        }
+        index
+    }
+
+    fn has_records(&self) -> bool {
+        fs::read_dir(self.layout.sub(Sub::Records)).is_ok_and(|mut names| names.next().is_some())
+    }
+}
+
+/// What the cache that a file lies in knows of it, when it is the copy of this very reference there: a bundle takes over what
+/// another one has, proofs included.
+fn known_beside(source: &Path, reference: &str, bytes: &[u8]) -> Option<CopyRecord> {
+    let cache = Cache { layout: Layout::around(source)? };
+    cache.record(reference).filter(|record| record.vouches_for(bytes, pin_of(reference)))
+}
+
+/// The digest in a reference: what it names never changes.
+pub(super) fn pin_of(reference: &str) -> Option<Digest> {
+    reference.rsplit_once('@')?.1.parse().ok()
+}
+
+fn failed(op: &'static str, path: &Path, source: io::Error) -> ProviderRegistryError {
+    ProviderRegistryError::Cache { op, path: path.to_owned(), source }
+}
+
+/// Writes a file of the cache, unless it is there as it should be.
+fn write(path: &Path, bytes: &[u8]) -> Result<(), ProviderRegistryError> {
+    if disk::read(path, DOCUMENT_BYTES).ok().flatten().is_some_and(|there| there == bytes) {
+        return Ok(());
+    }
+    disk::write(path, bytes).map_err(|error| failed("write", path, error))
+}

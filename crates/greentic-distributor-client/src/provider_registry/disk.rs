@@ -1,0 +1,166 @@
+//! Files of the cache: read without following links out of it, replaced as a whole or not at all.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::path::Path;
+
+use crate::output_file::{Existing, OutputFile};
+use crate::private_file::is_link;
+
+/// Most names of a directory that are looked at when the leavings of killed writers are removed.
+const SWEPT: usize = 4_096;
+
+/// Reads a regular file of at most `cap` bytes; `None` when there is none. A symbolic link at the end of the path is not
+/// followed, and nothing waits for the other end of a pipe.
+///
+/// # Errors
+/// `InvalidData` for what is no regular file, is a link, or is larger; otherwise what the operating system says.
+pub(super) fn read(path: &Path, cap: u64) -> io::Result<Option<Vec<u8>>> {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    match careful(&mut options).open(path) {
+        Ok(file) => read_file(file, cap).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if is_link(&error) => Err(wrong("it is a symbolic link")),
+        Err(error) => Err(error),
+    }
+}
+
+/// As [`read`] for a file that a person named: links are followed.
+pub(super) fn read_named(path: &Path, cap: u64) -> io::Result<Vec<u8>> {
+    // Looked at before it is opened, so that a pipe is not waited for.
+    if !fs::metadata(path)?.is_file() {
+        return Err(wrong("it is not a regular file"));
+    }
+    read_file(File::open(path)?, cap)
+}
+
+fn read_file(file: File, cap: u64) -> io::Result<Vec<u8>> {
+    let meta = file.metadata()?;
+    if !meta.is_file() {
+        return Err(wrong("it is not a regular file"));
+    }
+    let too_large = || wrong(&format!("it is larger than {cap} bytes"));
+    if meta.len() > cap {
+        return Err(too_large());
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or(0));
+    // It may have grown since.
+    let mut limited = file.take(cap.saturating_add(1));
+    limited.read_to_end(&mut bytes)?;
+    if limited.limit() == 0 { Err(too_large()) } else { Ok(bytes) }
+}
+
+/// Puts a file in place, synced. What was there makes way as a whole; a link makes way itself.
+pub(super) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut output = OutputFile::create(path, Existing::Replace)?;
+    output.write_all(bytes)?;
+    output.place()
+}
+
+/// Creates a directory and those above it. One that is a link itself is refused: what is put there would be elsewhere.
+pub(super) fn create_dir(dir: &Path) -> io::Result<()> {
+    fs::create_dir_all(dir)?;
+    if is_real_dir(dir)? { Ok(()) } else { Err(wrong("it is a symbolic link")) }
+}
+
+/// Whether there is a directory of that name that is no link.
+pub(super) fn is_real_dir(dir: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(dir) {
+        Ok(meta) => Ok(meta.is_dir()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes what killed writers left. Only for the holder of the write lock: others have no temporary file.
+pub(super) fn sweep(dir: &Path) {
+    let Ok(names) = fs::read_dir(dir) else { return };
+    for entry in names.take(SWEPT).flatten() {
+        let name = entry.file_name();
+        let is_left = name.to_str().is_some_and(|name| name.starts_with('.'))
+            && Path::new(&name).extension().is_some_and(|extension| extension == "tmp");
+        if is_left && let Err(error) = fs::remove_file(entry.path()) {
+            tracing::debug!(path = %entry.path().display(), %error, "a temporary file could not be removed");
+        }
+    }
+}
+
+/// Opens a lock file, created when missing and never truncated.
+pub(super) fn open_lock(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    match careful(&mut options).open(path) {
+        Err(error) if is_link(&error) => Err(wrong("it is a symbolic link")),
+        other => other,
+    }
+}
+
+/// Follows no link at the end of the path, and waits for nobody.
+fn careful(options: &mut OpenOptions) -> &mut OpenOptions {
+    #[cfg(unix)]
+    {
+        use rustix::fs::OFlags;
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+        options.custom_flags(flags.bits().cast_signed());
+    }
+    options
+}
+
+fn wrong(reason: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, reason.to_owned())
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn only_regular_files_of_a_sane_size_are_read_and_links_only_when_a_person_named_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("file"), "12345").unwrap();
+        symlink(at("file"), at("link")).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, at("pipe"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        assert_eq!(read(&at("file"), 5).unwrap().unwrap(), b"12345");
+        assert!(read(&at("nothing"), 5).unwrap().is_none());
+        for (name, cap) in [("file", 4), ("link", 9), ("pipe", 9), (".", 9)] {
+            assert_eq!(read(&at(name), cap).unwrap_err().kind(), io::ErrorKind::InvalidData, "{name}");
+        }
+        assert_eq!(read_named(&at("link"), 5).unwrap(), b"12345");
+        for (name, cap) in [("link", 4), ("pipe", 9), (".", 9)] {
+            assert_eq!(read_named(&at(name), cap).unwrap_err().kind(), io::ErrorKind::InvalidData, "{name}");
+        }
+        assert_eq!(read_named(&at("nothing"), 9).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn nothing_is_written_through_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir(at("elsewhere")).unwrap();
+        fs::write(at("elsewhere/file"), "theirs").unwrap();
+        symlink(at("elsewhere"), at("sub")).unwrap();
+        symlink(at("elsewhere/file"), at("file")).unwrap();
+        symlink(at("elsewhere/file"), at("lock")).unwrap();
+        assert!(create_dir(&at("sub")).is_err());
+        assert!(open_lock(&at("lock")).is_err());
+        write(&at("file"), b"ours").unwrap();
+        assert!(!at("file").is_symlink());
+        assert_eq!(fs::read_to_string(at("elsewhere/file")).unwrap(), "theirs");
+    }
+
+    #[test]
+    fn what_killed_writers_left_is_removed_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in [".index.json.0123456789abcdef.tmp", ".keep", "other.tmp", "index.json"] {
+            fs::write(dir.path().join(name), "x").unwrap();
+        }
+        sweep(dir.path());
+        let mut names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, [".keep", "index.json", "other.tmp"]);
+    }
+}

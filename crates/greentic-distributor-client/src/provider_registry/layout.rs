@@ -1,0 +1,113 @@
+//! The cache of a bundle: every path in it is made here, from hashes and parsed digests.
+
+use std::path::{Path, PathBuf};
+
+use greentic_dist_types::Digest;
+
+use super::names::{earlier_file_name, slug, stem};
+
+/// Where the cache is below a bundle.
+const BELOW_BUNDLE: [&str; 3] = [".greentic", "cache", "provider-registry"];
+
+/// The paths of one bundle's cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Layout {
+    dir: PathBuf,
+}
+
+/// A directory of the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sub {
+    /// Copies by reference, and the index.
+    Top,
+    /// Copies by digest.
+    ByDigest,
+    /// What is known of each reference.
+    Records,
+    /// Files that are locked, and empty.
+    Locks,
+}
+
+impl Sub {
+    pub(super) const ALL: [Self; 4] = [Self::Top, Self::ByDigest, Self::Records, Self::Locks];
+
+    const fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Top => None,
+            Self::ByDigest => Some("by-digest"),
+            Self::Records => Some("records"),
+            Self::Locks => Some("locks"),
+        }
+    }
+}
+
+impl Layout {
+    /// The cache of a bundle.
+    pub(super) fn of_bundle(bundle: &Path) -> Self {
+        Self { dir: BELOW_BUNDLE.iter().fold(bundle.to_owned(), |dir, name| dir.join(name)) }
+    }
+
+    /// The cache that a copy by reference or by digest lies in, going by its path alone.
+    pub(super) fn around(copy: &Path) -> Option<Self> {
+        let parent = copy.parent()?;
+        let is_by_digest = parent.file_name().and_then(|name| name.to_str()) == Sub::ByDigest.name();
+        let dir = if is_by_digest { parent.parent()? } else { parent };
+        dir.ends_with(BELOW_BUNDLE.iter().collect::<PathBuf>()).then(|| Self { dir: dir.to_owned() })
+    }
+
+    pub(super) fn sub(&self, sub: Sub) -> PathBuf {
+        sub.name().map_or_else(|| self.dir.clone(), |name| self.dir.join(name))
+    }
+
+    /// The copy of a reference.
+    pub(super) fn copy(&self, reference: &str) -> PathBuf {
+        self.dir.join(stem(reference) + ".json")
+    }
+
+    /// The copy of a reference as an earlier version named it.
+    pub(super) fn earlier_copy(&self, reference: &str) -> Option<PathBuf> {
+        Some(self.dir.join(earlier_file_name(reference)?))
+    }
+
+    /// The copy of what a digest stands for.
+    pub(super) fn by_digest(&self, digest: &Digest) -> PathBuf {
+        self.sub(Sub::ByDigest).join(slug(&digest.to_string()) + ".json")
+    }
+
+    /// What is known of a reference.
+    pub(super) fn record(&self, reference: &str) -> PathBuf {
+        self.sub(Sub::Records).join(stem(reference) + ".json")
+    }
+
+    pub(super) fn index(&self) -> PathBuf {
+        self.dir.join("index.json")
+    }
+
+    /// Held while a reference is being fetched.
+    pub(super) fn fetch_lock(&self, reference: &str) -> PathBuf {
+        self.sub(Sub::Locks).join(stem(reference) + ".lock")
+    }
+
+    /// Held while something is written.
+    pub(super) fn write_lock(&self) -> PathBuf {
+        self.sub(Sub::Locks).join("write.lock")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cache_around_a_copy_is_found_by_its_path() {
+        let layout = Layout::of_bundle(Path::new("/b"));
+        let digest = Digest::sha256(b"");
+        assert_eq!(layout.index(), Path::new("/b/.greentic/cache/provider-registry/index.json"));
+        assert_eq!(Layout::around(&layout.copy("oci://x")), Some(layout.clone()));
+        assert_eq!(Layout::around(&layout.by_digest(&digest)), Some(layout.clone()));
+        assert!(layout.by_digest(&digest).ends_with(format!("by-digest/sha256-{}.json", digest.to_hex())));
+        for other in ["/b/catalog.json", "catalog.json", "/", ""] {
+            assert_eq!(Layout::around(Path::new(other)), None, "{other}");
+        }
+    }
+}
