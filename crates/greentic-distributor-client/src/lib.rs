@@ -33,6 +33,7 @@
 //! | `http-runtime` | `HttpDistributorClient` |
 //! | `greentic-config` (default) | `DistributorClientConfig::from_greentic` |
 //! | `dist-client` | `dist`: the library flow from reference to opened artifact, and what is built on it; `oci` and `blocking` |
+//! | `pack-fetch` | `oci_packs`: packs by their references; part of `dist-client` |
 //! | `oci-components` | `oci_components`: the components a pack names; part of `dist-client` |
 //! | `runner-api` | `runner_api`: blobs by their digest alone; part of `dist-client` |
 //! | `dist-cli` (default) | `dist_cli` and the `greentic-dist` binary |

@@ -39,6 +39,7 @@ mod lock_write;
 mod model;
 mod offline;
 mod packs;
+mod packs_document;
 mod packs_injected;
 mod packs_rules;
 mod packs_shared;
