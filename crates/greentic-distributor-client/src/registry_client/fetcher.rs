@@ -145,6 +145,9 @@ impl Fetcher {
         let Resolved { inner, descriptor, named, .. } = self.resolve(client, asked).await?;
         let artifact = fetch::fetch(&inner, &descriptor).await.map_err(|error| FetchError::from_dist(error, asked))?;
         let content = artifact.content();
+        // What is here now: the entry that was resolved may have been replaced.
+        let size_bytes = artifact.content_length.unwrap_or(named.size_bytes);
+        let named = Named { media_type: artifact.descriptor.media_type, size_bytes, ..named };
         let path = own_path(&inner, artifact.local_path, named.manifest).await;
         Ok(Fetched { named, path, content, from_network: artifact.fetched })
     }

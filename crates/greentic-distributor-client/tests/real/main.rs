@@ -17,6 +17,7 @@ mod memory;
 mod mirror;
 mod offline;
 mod own_registry;
+mod packs;
 mod power_cut;
 mod pull;
 mod race;
