@@ -17,7 +17,9 @@ pub(crate) fn classify(error: reqwest::Error, host: &HostLimit, profile: &Profil
         let likely = if profile.has_identity() { Refusal::Rejected } else { Refusal::Wanted };
         cause.refusal.get_or_insert(likely);
     }
+    let was_better = cause.no_protocol && host.note_no_http1();
     let kind = match () {
+        () if was_better => NetErrorKind::Interrupted,
         () if cause.inner_address => NetErrorKind::Refused,
         () if cause.tls => NetErrorKind::Tls,
         () if error.is_dns() => NetErrorKind::Dns,
@@ -77,6 +79,8 @@ pub(crate) struct Cause {
     ended_tls: bool,
     certificate: Option<Distrust>,
     refusal: Option<Refusal>,
+    /// The server has none of the protocols it was offered.
+    no_protocol: bool,
     unreadable: bool,
     http2: Option<Breach>,
 }
@@ -125,6 +129,8 @@ impl Cause {
             use rustls::CertificateError as E;
             self.tls = true;
             self.refusal = self.refusal.or_else(|| refusal_of(error));
+            self.no_protocol |=
+                matches!(error, rustls::Error::AlertReceived(rustls::AlertDescription::NoApplicationProtocol));
             self.certificate = match error {
                 rustls::Error::InvalidCertificate(E::UnknownIssuer | E::BadSignature) => Some(Distrust::Authority),
                 rustls::Error::InvalidCertificate(
@@ -168,7 +174,14 @@ fn refusal_of(error: &rustls::Error) -> Option<Refusal> {
 fn breach_of(error: &h2::Error) -> Option<Breach> {
     match error.reason()? {
         h2::Reason::HTTP_1_1_REQUIRED => Some(Breach::Unwanted),
-        h2::Reason::NO_ERROR | h2::Reason::REFUSED_STREAM | h2::Reason::CANCEL => None,
-        _ => Some(Breach::Protocol),
+        h2::Reason::PROTOCOL_ERROR
+        | h2::Reason::FLOW_CONTROL_ERROR
+        | h2::Reason::SETTINGS_TIMEOUT
+        | h2::Reason::STREAM_CLOSED
+        | h2::Reason::FRAME_SIZE_ERROR
+        | h2::Reason::COMPRESSION_ERROR
+        | h2::Reason::ENHANCE_YOUR_CALM
+        | h2::Reason::INADEQUATE_SECURITY => Some(Breach::Protocol),
+        _ => None,
     }
 }

@@ -49,6 +49,8 @@ pub enum NetErrorKind {
     Conflict,
     /// The content that was to be sent could not be read.
     Source,
+    /// What came could not be written to where the caller wanted it.
+    Output,
     /// Refused by this client's own rules: a redirect, a token realm, a downgrade, a plain-text password.
     Refused,
     /// The caller asked for something that cannot be asked.
@@ -92,6 +94,7 @@ impl NetErrorKind {
             Self::Unsupported => "the registry does not offer this",
             Self::Conflict => "somebody else changed the same thing at the same time",
             Self::Source => "the content could not be read",
+            Self::Output => "what came could not be written",
             Self::Refused => "the request was refused by policy",
             Self::InvalidInput => "the request is invalid",
             Self::Config => "a setting of this client cannot be used",
@@ -119,7 +122,7 @@ pub enum NetErrorClass {
     Server,
     /// What was asked or answered is not valid: bytes, sizes, documents, references, places this client does not go to.
     Validation,
-    /// A setting of this client cannot be used.
+    /// A setting of this client cannot be used, or a place of the caller's not be written to.
     Config,
     /// Offline mode.
     Offline,
@@ -325,7 +328,7 @@ impl NetError {
             K::NotFound => NetErrorClass::NotFound,
             K::RateLimited => NetErrorClass::RateLimit { retry_after: self.0.retry_after },
             K::Server => NetErrorClass::Server,
-            K::Config => NetErrorClass::Config,
+            K::Config | K::Output => NetErrorClass::Config,
             K::Offline => NetErrorClass::Offline,
             K::Protocol
             | K::TooLarge

@@ -22,6 +22,8 @@ const HOSTS: usize = 1_024;
 const SUCCESSES: u32 = 20;
 /// Errors in its HTTP/2 after which a host is spoken to with HTTP/1.1.
 const HTTP2_ERRORS: u8 = 2;
+/// The number for a host that speaks nothing but HTTP/2.
+const HTTP2_ONLY: u8 = u8::MAX;
 /// Queues of a host.
 const QUEUES: usize = 3;
 
@@ -220,16 +222,24 @@ impl HostLimit {
     /// Takes note that its HTTP/2 broke; `for_good` when it said itself that it wants HTTP/1.1.
     pub(crate) fn note_http2_error(&self, for_good: bool) {
         let errors = self.http2_errors.load(Ordering::Relaxed);
-        let errors = if for_good { HTTP2_ERRORS } else { errors.saturating_add(1) };
+        if errors == HTTP2_ONLY {
+            return;
+        }
+        let errors = if for_good { HTTP2_ERRORS } else { errors.saturating_add(1).min(HTTP2_ERRORS) };
         self.http2_errors.store(errors, Ordering::Relaxed);
         if errors >= HTTP2_ERRORS {
             tracing::debug!("the host is spoken to with HTTP/1.1 from now on: its HTTP/2 does not work");
         }
     }
 
+    /// Takes note that it speaks no HTTP/1.1. Whether that was tried because its HTTP/2 had broken.
+    pub(crate) fn note_no_http1(&self) -> bool {
+        self.http2_errors.swap(HTTP2_ONLY, Ordering::Relaxed) == HTTP2_ERRORS
+    }
+
     /// Whether it is spoken to with HTTP/1.1, because its HTTP/2 does not work.
     pub(crate) fn wants_http1(&self) -> bool {
-        self.http2_errors.load(Ordering::Relaxed) >= HTTP2_ERRORS
+        self.http2_errors.load(Ordering::Relaxed) == HTTP2_ERRORS
     }
 }
 
@@ -365,5 +375,9 @@ mod tests {
         one.note_http2_error(false);
         other.note_http2_error(true);
         assert!(one.wants_http1() && other.wants_http1());
+        // It has none: there is nothing better than its HTTP/2.
+        assert!(one.note_no_http1());
+        one.note_http2_error(true);
+        assert!(!one.wants_http1() && !one.note_no_http1());
     }
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use greentic_dist_serve::{Registry, RunningRegistry};
 use greentic_dist_types::Digest;
 use serde_json::{Value, json};
 
@@ -104,6 +105,18 @@ impl Artifact {
 /// The Wasm component of [`component_bytes`] as an artifact.
 pub fn component() -> Artifact {
     artifact(WASM_TYPE, component_bytes())
+}
+
+/// An embedded registry on loopback that has an artifact as `acme/hello:1`.
+pub fn served(artifact: &Artifact) -> RunningRegistry {
+    let registry = Registry::in_memory();
+    for blob in artifact.blobs() {
+        registry.put_blob(blob.bytes.clone()).expect("a blob");
+    }
+    registry
+        .put_manifest("acme/hello", &["1"], &artifact.media_type, &artifact.manifest_bytes)
+        .expect("a manifest of a fixture");
+    registry.start(([127, 0, 0, 1], 0).into()).expect("a free port")
 }
 
 /// An artifact of one layer, in the shape Wasm tools publish: an OCI image manifest with a Wasm config.

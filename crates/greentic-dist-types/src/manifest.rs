@@ -75,6 +75,13 @@ pub struct Manifest {
     pub annotations: BTreeMap<String, String>,
 }
 
+impl Manifest {
+    /// A manifest of a config and layers alone.
+    pub fn new(config: Descriptor, layers: Vec<Descriptor>) -> Self {
+        Self { artifact_type: None, config, layers, subject: None, annotations: BTreeMap::new() }
+    }
+}
+
 /// An image index: a list of manifests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Index {
@@ -86,6 +93,13 @@ pub struct Index {
     pub subject: Option<Box<Descriptor>>,
     /// Annotations of the index, sorted by key.
     pub annotations: BTreeMap<String, String>,
+}
+
+impl Index {
+    /// An index of manifests alone.
+    pub fn new(manifests: Vec<Descriptor>) -> Self {
+        Self { artifact_type: None, manifests, subject: None, annotations: BTreeMap::new() }
+    }
 }
 
 /// A parsed manifest body.

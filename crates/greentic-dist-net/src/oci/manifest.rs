@@ -2,11 +2,14 @@
 
 use bytes::Bytes;
 use greentic_dist_types::media_type::{self, ManifestType};
-use greentic_dist_types::{Digest, ManifestError, ManifestKind, Mismatch, SafeText, limits, parse_manifest};
+use greentic_dist_types::{
+    Descriptor, Digest, ManifestError, ManifestKind, Mismatch, SafeText, limits, parse_manifest,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use serde::Deserialize;
 
 use super::auth::Action;
+use super::put_manifest::RawManifest;
 use super::repository::{Repository, Selector};
 use crate::exchange::{Ask, Collected, header_value};
 use crate::{NetError, NetErrorKind};
@@ -81,6 +84,30 @@ impl Repository {
             media_type: Some(manifest.media_type),
             etag: manifest.etag,
         })
+    }
+
+    /// What a tag or digest names, as a descriptor: digest, size and media type.
+    ///
+    /// One HEAD; one GET more where that is refused or does not tell all three, and then the digest is computed. The digest of an
+    /// answer to HEAD is the registry's word, which whoever fetches by it proves. Cancel-safe.
+    ///
+    /// # Errors
+    /// By cause; `NotFound` for an unknown tag, digest or repository.
+    pub async fn resolve(&self, selector: Selector<'_>) -> Result<Descriptor, NetError> {
+        let head = self.head_manifest(selector).await?;
+        let wanted = match selector {
+            Selector::Digest(pin) => Some(pin),
+            Selector::Tag(_) => head.digest,
+        };
+        let is_manifest =
+            |kind: &String| matches!(media_type::manifest_type(kind), ManifestType::Image | ManifestType::Index);
+        if let (Some(digest), Some(size_bytes), Some(kind)) =
+            (wanted, head.size_bytes, head.media_type.filter(is_manifest))
+        {
+            return Ok(Descriptor::new(kind, digest, size_bytes));
+        }
+        let manifest = self.manifest(selector).await?;
+        Ok(RawManifest::from(manifest).plain_descriptor())
     }
 
     /// Fetches a manifest or index and proves it against the digest it was asked for by.

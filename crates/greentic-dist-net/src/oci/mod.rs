@@ -8,6 +8,7 @@ pub(crate) mod auth;
 mod blob;
 mod blob_range;
 mod blob_unsized;
+mod blob_whole;
 mod catalog;
 mod delete;
 pub(crate) mod errcode;
@@ -29,6 +30,7 @@ mod source;
 mod tags;
 mod upload;
 mod upload_chunked;
+mod write_manifest;
 
 pub use auth::{
     BoxFuture, Credential, CredentialAnswer, CredentialSource, CredentialTarget, Login, LoginOrigin, StaticCredentials,

@@ -1,6 +1,6 @@
 //! Lists that come in pages: where the next one is, and when it is enough.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::fmt;
 
 use greentic_dist_types::Digest;
@@ -31,6 +31,8 @@ pub struct Paged<T> {
     page_size: Option<u32>,
     after: Option<String>,
     seen: HashSet<Digest>,
+    /// Entries of a page that were not handed out one by one yet.
+    waiting: VecDeque<T>,
 }
 
 enum Next<T> {
@@ -61,7 +63,16 @@ impl<T> Paged<T> {
 
     fn from(transport: &Shared, next: Next<T>, read: Read<T>, refuse: Refuse) -> Self {
         let transport = Shared::clone(transport);
-        Self { transport, next, read, refuse, page_size: None, after: None, seen: HashSet::new() }
+        Self {
+            transport,
+            next,
+            read,
+            refuse,
+            page_size: None,
+            after: None,
+            seen: HashSet::new(),
+            waiting: VecDeque::new(),
+        }
     }
 
     /// A list of one page that is at hand.
@@ -94,7 +105,26 @@ impl<T> Paged<T> {
         self
     }
 
-    /// The next page; `None` after the last one. A page may be empty. After an error the list is over.
+    /// The next entry; `None` after the last one. After an error the list is over.
+    ///
+    /// One request when a page is used up. Cancel-safe: no entry is lost.
+    ///
+    /// # Errors
+    /// As [`Paged::next_page`].
+    pub async fn next(&mut self) -> Option<Result<T, NetError>> {
+        loop {
+            if let Some(entry) = self.waiting.pop_front() {
+                return Some(Ok(entry));
+            }
+            match self.fetch_next().await? {
+                Ok(page) => self.waiting.extend(page),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+
+    /// The next page, or what [`Paged::next`] has left of one; `None` after the last one. A page may be empty. After an error the
+    /// list is over.
     ///
     /// One request. Cancel-safe: a dropped call asks for the same page again.
     ///
@@ -102,6 +132,13 @@ impl<T> Paged<T> {
     /// `TooLarge` for too many pages or too large a one; `Refused` for a page on another host; `Protocol` for what is no such
     /// list and for pages that go in a circle; otherwise by cause.
     pub async fn next_page(&mut self) -> Option<Result<Vec<T>, NetError>> {
+        if !self.waiting.is_empty() {
+            return Some(Ok(std::mem::take(&mut self.waiting).into()));
+        }
+        self.fetch_next().await
+    }
+
+    async fn fetch_next(&mut self) -> Option<Result<Vec<T>, NetError>> {
         let ask = match &mut self.next {
             Next::End => return None,
             Next::Ready(entries, rest) => {
@@ -119,8 +156,8 @@ impl<T> Paged<T> {
     }
 
     /// Whether there is a page after the ones that were handed out, as far as the registry said.
-    pub const fn has_more(&self) -> bool {
-        !matches!(self.next, Next::End)
+    pub fn has_more(&self) -> bool {
+        !self.waiting.is_empty() || !matches!(self.next, Next::End)
     }
 
     /// The whole list, of at most `limit` entries.

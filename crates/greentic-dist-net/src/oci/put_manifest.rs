@@ -91,11 +91,15 @@ impl RawManifest {
         }
     }
 
+    /// Digest, size and media type.
+    pub(super) fn plain_descriptor(&self) -> Descriptor {
+        Descriptor::new(&self.media_type, self.digest, u64::try_from(self.bytes.len()).unwrap_or(u64::MAX))
+    }
+
     /// The manifest as a list of referrers shows it: with its artifact type (an image without one has that of its config) and
     /// its annotations.
     pub fn descriptor(&self) -> Descriptor {
-        let size_bytes = u64::try_from(self.bytes.len()).unwrap_or(u64::MAX);
-        let mut descriptor = Descriptor::new(&self.media_type, self.digest, size_bytes);
+        let mut descriptor = self.plain_descriptor();
         match &self.kind {
             ManifestKind::Image(manifest) => {
                 let artifact_type = manifest.artifact_type.clone().filter(|kind| !kind.is_empty());

@@ -415,3 +415,71 @@ async fn a_blob_of_unknown_size_goes_on_after_a_cut_and_never_beyond_its_limit()
     let error = repository(&net(), &missing.reference()).open_unsized(nothing, 1).await.unwrap_err();
     assert_eq!(error.kind(), NetErrorKind::NotFound);
 }
+
+/// Takes so many bytes and then fails, as a full disk does.
+struct Full {
+    room: usize,
+    got: Vec<u8>,
+}
+
+impl tokio::io::AsyncWrite for Full {
+    fn poll_write(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+        bytes: &[u8],
+    ) -> std::task::Poll<std::io::Result<usize>> {
+        let take = bytes.len().min(self.room);
+        if take == 0 {
+            return std::task::Poll::Ready(Err(std::io::ErrorKind::StorageFull.into()));
+        }
+        self.room -= take;
+        self.got.extend_from_slice(&bytes[..take]);
+        std::task::Poll::Ready(Ok(take))
+    }
+
+    fn poll_flush(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test]
+async fn a_blob_comes_whole_into_memory_or_a_writer_whatever_cuts_it() {
+    let artifact = fixture::artifact("application/wasm", fixture::random_bytes(8, 200_000));
+    let registry = Scenario::new(artifact).lie(Lie::cut_every(70_000)).start();
+    let repository = repository(&net(), &registry.reference());
+    let blob = layer_of(registry.artifact());
+    assert!(repository.blob(&blob).bytes(200_000).await.unwrap() == registry.artifact().layer_bytes());
+    let mut written = Vec::new();
+    assert_eq!(repository.blob(&blob).to_writer(&mut written).await.unwrap(), 200_000);
+    assert!(written == registry.artifact().layer_bytes());
+    registry.journal().clear();
+    let error = repository.blob(&blob).bytes(199_999).await.unwrap_err();
+    assert_eq!((error.kind(), registry.journal().len()), (NetErrorKind::TooLarge, 0));
+}
+
+#[tokio::test]
+async fn a_wrong_blob_is_never_written_to_its_end_and_a_full_writer_is_no_fault_of_the_network() {
+    let artifact = fixture::artifact("application/wasm", fixture::random_bytes(8, 200_000));
+    let registry = Scenario::new(artifact).lie(Lie::WrongBlob).start();
+    let repository = repository(&net(), &registry.reference());
+    let blob = layer_of(registry.artifact());
+    let mut written = Vec::new();
+    let error = repository.blob(&blob).to_writer(&mut written).await.unwrap_err();
+    assert_eq!(error.kind(), NetErrorKind::Integrity);
+    assert!(written.len() < 200_000, "{}", written.len());
+    registry.be_honest();
+    let mut full = Full { room: 1_000, got: Vec::new() };
+    let error = repository.blob(&blob).to_writer(&mut full).await.unwrap_err();
+    assert_eq!((error.kind(), error.class()), (NetErrorKind::Output, greentic_dist_net::NetErrorClass::Config));
+    assert!(!error.is_transient() && full.got.len() == 1_000);
+}

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use greentic_dist_net::{HttpRule, NetErrorKind, RetryPolicy, Selector};
+use greentic_dist_net::{HttpRule, NetErrorKind, Selector};
 use hyper::Version;
 
 use crate::support::{descriptor, quick, read, repository};
@@ -65,10 +65,11 @@ async fn one_hosts_broken_http_2_says_nothing_about_another() {
 async fn a_host_that_speaks_nothing_but_broken_http_2_fails_and_says_why() {
     let beyond = Beyond { instead_of_http2: Some(DATA_ON_STREAM_0), ..Beyond::default() };
     let server = TlsServer::start_with(Certificate::Good, &["h2"], beyond).await;
-    let retry = RetryPolicy { attempts: 2, ..RetryPolicy::default() };
-    let net = server.trusting().http_rule(HttpRule::Never).retry(retry).build().unwrap();
+    let net = server.trusting().http_rule(HttpRule::Never).build().unwrap();
     let repository = repository(&net, &format!("localhost:{}/acme/hello", server.addr.port()));
     let error = repository.manifest(Selector::Tag("1")).await.unwrap_err();
-    assert_eq!((error.kind(), error.attempts()), (NetErrorKind::Interrupted, 2), "{error:?}");
+    // Two times with HTTP/2, once without, which it has not, and again with it.
+    assert_eq!((error.kind(), error.attempts()), (NetErrorKind::Interrupted, 5), "{error:?}");
     assert!(format!("{error:?}").contains("PROTOCOL_ERROR"), "{error:?}");
+    assert_eq!(server.connections.load(Ordering::SeqCst), 4);
 }

@@ -16,6 +16,7 @@ mod flow_control;
 mod hosts;
 mod http2;
 mod http_get;
+mod librex;
 mod limits;
 mod lists;
 mod login;

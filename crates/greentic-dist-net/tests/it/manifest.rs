@@ -3,7 +3,7 @@ use std::sync::Arc;
 use greentic_dist_net::{HostConfig, HostEndpoint, NetErrorKind, Repository, Selector};
 use greentic_dist_testkit::scenario::{Lie, LyingRegistry, Part, Scenario, hostile};
 use greentic_dist_testkit::{LyingServer, Response, fixture};
-use greentic_dist_types::{Digest, ManifestKind, Mismatch, PlatformChoice, media_type};
+use greentic_dist_types::{Descriptor, Digest, ManifestKind, Mismatch, PlatformChoice, media_type};
 
 use crate::support::{Recorder, layer_of, net, quick, read, repository};
 
@@ -481,4 +481,26 @@ async fn quirk_p59_a_head_that_tells_no_digest_or_is_refused_is_followed_by_a_co
     let repository = counted(&gone);
     let error = repository.manifest_if_changed("2", None, &gone.artifact().manifest_digest).await.unwrap_err();
     assert_eq!((error.kind(), methods(&gone).as_slice()), (NetErrorKind::NotFound, &["HEAD".to_owned()][..]));
+}
+
+#[tokio::test]
+async fn what_a_tag_names_is_told_by_one_head_or_by_the_manifest_where_that_says_too_little() {
+    let cases = [
+        (None, &["HEAD"][..]),
+        (Some(Lie::NoDigestHeader), &["HEAD", "GET"]),
+        (Some(Lie::HeadRefused(405)), &["HEAD", "GET"]),
+    ];
+    for (lie, asked) in cases {
+        let scenario = Scenario::new(fixture::component());
+        let registry = lie.into_iter().fold(scenario, Scenario::lie).start();
+        let found = repository(&net(), &registry.reference()).resolve(Selector::Tag("1")).await.unwrap();
+        let made = registry.artifact();
+        let size = u64::try_from(made.manifest_bytes.len()).unwrap();
+        assert_eq!(found, Descriptor::new(fixture::MANIFEST_TYPE, made.manifest_digest, size));
+        assert_eq!(methods(&registry), asked);
+    }
+    // A type that is none of a manifest's: the body decides.
+    let registry = Scenario::new(fixture::component()).lie(Lie::ContentType("text/plain".into())).start();
+    let found = repository(&net(), &registry.reference()).resolve(Selector::Tag("1")).await.unwrap();
+    assert_eq!((found.media_type.as_str(), methods(&registry).len()), (fixture::MANIFEST_TYPE, 2));
 }

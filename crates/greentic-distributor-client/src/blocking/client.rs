@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
-use super::wait;
+use super::{Client, wait};
 use crate::dist::{
     self, AdvisorySet, ArtifactDescriptor, ArtifactInspection, ArtifactSource, CachePolicy, DistClientBuilder,
     DistError, DistOptions, DownloadedStoreArtifact, IntegrationError, LockMode, LockPull, LockReport,
@@ -52,6 +52,14 @@ impl DistClient {
     /// builder with more.
     pub fn new(options: DistOptions) -> Self {
         Self(dist::DistClient::new(options))
+    }
+
+    /// The client for registries that this one uses; see [`dist::DistClient::oci`]. No I/O.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn oci(&self) -> Result<Client, DistError> {
+        self.0.oci().map(Client::from)
     }
 
     /// The async client this one is made of.

@@ -13,12 +13,8 @@
 //! ```
 //! use greentic_distributor_client::blocking::DistClient;
 //! use greentic_distributor_client::dist::DistOptions;
-//! # let (registry, made) = (greentic_dist_serve::Registry::in_memory(), greentic_dist_testkit::fixture::component());
-//! # for blob in made.blobs() {
-//! #     registry.put_blob(blob.bytes.clone())?;
-//! # }
-//! # registry.put_manifest("acme/hello", &["1"], &made.media_type, &made.manifest_bytes)?;
-//! # let running = registry.start(([127, 0, 0, 1], 0).into())?;
+//! # let made = greentic_dist_testkit::fixture::component();
+//! # let running = greentic_dist_testkit::fixture::served(&made);
 //! # let (host, dir) = (running.host(), tempfile::tempdir()?);
 //! # let options = DistOptions { cache_dir: dir.path().join("cache"), ..DistOptions::default() };
 //!
@@ -28,11 +24,37 @@
 //! # assert_eq!(artifact.wasm_bytes()?, made.layer_bytes());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! [`Client`] is the same for the client of registries in [`oci`](crate::oci): lists are iterators, blobs are readers.
+//!
+//! ```
+//! use std::io::Read as _;
+//!
+//! use greentic_distributor_client::blocking::Client;
+//! use greentic_distributor_client::oci::{self, ManifestKind, Reference, Selector};
+//! # let made = greentic_dist_testkit::fixture::component();
+//! # let running = greentic_dist_testkit::fixture::served(&made);
+//! # let host = running.host();
+//!
+//! let client = Client::from(oci::client().build()?);
+//! let repository = client.repository(&Reference::parse(&format!("{host}/acme/hello"))?);
+//! for tag in repository.tags() {
+//!     println!("{}", tag?);
+//! }
+//! let manifest = repository.manifest(Selector::Tag("1"))?;
+//! let ManifestKind::Image(image) = &manifest.kind else { return Err("an index".into()) };
+//! let mut bytes = Vec::new();
+//! repository.open_blob(&image.layers[0])?.read_to_end(&mut bytes)?;
+//! # assert_eq!(bytes, made.layer_bytes());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod client;
 mod door;
+mod oci;
 mod runtime;
 
 pub use client::DistClient;
 pub(crate) use door::run;
+pub use oci::{BlobReader, Client, List, Registry, Repository};
 pub(crate) use runtime::wait;

@@ -30,7 +30,19 @@ where
     F: Future + Send,
     F::Output: Send,
 {
-    let shared = shared().map_err(DistError::NoRuntime)?;
+    wait_or(future, DistError::NoRuntime)
+}
+
+/// As [`wait`], with an error of the caller's for a system without a thread to spare.
+pub(super) fn wait_or<F, E>(future: F, no_runtime: impl FnOnce(io::Error) -> E) -> Result<F::Output, E>
+where
+    F: Future + Send,
+    F::Output: Send,
+{
+    let shared = match shared() {
+        Ok(shared) => shared,
+        Err(error) => return Err(no_runtime(error)),
+    };
     match Handle::try_current() {
         Err(_nothing_runs_here) => Ok(shared.block_on(future)),
         // A callback of this client that uses this client: another thread takes over what this one is needed for.
@@ -38,7 +50,7 @@ where
         // A thread of a runtime may not enter another one.
         Ok(_another) => thread::scope(|scope| {
             let waiting = thread::Builder::new().name("greentic-wait".to_owned());
-            let waiting = waiting.spawn_scoped(scope, || shared.block_on(future)).map_err(DistError::NoRuntime)?;
+            let waiting = waiting.spawn_scoped(scope, || shared.block_on(future)).map_err(no_runtime)?;
             Ok(waiting.join().unwrap_or_else(|panic| resume_unwind(panic)))
         }),
     }

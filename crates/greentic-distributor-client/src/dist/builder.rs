@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use greentic_dist_net::{
-    CredentialSource, HostConfig, HostSource, HttpRule, Net, NetBuilder, ProxyRule, RangePolicy, RetryPolicy,
-    TargetPolicy, Timeouts,
+    CredentialSource, HostConfig, HostSource, HttpRule, NetBuilder, ProxyRule, RangePolicy, RetryPolicy, TargetPolicy,
+    Timeouts,
 };
 use greentic_dist_store::{Proof, StoreOptions};
 use greentic_dist_types::{PlatformChoice, limits};
@@ -14,8 +14,6 @@ use greentic_dist_types::{PlatformChoice, limits};
 use super::bundle::CacheOpener;
 use super::client::Inner;
 use super::{ArtifactOpener, ArtifactRule, DistClient, DistOptions, ResolveRefInjector};
-use crate::credentials::CredentialChain;
-use crate::env;
 use crate::hosts::HostsDir;
 use crate::progress::{Reporter, Silent};
 
@@ -40,11 +38,7 @@ const REQUESTS_PER_HOST: usize = 32;
 
 impl DistClientBuilder {
     pub(super) fn new() -> Self {
-        let net = Net::builder().requests_per_host(REQUESTS_PER_HOST).credentials(Arc::new(CredentialChain::new()));
-        let net = match env::path(env::HOSTS_DIR) {
-            Some(dir) => net.host_source(Arc::new(HostsDir::new(dir))),
-            None => net,
-        };
+        let net = crate::oci::client().requests_per_host(REQUESTS_PER_HOST);
         Self {
             options: None,
             platform: PlatformChoice::default(),

@@ -1,15 +1,21 @@
 //! The facade for code that is not async: outside of any runtime, inside of both kinds, and from many threads.
 
 use std::fs;
+use std::io::Read as _;
 use std::sync::{Arc, Mutex};
 
 use greentic_dist_serve::Registry;
 use greentic_dist_testkit::fixture;
-use greentic_distributor_client::blocking::DistClient;
+use greentic_dist_testkit::scenario::{Lie, Scenario};
+use greentic_distributor_client::blocking::{Client, DistClient};
 use greentic_distributor_client::dist::{
     CachePolicy, DistErrorKind, Event, LockMode, Reporter, ResolvePolicy, VerificationPolicy,
 };
-use greentic_distributor_client::oci::{CopyOptions, Deletion, ListOptions, Place, PushOptions, Reference};
+use greentic_distributor_client::oci::{
+    self, BlobSource as _, BlobUpload, BytesSource, CopyOptions, Deletion, ErrorClass, ErrorKind, ImageManifest,
+    ListOptions, ManifestKind, Place, PlatformChoice, PushOptions, PushedBlob, RawManifest, Reference, Selector,
+    UploadMode,
+};
 
 use crate::bundles::{back_to, staging, warming};
 use crate::support::{Home, assert_delivers, assert_fails, other, registry, sample};
@@ -83,10 +89,57 @@ fn life_of_a_repository() {
     assert_fails(client.tags(&reference("acme/none"), &ListOptions::default()), DistErrorKind::NotFound, 3);
 }
 
+/// The same request by request, with lists that are iterators and blobs that are readers.
+fn life_of_a_manifest() {
+    let made = sample();
+    let registry = fixture::served(&made);
+    let client = Client::from(oci::Client::builder().build().unwrap());
+    assert!(!client.registry(&registry.host()).unwrap().ping().unwrap().wants_login);
+    let names: Result<Vec<String>, _> = client.registry(&registry.host()).unwrap().catalog().page_size(1).collect();
+    assert_eq!(names.unwrap(), ["acme/hello"]);
+    let repository = client.repository(&Reference::parse(&format!("{}/acme/hello", registry.host())).unwrap());
+
+    assert_eq!(repository.resolve(Selector::Tag("1")).unwrap().digest, made.manifest_digest);
+    assert_eq!(repository.head_manifest(Selector::Tag("1")).unwrap().digest, Some(made.manifest_digest));
+    let manifest = repository.manifest(Selector::Tag("1")).unwrap();
+    let again = repository.manifest_if_changed("1", manifest.etag.as_deref(), &manifest.digest).unwrap();
+    assert!(again.is_none());
+    let image = repository.image(Selector::Tag("1"), &PlatformChoice::default()).unwrap();
+    let ManifestKind::Image(image) = &image.manifest.kind else { panic!("an image") };
+    let layer = &image.layers[0];
+    assert_eq!(repository.head_blob(&layer.digest).unwrap().unwrap().size_bytes, Some(layer.size_bytes));
+    assert!(repository.blob_bytes(layer, layer.size_bytes).unwrap() == made.layer_bytes());
+    assert_eq!(repository.blob_bytes(layer, 1).unwrap_err().kind(), ErrorKind::TooLarge);
+    let (mut whole, mut part) = (Vec::new(), Vec::new());
+    repository.open_blob(layer).unwrap().read_to_end(&mut whole).unwrap();
+    repository.open_blob_range(layer, 10..5_000).unwrap().read_to_end(&mut part).unwrap();
+    assert!(whole == made.layer_bytes() && part == made.layer_bytes()[10..5_000]);
+
+    let content = BytesSource::new("text/plain", &b"signed"[..]);
+    let mut signature = ImageManifest::new(image.config.clone(), vec![content.descriptor().clone()]);
+    signature.artifact_type = Some("application/vnd.acme.signature".to_owned());
+    signature.subject = Some(repository.resolve(Selector::Tag("1")).unwrap());
+    assert_eq!(repository.put_blob(Arc::new(content.clone())).unwrap(), PushedBlob::Sent);
+    let chunked = |upload: BlobUpload| upload.mode(UploadMode::Chunked { chunk_bytes: 0 });
+    assert_eq!(repository.put_blob_with(Arc::new(content.clone()), chunked).unwrap(), PushedBlob::Existed);
+    let pushed = repository.put_manifest(&RawManifest::image(&signature).unwrap(), &["signed", "other"]).unwrap();
+    let found = repository.referrers(&made.manifest_digest, signature.artifact_type.as_deref(), 10).unwrap();
+    assert_eq!(found.iter().map(|one| one.digest).collect::<Vec<_>>(), [pushed.digest]);
+    let tags: Result<Vec<String>, _> = repository.tags().after("1").collect();
+    assert_eq!(tags.unwrap(), ["other", "signed"]);
+    repository.delete_tag("other").unwrap();
+    repository.delete_manifest(&pushed.digest).unwrap();
+    repository.delete_blob(&content.descriptor().digest).unwrap();
+    let error = repository.manifest(Selector::Digest(pushed.digest)).unwrap_err();
+    assert_eq!((error.kind(), error.class()), (ErrorKind::NotFound, ErrorClass::NotFound));
+    assert!(client.inner().client_stats().total.requests > 15);
+}
+
 #[test]
 fn the_blocking_client_works_where_no_runtime_runs() {
     life_of_an_artifact();
     life_of_a_repository();
+    life_of_a_manifest();
 }
 
 #[test]
@@ -94,6 +147,7 @@ fn the_blocking_client_works_inside_a_current_thread_runtime() {
     current_thread().block_on(async {
         life_of_an_artifact();
         life_of_a_repository();
+        life_of_a_manifest();
     });
 }
 
@@ -103,6 +157,36 @@ fn the_blocking_client_works_inside_a_multi_thread_runtime_on_all_its_threads() 
     runtime.block_on(async { life_of_an_artifact() });
     runtime.block_on(async { tokio::spawn(async { life_of_a_repository() }).await }).unwrap();
     runtime.block_on(async { tokio::task::spawn_blocking(life_of_an_artifact).await }).unwrap();
+    runtime.block_on(async { tokio::spawn(async { life_of_a_manifest() }).await }).unwrap();
+}
+
+#[test]
+fn a_blob_that_is_wrong_fails_its_reader_before_its_end() {
+    let registry = Scenario::new(sample()).lie(Lie::WrongBlob).start();
+    let client = Client::from(oci::Client::builder().build().unwrap());
+    let repository = client.repository(&Reference::parse(&registry.reference()).unwrap());
+    let ManifestKind::Image(image) = repository.manifest(Selector::Tag("1")).unwrap().kind else { panic!("an image") };
+    let mut read = Vec::new();
+    let error = repository.open_blob(&image.layers[0]).unwrap().read_to_end(&mut read).unwrap_err();
+    let error = error.get_ref().and_then(|inner| inner.downcast_ref::<oci::Error>()).unwrap();
+    assert_eq!(error.kind(), ErrorKind::Integrity);
+    assert!(read.len() < sample().layer_bytes().len());
+}
+
+#[test]
+fn the_client_for_registries_shares_what_the_distributor_client_knows_and_counts() {
+    let (home, registry) = (Home::new(), registry());
+    let client = DistClient::from(home.client());
+    let repository = client.oci().unwrap().repository(&Reference::parse(&registry.reference()).unwrap());
+    repository.manifest(Selector::Tag("1")).unwrap();
+    client.resolve_ref(&registry.reference()).unwrap();
+    let stats = client.stats();
+    let host = &stats.hosts[&registry.host()];
+    assert_eq!((stats.total, host.requests), (*host, 3), "{:?}", registry.journal().lines());
+    assert_eq!((host.connections_opened, host.connections_reused), (1, 2));
+    let offline = DistClient::from(home.offline());
+    let repository = offline.oci().unwrap().repository(&Reference::parse(&registry.reference()).unwrap());
+    assert_eq!(repository.manifest(Selector::Tag("1")).unwrap_err().kind(), ErrorKind::Offline);
 }
 
 #[test]
