@@ -1,10 +1,8 @@
 //! Collection of what nobody will ever read: temporaries of dead processes, old partial downloads, trash, and entries that
 //! can never prove themselves. What to evict to save space is not decided here (`retention/`).
 
-use std::collections::HashSet;
 use std::fs::TryLockError;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use greentic_dist_types::{BundleId, Digest};
@@ -74,12 +72,11 @@ impl Store {
         let Some(_lock) = self.try_lock_name(LockName::Gc)? else {
             return Err(self.in_use(OP, LockName::Gc));
         };
-        let collection = Collection { store: self, report: GcReport::default(), counted: Some(0), dry_run: false };
         let before = self.noted_total();
-        let (report, counted) = collection.run()?;
+        let (report, census) = Collection::new(self, false).run()?;
         if self.paths().usage().exists() {
-            match counted {
-                Some(bytes) => self.remember_total(before, bytes),
+            match census {
+                Some(census) => self.remember_total(before, census.bytes),
                 None => self.count()?,
             };
         }
@@ -94,8 +91,7 @@ impl Store {
         if !self.root_for_reading()? {
             return Ok(GcReport::default());
         }
-        let collection = Collection { store: self, report: GcReport::default(), counted: None, dry_run: true };
-        collection.run().map(|(report, _)| report)
+        Collection::new(self, true).run().map(|(report, _)| report)
     }
 
     /// The names in a directory of ours; none when it is missing or no directory.
@@ -120,19 +116,45 @@ impl Store {
 struct Collection<'a> {
     store: &'a Store,
     report: GcReport,
-    /// Bytes of the artifacts that stay; `None` when they have to be counted by themselves.
-    counted: Option<u64>,
+    /// What the look at every entry found out; `None` where it did not see all of them.
+    census: Option<Census>,
     dry_run: bool,
 }
 
-/// An entry that may never open, with the size of its artifact, if it has one.
-struct Suspect {
-    pin: Digest,
-    size_bytes: u64,
+/// The entries that stay.
+#[derive(Default)]
+struct Census {
+    /// Bytes of their artifacts.
+    bytes: u64,
+    /// Their pins, and what they say is their content; sorted.
+    pins: Vec<Digest>,
+    contents: Vec<Digest>,
 }
 
-impl Collection<'_> {
-    fn run(mut self) -> Result<(GcReport, Option<u64>), StoreError> {
+impl Census {
+    fn has_pin(&self, pin: &Digest) -> bool {
+        self.pins.binary_search(pin).is_ok()
+    }
+}
+
+/// An entry at a glance, or on a second look.
+struct Seen {
+    pin: Digest,
+    /// The size of its artifact, if it has one.
+    blob: Option<u64>,
+    /// What its record says is its content, where that was read.
+    content: Option<Digest>,
+    /// Whether it can never be opened, as far as that shows without hashing its artifact. At a glance, one that can be
+    /// opened after all may look so.
+    is_hopeless: bool,
+}
+
+impl<'a> Collection<'a> {
+    fn new(store: &'a Store, dry_run: bool) -> Self {
+        Self { store, report: GcReport::default(), census: None, dry_run }
+    }
+
+    fn run(mut self) -> Result<(GcReport, Option<Census>), StoreError> {
         self.temporaries()?;
         self.partials()?;
         self.entries()?;
@@ -144,7 +166,7 @@ impl Collection<'_> {
         self.index()?;
         self.report.removed.sort_unstable();
         self.report.removed.dedup();
-        Ok((self.report, self.counted))
+        Ok((self.report, self.census))
     }
 
     fn names_in(&self, sub: Sub) -> Result<Vec<(String, PathBuf, os::Kind)>, StoreError> {
@@ -249,31 +271,39 @@ impl Collection<'_> {
     fn entries(&mut self) -> Result<(), StoreError> {
         let store = self.store;
         let names = layout::names(store.root()).map_err(|error| StoreError::io(OP, store.root(), error))?;
-        let counted = AtomicU64::new(0);
-        let suspects = scan(&names, |(name, kind)| {
+        let seen = scan(&names, |(name, kind)| {
             let pin = layout::parse_entry_dir(name).filter(|_| *kind == os::Kind::Dir)?;
-            let (size_bytes, is_hopeless) = store.is_hopeless(&store.paths().entry_dir(&pin), &pin, true);
-            if is_hopeless {
-                return Some(Suspect { pin, size_bytes });
-            }
-            counted.fetch_add(size_bytes, Ordering::Relaxed);
-            None
+            store.see(&store.paths().entry_dir(&pin), &pin, true)
         });
         drop(names);
-        let mut stays = counted.into_inner();
-        for Suspect { pin, size_bytes } in suspects {
-            let path = store.paths().entry_dir(&pin);
-            let turn = self.try_lock(&pin)?;
-            if matches!(turn, Turn::Theirs) || store.age_of(&path) <= GRACE {
-                self.report.kept_busy += 1;
-            } else if store.is_hopeless(&path, &pin, false).1 && self.throw_away(&path)? {
+        let mut census = Census::default();
+        for Seen { pin, blob, content, is_hopeless } in seen {
+            if is_hopeless && self.collect_entry(&pin)? {
                 self.report.removed.push(pin);
                 continue;
             }
-            stays = stays.saturating_add(size_bytes);
+            census.contents.extend(content);
+            if let Some(size_bytes) = blob {
+                census.bytes = census.bytes.saturating_add(size_bytes);
+                census.pins.push(pin);
+            }
         }
-        self.counted = self.counted.map(|counted| counted.saturating_add(stays));
+        census.pins.sort_unstable();
+        census.contents.sort_unstable();
+        self.census = Some(census);
         Ok(())
+    }
+
+    /// Takes away an entry that looked hopeless, if it is, and if nobody works on it or did so a moment ago.
+    fn collect_entry(&mut self, pin: &Digest) -> Result<bool, StoreError> {
+        let path = self.store.paths().entry_dir(pin);
+        let turn = self.try_lock(pin)?;
+        if matches!(turn, Turn::Theirs) || self.store.age_of(&path) <= GRACE {
+            self.report.kept_busy += 1;
+            return Ok(false);
+        }
+        let is_hopeless = self.store.see(&path, pin, false).is_some_and(|seen| seen.is_hopeless);
+        Ok(is_hopeless && self.throw_away(&path)?)
     }
 
     /// What an earlier version left without an artifact; its good entries stay as they are.
@@ -290,8 +320,7 @@ impl Collection<'_> {
             Ok(())
         })?;
         if has_any {
-            // An entry may lie in both layouts, and is one.
-            self.counted = None;
+            self.census = None;
         }
         for (path, pin) in empty {
             let Turn::Ours(_lock) = self.try_lock(&pin)? else {
@@ -377,24 +406,42 @@ impl Collection<'_> {
     }
 
     /// Index files none of whose pins is there any more, and references to what is not there: neither answers anything.
-    fn index(&mut self) -> Result<(), StoreError> {
-        let (names, references) = (self.names_in(Sub::ByContent)?, self.names_in(Sub::Refs)?);
+    fn index(&self) -> Result<(), StoreError> {
+        let (names, references) = (self.store.names_in(Sub::ByContent)?, self.store.names_in(Sub::Refs)?);
         if names.is_empty() && references.is_empty() {
             return Ok(());
         }
         let store = self.store;
-        let pins: HashSet<Digest> = store.list()?.into_iter().collect();
-        let forgotten = scan(&references, |(_, path, kind)| {
+        let listed;
+        let census = if let Some(census) = &self.census {
+            census
+        } else {
+            listed = Census { pins: store.list()?, ..Census::default() };
+            &listed
+        };
+        // What came since the entries were looked at is there, or so young that nobody forgets it.
+        let is_gone = |pin: &Digest| {
+            let blob = |layout, path: &Path| path.join(store.paths().blob_name(layout)).symlink_metadata();
+            !census.has_pin(pin) && store.places(pin).iter().all(|(layout, path)| blob(*layout, path).is_err())
+        };
+        let (dir, index) = (store.paths().sub(Sub::Refs), store.paths().sub(Sub::ByContent));
+        let forgotten = scan(&references, |(name, kind)| {
+            let path = dir.join(name);
             let is_dangling = *kind == os::Kind::File
-                && read_reference(path).is_some_and(|record| !pins.contains(&record.pin))
-                && store.age_of(path) > GRACE;
-            is_dangling.then(|| path.clone())
+                && read_reference(&path).is_some_and(|record| is_gone(&record.pin))
+                && store.age_of(&path) > GRACE;
+            is_dangling.then_some(path)
         });
-        let dangling = scan(&names, |(name, path, _)| {
-            let is_dangling = layout::parse_by_content(name).is_some()
-                && read_index(path).is_ok_and(|named| !named.iter().any(|pin| pins.contains(pin)))
-                && store.age_of(path) > GRACE;
-            is_dangling.then(|| path.clone())
+        let dangling = scan(&names, |(name, _)| {
+            let content = layout::parse_by_content(name)?;
+            // An entry with this content is there, so that the file is not in the way.
+            if census.contents.binary_search(&content).is_ok() {
+                return None;
+            }
+            let path = index.join(name);
+            let is_dangling =
+                read_index(&path).is_ok_and(|named| named.iter().all(is_gone)) && store.age_of(&path) > GRACE;
+            is_dangling.then_some(path)
         });
         if !self.dry_run {
             for path in forgotten.into_iter().chain(dangling) {
@@ -406,29 +453,28 @@ impl Collection<'_> {
 }
 
 impl Store {
-    /// The size of the artifact of an entry, and whether the entry can never be opened, as far as that shows without hashing
-    /// it. At a `glance`, one that can be opened after all may be among those that cannot.
-    fn is_hopeless(&self, path: &Path, pin: &Digest, glance: bool) -> (u64, bool) {
-        let Ok(dir) = Dir::open(path) else { return (0, false) };
-        let mut blobs = self.paths().blob_names(Layout::Current).filter_map(|name| dir.stat(name).ok().flatten());
-        let blob = blobs.find(|blob| blob.is_file);
+    /// Looks at an entry; `None` when its directory cannot be opened.
+    fn see(&self, path: &Path, pin: &Digest, glance: bool) -> Option<Seen> {
+        let dir = Dir::open(path).ok()?;
+        let blob = dir.stat(self.paths().blob_name(Layout::Current)).ok().flatten();
+        let blob = blob.filter(|blob| blob.is_file).map(|blob| blob.size_bytes);
         let fits = |sizes: &[Option<u64>]| {
-            blob.is_some_and(|blob| sizes.iter().any(|size| size.is_none_or(|size| size == blob.size_bytes)))
+            blob.is_some_and(|blob| sizes.iter().any(|size| size.is_none_or(|size| size == blob)))
         };
-        let size_bytes = blob.map_or(0, |blob| blob.size_bytes);
         if glance && let Some(glance) = Glance::at(&dir, pin) {
-            let sizes = allowed_sizes(&glance.claim(pin), &dir);
-            return (size_bytes, !sizes.is_ok_and(|sizes| fits(&sizes)));
+            let claim = glance.claim(pin);
+            let is_hopeless = !allowed_sizes(&claim, &dir).is_ok_and(|sizes| fits(&sizes));
+            return Some(Seen { pin: *pin, blob, content: Some(claim.content), is_hopeless });
         }
         let claims = self.load(dir, Layout::Current, pin).and_then(|loaded| {
-            let Some(Loaded { entry, dir, content_named }) = loaded else { return Ok(false) };
-            let sizes = allowed_sizes(&Claim::of(&entry, content_named), &dir)?;
-            Ok(fits(&sizes))
+            let Some(Loaded { entry, dir, content_named }) = loaded else { return Ok((false, None)) };
+            let claim = Claim::of(&entry, content_named);
+            Ok((fits(&allowed_sizes(&claim, &dir)?), Some(claim.content)))
         });
-        let is_hopeless = match claims {
-            Ok(fits) => !fits,
-            Err(error) => *error.kind() == StoreErrorKind::Corrupt,
+        let (is_hopeless, content) = match claims {
+            Ok((fits, content)) => (!fits, content),
+            Err(error) => (*error.kind() == StoreErrorKind::Corrupt, None),
         };
-        (size_bytes, is_hopeless)
+        Some(Seen { pin: *pin, blob, content, is_hopeless })
     }
 }
