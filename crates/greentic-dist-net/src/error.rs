@@ -411,6 +411,16 @@ impl NetError {
         self.0.transient && self.0.repeatable
     }
 
+    /// Whether no connection came about: the name was not found, or nobody answered at its address.
+    pub const fn is_connect(&self) -> bool {
+        matches!(self.0.kind, NetErrorKind::Connect | NetErrorKind::Dns)
+    }
+
+    /// Whether an answer did not come in time.
+    pub const fn is_timeout(&self) -> bool {
+        matches!(self.0.kind, NetErrorKind::Timeout)
+    }
+
     /// What a person can do about it, most specific first. Never empty advice, may be an empty list.
     pub fn hints(&self) -> Vec<String> {
         let mut hints: Vec<String> = self.0.hints.iter().map(|hint| hint.clone().into_owned()).collect();
@@ -490,6 +500,10 @@ mod tests {
         );
         assert!(!format!("{error:?}").contains("canary"));
         assert!(error.has_code("MANIFEST_UNKNOWN") && !error.is_transient());
+        assert!(!error.is_connect() && !error.is_timeout());
+        assert!(
+            NetError::new(NetErrorKind::Dns, "").is_connect() && NetError::new(NetErrorKind::Timeout, "").is_timeout()
+        );
     }
 
     #[test]

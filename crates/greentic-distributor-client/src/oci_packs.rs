@@ -19,6 +19,7 @@ mod options;
 
 use std::path::PathBuf;
 
+use crate::blocking;
 use crate::output_file::{self, Existing};
 pub use crate::registry_client::{DefaultRegistryClient, PulledImage, PulledLayer, Reference, RegistryClientError};
 use crate::registry_client::{FetchError, Fetched, Fetcher, registry_client};
@@ -118,9 +119,13 @@ impl<C: RegistryClient> OciPackFetcher<C> {
     ) -> Result<ResolvedPack, OciPackError> {
         let (target, existing) = (target.into(), if replace { Existing::Replace } else { Existing::Keep });
         // Before anybody is asked; looked at again when the file is put in place.
-        output_file::check(&target, existing)
-            .map_err(|error| FetchError::Other(Box::new(output_file::unwritable(&target, &error))))
-            .map_err(|error| OciPackError::of(reference, error))?;
+        let checked = {
+            let target = target.clone();
+            move || output_file::check(&target, existing).map_err(|error| output_file::unwritable(&target, &error))
+        };
+        blocking::run(checked)
+            .await
+            .map_err(|error| OciPackError::of(reference, FetchError::Other(Box::new(error))))?;
         let fetched = self.fetch(reference).await?;
         fetched.save(target, existing).await.map_err(|error| OciPackError::of(reference, error))?;
         Ok(resolved(reference, fetched))

@@ -11,6 +11,7 @@ use greentic_dist_net::{
 use greentic_dist_types::{Descriptor, LayerRule, ManifestKind, Reference, Secret};
 
 use super::{PulledImage, PulledLayer, RegistryClientError};
+use crate::credentials::CredentialChain;
 use crate::dist::{DistClient, DistClientBuilder, DistError};
 
 /// The client of this crate: HTTPS, plain HTTP for registries of this machine, the logins of this user.
@@ -31,10 +32,27 @@ impl DefaultRegistryClient {
     /// A client with one login, used in place of those of this machine.
     ///
     /// It is sent to the registry that a reference names and that asked for it, and to the token server of that registry where
-    /// that is the registry's own; never to a mirror, to another host, or over plain HTTP to another machine.
+    /// that is the registry's own; never to a mirror, to another host, or over plain HTTP to another machine. So whoever writes
+    /// the references decides who sees it: for those of somebody else there is
+    /// [`with_registry_login`](Self::with_registry_login).
     pub fn with_basic_auth(username: impl Into<String>, password: impl Into<String>) -> Self {
-        let credential = Credential::Basic { username: username.into(), password: Secret::new(password) };
-        Self { login: Some(Arc::new(OneLogin { credential, registries: Mutex::default() })), ..Self::default() }
+        Self::with_login(username.into(), password.into(), Scope::Asked(Mutex::default()))
+    }
+
+    /// A client with a login for one registry, written as in references (`host` or `host:port`). Others are asked with the logins
+    /// of this machine.
+    pub fn with_registry_login(
+        registry: impl Into<String>,
+        username: impl Into<String>,
+        password: impl Into<String>,
+    ) -> Self {
+        let registry = registry.into().to_ascii_lowercase();
+        Self::with_login(username.into(), password.into(), Scope::Only(registry, CredentialChain::new()))
+    }
+
+    fn with_login(username: String, password: String, scope: Scope) -> Self {
+        let credential = Credential::Basic { username, password: Secret::new(password) };
+        Self { login: Some(Arc::new(OneLogin { credential, scope })), ..Self::default() }
     }
 
     /// A client that also speaks plain HTTP to these registries, `host` for every port or `host:port`. Registries of this
@@ -63,8 +81,8 @@ impl DefaultRegistryClient {
 
     /// Notes that a reference is asked for, whose registry may have the login.
     pub(crate) fn expect(&self, reference: &Reference) {
-        if let Some(login) = &self.login {
-            let mut registries = login.registries.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Scope::Asked(registries)) = self.login.as_ref().map(|login| &login.scope) {
+            let mut registries = registries.lock().unwrap_or_else(PoisonError::into_inner);
             registries.insert(reference.registry().to_ascii_lowercase());
         }
     }
@@ -122,19 +140,31 @@ impl fmt::Debug for DefaultRegistryClient {
     }
 }
 
-/// One login, for the registries of the references that were asked for.
+/// One login.
 #[derive(Debug)]
 struct OneLogin {
     credential: Credential,
-    /// As references write them, in small letters. As many as a caller names.
-    registries: Mutex<HashSet<String>>,
+    scope: Scope,
+}
+
+/// Whose login it is.
+#[derive(Debug)]
+enum Scope {
+    /// That of the registries of the references that were asked for, in small letters. As many as a caller names.
+    Asked(Mutex<HashSet<String>>),
+    /// That of this registry; for others there are those of this machine.
+    Only(String, CredentialChain),
 }
 
 impl CredentialSource for OneLogin {
     fn credential<'a>(&'a self, target: &'a CredentialTarget) -> BoxFuture<'a, Result<CredentialAnswer, NetError>> {
-        let registries = self.registries.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_asked = registries.contains(&target.host.to_ascii_lowercase());
-        let login = is_asked.then(|| Login::explicit(self.credential.clone()));
+        let host = target.host.to_ascii_lowercase();
+        let is_meant = match &self.scope {
+            Scope::Asked(registries) => registries.lock().unwrap_or_else(PoisonError::into_inner).contains(&host),
+            Scope::Only(registry, others) if *registry != host => return others.credential(target),
+            Scope::Only(..) => true,
+        };
+        let login = is_meant.then(|| Login::explicit(self.credential.clone()));
         Box::pin(std::future::ready(Ok(login.into())))
     }
 }

@@ -106,7 +106,8 @@ fn take(store: &Store, rules: &FetchRules, asked: &Asked, image: PulledImage) ->
             tracing::debug!(%error, "a tag was not remembered");
         }
     }
-    Ok(Fetched { named: answer.describe(), ..fetched(store, &entry, true) })
+    // What is here now: an entry with a proof may have been first, and stays.
+    Ok(fetched(store, &entry, true))
 }
 
 /// What the entry of an answer will say.

@@ -117,6 +117,30 @@ fn every_failure_has_its_exit_code_and_names_the_reference() {
     bench.assert_nothing_outside_changed();
 }
 
+#[test]
+fn row_30_a_manifest_without_a_pack_ends_with_10_and_lists_what_there_is() {
+    for (layers, reason) in [(vec![], "no layers"), (vec![Blob::new("text/html", "<p>")], "text/html")] {
+        let bench = Bench::new();
+        let registry = Scenario::new(artifact_of(layers, &[])).start();
+        let reference = registry.reference();
+        let error = error_of(&bench.run(["--json", "pack", "--allow-tags", &reference]), 10, "internal");
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains(&reference) && message.contains(reason), "{message}");
+        assert!(!bench.cache().join(registry.artifact().manifest_digest.to_hex()).exists());
+    }
+}
+
+#[test]
+fn row_35_a_title_decides_nothing_about_names() {
+    let (bench, title) = (Bench::new(), "../../sentinel");
+    let artifact = artifact_of(vec![Blob::new(GTPACK, "pack")], &[("org.opencontainers.image.title", title)]);
+    let registry = Scenario::new(artifact.clone()).start();
+    let outcome = bench.run(["pack", "--allow-tags", &registry.reference()]);
+    let path = bench.cache().join(artifact.manifest_digest.to_hex()).join("pack.gtpack");
+    assert_eq!(outcome.expect_code(0).line(), path.to_str().unwrap());
+    bench.assert_nothing_outside_changed();
+}
+
 /// Runs the program with nothing in its environment but these variables.
 fn in_environment(variables: &[(&str, &Path)], arguments: &[&str]) -> Outcome {
     let mut run = Run::new(BIN);

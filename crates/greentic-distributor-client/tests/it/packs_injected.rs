@@ -241,6 +241,16 @@ async fn a_client_is_told_the_whole_reference_and_the_accepted_layer_types() {
 }
 
 #[tokio::test]
+async fn a_pack_of_no_bytes_is_one() {
+    let (home, reference) = (Home::new(), "ghcr.io/acme/pack:1");
+    let mock = Mock::with(reference, image(Some(digest("manifest")), vec![layer("text/markdown", b"")]));
+    assert_eq!(fetcher(&mock, &home).fetch_pack(reference).await.unwrap(), b"");
+    let pinned = format!("ghcr.io/acme/pack@{}", digest("manifest"));
+    assert_eq!(fetcher(&mock, &home).fetch_pack(&pinned).await.unwrap(), b"");
+    assert_eq!(mock.pulls(), 1);
+}
+
+#[tokio::test]
 async fn a_damaged_pack_of_a_client_is_refused_offline_and_asked_for_anew_online() {
     for reported in [None, Some(digest("manifest"))] {
         let home = Home::new();
@@ -278,6 +288,10 @@ async fn what_rests_on_the_word_of_a_client_is_fetched_again_by_the_client_of_th
     // From now on there is a proof, which outweighs the word.
     assert_eq!(fetcher(&mock, &home).fetch_pack(&reference).await.unwrap(), BYTES);
     assert_eq!(mock.pulls(), 1);
+    let tagged = Mock::with(&registry.reference(), mock.images[&reference].clone());
+    let told = fetcher(&tagged, &home).fetch_pack_to_cache(&registry.reference()).await.unwrap();
+    assert_eq!(fs::read(told.path).unwrap(), BYTES);
+    assert_eq!(fetcher(&tagged, &home).fetch_pack(&registry.reference()).await.unwrap(), BYTES);
 }
 
 #[test]

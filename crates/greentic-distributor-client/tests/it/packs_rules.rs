@@ -285,6 +285,19 @@ async fn d08_a_login_goes_to_the_registry_of_the_reference_and_to_no_other_host(
 }
 
 #[tokio::test]
+async fn d08_a_login_for_one_registry_is_not_told_to_another_that_a_reference_names() {
+    let mine = Scenario::new(pack(6)).auth(Auth::basic("alice", CANARY)).start();
+    let theirs = Scenario::new(pack(6)).auth(Auth::basic("alice", CANARY)).start();
+    let (home, other) = (Home::new(), Before::new().await);
+    let client = DefaultRegistryClient::with_registry_login(mine.host(), "alice", CANARY);
+    OciPackFetcher::with_client(client.clone(), options(&home)).fetch_pack_to_cache(&mine.reference()).await.unwrap();
+    let reference = theirs.reference();
+    let result = OciPackFetcher::with_client(client, options(&other.home)).fetch_pack_to_cache(&reference).await;
+    other.refused(result, &reference, DistErrorKind::Auth, &["401"]);
+    assert!(!theirs.journal().contains(CANARY) && !theirs.journal().any_header_contains("Basic"));
+}
+
+#[tokio::test]
 async fn d09_an_index_is_held_against_its_pin_and_its_only_entry_is_taken() {
     let (home, only) = (Home::new(), pack(7));
     let registry = serve(&only);
