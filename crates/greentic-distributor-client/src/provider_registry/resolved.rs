@@ -83,8 +83,8 @@ impl ResolvedCatalog {
     ///
     /// # Errors
     /// [`CatalogError`].
-    pub const fn catalog(&self) -> Result<&Catalog, &CatalogError> {
-        self.catalog.as_ref()
+    pub fn catalog(&self) -> Result<&Catalog, CatalogError> {
+        self.catalog.as_ref().map_err(Clone::clone)
     }
 
     /// How many providers it lists; `None` when it cannot be read.

@@ -18,7 +18,7 @@ use crate::support::{BIN, Bench, skip};
 use crate::verify::{advisory, document};
 
 /// The system calls that change something, or open it.
-const CALLS: [&str; 12] = [
+pub(crate) const CALLS: [&str; 12] = [
     "openat",
     "write",
     "fdatasync",
@@ -33,7 +33,7 @@ const CALLS: [&str; 12] = [
     "renameat2",
 ];
 /// Most calls of one kind that are tried; a program that makes more would never end the test.
-const MOST: usize = 400;
+pub(crate) const MOST: usize = 400;
 
 const BYTES: &[u8] = b"\0asm that is staged";
 
@@ -133,7 +133,7 @@ impl Rig {
     }
 }
 
-fn can_inject(test: &str) -> bool {
+pub(crate) fn can_inject(test: &str) -> bool {
     if find("strace").is_none() {
         skip_line(test, "strace");
         return false;
@@ -146,7 +146,7 @@ fn can_inject(test: &str) -> bool {
 }
 
 /// A process that ended by itself said what is wrong, and did not panic.
-fn assert_clean(outcome: &Outcome, context: &str) {
+pub(crate) fn assert_clean(outcome: &Outcome, context: &str) {
     let code = outcome.code.unwrap_or_else(|| panic!("{context}: it was ended by a signal: {}", outcome.stderr));
     assert!([0, 2, 3, 7, 8, 10].contains(&code), "{context}: exit code {code}: {}", outcome.stderr);
     assert!(!outcome.stderr.contains("panicked"), "{context}: {}", outcome.stderr);

@@ -9,6 +9,8 @@ mod auth_crash;
 mod bundle;
 mod bundle_crash;
 mod cache;
+mod catalog;
+mod catalog_crash;
 mod credentials;
 mod demo;
 mod directory;

@@ -22,6 +22,8 @@ mod catalog;
 #[cfg(feature = "provider-registry")]
 mod catalog_cache;
 #[cfg(feature = "provider-registry")]
+mod catalog_document;
+#[cfg(feature = "provider-registry")]
 mod catalog_support;
 
 mod bundle_model;

@@ -7,6 +7,7 @@
 
 mod bundle;
 mod carried;
+mod catalog;
 mod crash;
 mod index;
 mod killed;

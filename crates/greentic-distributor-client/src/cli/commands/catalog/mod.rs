@@ -13,9 +13,9 @@ pub use providers::{CatalogLookArgs, CatalogPlaceArgs};
 /// Arguments of `greentic-dist catalog`.
 #[derive(Debug, clap::Args)]
 #[command(
-    args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     arg_required_else_help = true,
+    override_usage = "greentic-dist catalog [OPTIONS] <REGISTRY>\n       greentic-dist catalog [OPTIONS] <COMMAND>",
     after_help = "A registry with the name of a command is written with its scheme: `catalog oci://ls`."
 )]
 pub struct CatalogArgs {
@@ -44,7 +44,12 @@ pub enum CatalogCommand {
 }
 
 pub(crate) async fn run(context: &Context<'_>, args: &CatalogArgs) -> Result<(), CliError> {
+    let ListArgs { limit, page_size } = args.list;
     match (&args.command, &args.registry) {
+        // Options for every command may stand before a subcommand, so this is not left to the parser.
+        (Some(_), registry) if registry.is_some() || limit.is_some() || page_size.is_some() => {
+            Err(CliError::invalid("a registry, --limit and --page-size do not go with a subcommand of `catalog`"))
+        }
         (Some(CatalogCommand::Resolve(args)), _) => providers::resolve(context, args).await,
         (Some(CatalogCommand::Show(args)), _) => providers::show(context, args).await,
         (Some(CatalogCommand::Ls(args)), _) => providers::ls(context, args).await,

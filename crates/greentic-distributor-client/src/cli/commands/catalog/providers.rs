@@ -142,7 +142,7 @@ async fn look(context: &Context<'_>, args: &CatalogLookArgs) -> Result<ResolvedC
 fn readable(found: &ResolvedCatalog) -> Result<&Catalog, CliError> {
     found.catalog().map_err(|error| {
         let reference = found.path.display().to_string();
-        CliError::from_provider_registry(&ProviderRegistryError::NotACatalog { reference, source: error.clone() })
+        CliError::from_provider_registry(&ProviderRegistryError::NotACatalog { reference, source: error })
     })
 }
 

@@ -33,7 +33,7 @@ pub(super) fn document(found: &ResolvedCatalog) -> Value {
         "categories": found.catalog().ok().map(|catalog| catalog.categories.iter().map(|one| &one.id).collect::<Vec<_>>()),
         "item_count": found.item_count(),
         "items": found.catalog().ok().map(|_| found.ids().collect::<Vec<_>>()),
-        "unreadable": found.catalog().err().map(ToString::to_string),
+        "unreadable": found.catalog().err().map(|error| error.to_string()),
     })
 }
 
