@@ -1,10 +1,11 @@
 //! A distributor over HTTP: the JSON endpoints below `/distributor-api/`.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use async_trait::async_trait;
 use greentic_dist_net::{HttpCall, HttpReply, Net, NetErrorKind, RetryPolicy, Timeouts};
-use greentic_dist_types::{SafeText, limits, redact_url};
+use greentic_dist_types::{Digest, Reference, SafeText, SourceRef, limits, redact_reference, redact_url};
 use http::header::{ACCEPT, AUTHORIZATION};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use serde::Serialize;
@@ -20,8 +21,12 @@ use crate::{DistributorClient, DistributorClientConfig, DistributorError};
 
 /// Most characters kept of what a distributor says beside a refusal.
 const SAID_CHARS: usize = 64 << 10;
-/// Longest text a distributor may name a digest or a place with, in bytes.
+/// Longest text a distributor may name a place with, in bytes.
 const NAME_BYTES: usize = 4 << 10;
+/// Most characters shown of what is wrong with an answer.
+const WRONG_CHARS: usize = 500;
+/// A configured header value of fewer bytes is no secret: taking it out of a message would only garble that.
+const SECRET_BYTES: usize = 6;
 
 /// A [`DistributorClient`] over HTTP. Cheap to clone; clones share connections.
 ///
@@ -117,7 +122,7 @@ impl HttpDistributorClient {
             .append_pair("pack_id", question.pack)
             .finish();
         let reply = self.call(Method::GET, &format!("{path}?{query}")).send().await?;
-        decode(&self.accept(reply)?)
+        self.decode(&self.accept(reply)?)
     }
 
     /// An answer that means success.
@@ -127,14 +132,48 @@ impl HttpDistributorClient {
             StatusCode::NOT_FOUND => Err(DistributorError::NotFound),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(DistributorError::PermissionDenied),
             status => {
-                let mut said = String::from_utf8_lossy(&reply.body).into_owned();
-                if let Some(token) = self.config.auth_token.as_deref().filter(|token| !token.is_empty()) {
-                    said = said.replace(token, "[redacted]");
-                }
-                let body = SafeText::excerpt(&said, SAID_CHARS).to_string();
+                let body = self.tidied(&String::from_utf8_lossy(&reply.body), SAID_CHARS);
                 Err(DistributorError::Status { status, body })
             }
         }
+    }
+
+    /// The document of an answer.
+    fn decode<T: DeserializeOwned>(&self, reply: &HttpReply) -> Result<T, DistributorError> {
+        let content_type = reply.content_type.as_deref().unwrap_or_default().trim_start();
+        if content_type.get(..9).is_some_and(|start| start.eq_ignore_ascii_case("text/html")) {
+            let hint = "is there a proxy or a login page in between?";
+            return Err(DistributorError::InvalidResponse(format!("the answer is a web page, {hint}")));
+        }
+        if let Some(name) = reply.content_encoding.as_deref().filter(|name| !name.eq_ignore_ascii_case("identity")) {
+            let name = SafeText::excerpt(name, limits::SHOWN_CHARS);
+            let hint = "is there a proxy that compresses?";
+            let wrong = format!("the answer has the content encoding `{name}`, which was not asked for: {hint}");
+            return Err(DistributorError::InvalidResponse(wrong));
+        }
+        let mut read = serde_json::Deserializer::from_slice(&reply.body);
+        let document = serde_path_to_error::deserialize(&mut read).map_err(|error| {
+            let field = error.path().to_string();
+            let why = error.into_inner();
+            // Of an answer that is no JSON at all the path says nothing.
+            self.wrong(&if why.is_data() && field != "." { format!("`{field}`: {why}") } else { why.to_string() })
+        })?;
+        read.end().map_err(|error| self.wrong(&error.to_string()))?;
+        Ok(document)
+    }
+
+    /// An answer of another shape. What serde says quotes the answer, so it is treated as the peer's text.
+    fn wrong(&self, why: &str) -> DistributorError {
+        DistributorError::Serde(serde::de::Error::custom(self.tidied(why, WRONG_CHARS)))
+    }
+
+    /// A peer's text, without the secrets it was sent and fit for a terminal.
+    fn tidied(&self, text: &str, most: usize) -> String {
+        let token = self.config.auth_token.iter().filter(|token| !token.is_empty());
+        let values = self.config.extra_headers.iter().flat_map(|headers| headers.values());
+        let secrets = token.chain(values.filter(|value| value.len() >= SECRET_BYTES));
+        let text = secrets.fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "[redacted]"));
+        SafeText::excerpt(&text, most).to_string()
     }
 }
 
@@ -187,9 +226,11 @@ impl DistributorClient for HttpDistributorClient {
         let call = self.call(Method::POST, "resolve-component").json(serde_json::to_vec(&req)?);
         // A question in the form of a POST: asking twice does no harm.
         let reply = call.repeatable(true).send().await?;
-        let answer: ResolveComponentResponse = decode(&self.accept(reply)?)?;
-        check_answer(&answer)?;
-        Ok(answer)
+        let answer: ResolveComponentResponse = self.decode(&self.accept(reply)?)?;
+        match check_answer(&answer) {
+            Ok(()) => Ok(answer),
+            Err(why) => Err(DistributorError::InvalidResponse(self.tidied(&why, WRONG_CHARS))),
+        }
     }
 
     async fn get_pack_status(
@@ -219,7 +260,7 @@ impl DistributorClient for HttpDistributorClient {
         let document = serde_json::to_vec(&question(tenant, env, pack_id))?;
         let reply = self.accept(self.call(Method::POST, "warm-pack").json(document).send().await?)?;
         // What comes back is of no interest, only that it is an answer of this API.
-        if reply.body.is_empty() { Ok(()) } else { decode::<Value>(&reply).map(drop) }
+        if reply.body.is_empty() { Ok(()) } else { self.decode::<Value>(&reply).map(drop) }
     }
 }
 
@@ -238,13 +279,18 @@ fn unusable(field: &str, why: impl fmt::Display) -> DistributorError {
     DistributorError::InvalidResponse(format!("`{field}` cannot be used: {why}"))
 }
 
-/// The base URL without slashes at its end.
+/// The base URL as it is sent, without slashes at its end.
 fn base_of(text: &str) -> Result<String, DistributorError> {
-    let url = Url::parse(text).map_err(|error| unusable("base_url", format!("`{}`: {error}", redact_url(text))))?;
+    let shown = || SafeText::excerpt(&redact_url(text), limits::SHOWN_CHARS);
+    // A parser of URLs drops some of these and encodes others: neither is what was meant.
+    if text.chars().any(|letter| letter.is_whitespace() || letter.is_control()) {
+        return Err(unusable("base_url", format!("`{}` holds white space", shown())));
+    }
+    let url = Url::parse(text).map_err(|error| unusable("base_url", format!("`{}`: {error}", shown())))?;
     if url.query().is_some() || url.fragment().is_some() {
         return Err(unusable("base_url", "it has a query or a fragment"));
     }
-    Ok(text.trim_end_matches('/').to_owned())
+    Ok(url.as_str().trim_end_matches('/').to_owned())
 }
 
 fn headers_of(config: &DistributorClientConfig) -> Result<HeaderMap, DistributorError> {
@@ -260,6 +306,7 @@ fn headers_of(config: &DistributorClientConfig) -> Result<HeaderMap, Distributor
         value.set_sensitive(true);
         headers.insert(AUTHORIZATION, value);
     }
+    let mut configured = HashSet::new();
     for (name, value) in config.extra_headers.iter().flatten() {
         let shown = SafeText::excerpt(name, limits::SHOWN_CHARS);
         let name: HeaderName =
@@ -271,57 +318,53 @@ fn headers_of(config: &DistributorClientConfig) -> Result<HeaderMap, Distributor
             unusable("extra_headers", format!("the value of `{shown}` holds characters that cannot be sent"))
         })?;
         value.set_sensitive(true);
+        if configured.replace(name.clone()).is_some() {
+            return Err(unusable("extra_headers", format!("`{shown}` is there twice, in capitals and not")));
+        }
         headers.insert(name, value);
     }
     Ok(headers)
 }
 
-/// The document of an answer.
-fn decode<T: DeserializeOwned>(reply: &HttpReply) -> Result<T, DistributorError> {
-    let is_page = reply.content_type.as_deref().is_some_and(|kind| kind.trim_start().starts_with("text/html"));
-    if is_page {
-        let hint = "is there a proxy or a login page in between?";
-        return Err(DistributorError::InvalidResponse(format!("the answer is a web page, {hint}")));
-    }
-    Ok(serde_json::from_slice(&reply.body)?)
-}
-
 /// Names in an answer are somebody else's text: they go into references and paths of whoever asked.
-fn check_answer(answer: &ResolveComponentResponse) -> Result<(), DistributorError> {
+fn check_answer(answer: &ResolveComponentResponse) -> Result<(), String> {
+    let is_ready = answer.status == ComponentStatus::Ready;
     let wrong = |field: &str, text: &str, why: &str| {
-        let shown = SafeText::excerpt(text, limits::SHOWN_CHARS);
-        Err(DistributorError::InvalidResponse(format!("`{field}` is `{shown}`, {why}")))
+        let shown = SafeText::excerpt(&redact_reference(text), limits::SHOWN_CHARS);
+        Err(format!("`{field}` is `{shown}`, {why}"))
     };
     let digest = answer.digest.as_str();
-    if answer.status == ComponentStatus::Ready && !is_digest(digest) {
-        return wrong("digest", digest, "which is no digest");
+    if is_ready && digest.parse::<Digest>().is_err() {
+        return wrong("digest", digest, "which is no digest (`sha256:` and 64 hex digits)");
     }
     let (field, place) = match &answer.artifact {
         ArtifactLocation::FilePath { path } => ("artifact.path", path),
         ArtifactLocation::OciReference { reference } => ("artifact.reference", reference),
         ArtifactLocation::DistributorInternal { handle } => ("artifact.handle", handle),
     };
-    if place.len() > NAME_BYTES || place.chars().any(char::is_control) {
-        return wrong(field, place, "which is too long or holds control characters");
+    if place.len() > NAME_BYTES || SafeText::excerpt(place, NAME_BYTES).as_str() != place {
+        return wrong(field, place, "which is too long or holds control or invisible characters");
     }
-    if let ArtifactLocation::OciReference { reference } = &answer.artifact
-        && let Some((scheme, _rest)) = reference.split_once("://")
-        && !matches!(scheme, "oci" | "repo" | "store")
-    {
-        return wrong(field, reference, "which is no reference of a registry");
+    // Of what is not ready nobody needs to know yet where it will be.
+    if place.is_empty() && !is_ready {
+        return Ok(());
+    }
+    if place.is_empty() {
+        return wrong(field, place, "which names nothing");
+    }
+    if matches!(&answer.artifact, ArtifactLocation::OciReference { .. }) && !is_registry_reference(place) {
+        return wrong(field, place, "which is no reference of a registry");
     }
     Ok(())
 }
 
-/// Whether a text has the form of a digest (OCI image specification, "Digests"): `algorithm:encoded`. Not that it is one of
-/// any content.
-fn is_digest(text: &str) -> bool {
-    let Some((algorithm, encoded)) = text.split_once(':') else { return false };
-    text.len() <= NAME_BYTES
-        && !algorithm.is_empty()
-        && !encoded.is_empty()
-        && algorithm
-            .bytes()
-            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'+' | b'.' | b'_' | b'-'))
-        && encoded.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'=' | b'_' | b'-'))
+/// Whether a text is what its sender calls it. Read as a user's text it could be a path or a URL, which are opened without asking
+/// a registry.
+fn is_registry_reference(text: &str) -> bool {
+    match SourceRef::parse(text) {
+        Ok(SourceRef::Oci(_) | SourceRef::Repo(_) | SourceRef::Store(_)) => true,
+        // Without a registry: one is put in front by whoever runs the distributor.
+        Ok(SourceRef::Bare(text)) => Reference::parse_with_docker_hub(&text).is_ok(),
+        _ => false,
+    }
 }

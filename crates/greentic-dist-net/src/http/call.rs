@@ -31,6 +31,8 @@ const FRAMING: &[HeaderName] = &[
     header::PROXY_AUTHORIZATION,
     header::ACCEPT_ENCODING,
 ];
+/// The same, of HTTP/1.0.
+const OLD_FRAMING: &[&str] = &["keep-alive", "proxy-connection"];
 
 /// A call about to be sent; made by [`Net::call`](crate::Net::call).
 ///
@@ -55,6 +57,8 @@ pub struct HttpReply {
     pub status: StatusCode,
     /// The announced `Content-Type`, as sent.
     pub content_type: Option<String>,
+    /// The announced `Content-Encoding`, as sent. None is asked for and none is undone.
+    pub content_encoding: Option<String>,
     /// The body: whole for a success, at most its first 64 KiB otherwise.
     pub body: Bytes,
 }
@@ -125,7 +129,8 @@ impl HttpCall {
         if !url.username().is_empty() || url.password().is_some() {
             return invalid(format!("`{}` carries a user name", shown()));
         }
-        if let Some(name) = FRAMING.iter().find(|name| self.headers.contains_key(*name)) {
+        let mut framing = FRAMING.iter().map(HeaderName::as_str).chain(OLD_FRAMING.iter().copied());
+        if let Some(name) = framing.find(|name| self.headers.contains_key(*name)) {
             return invalid(format!("the header `{name}` belongs to the connection and cannot be set"));
         }
         let has_login = self.headers.contains_key(header::AUTHORIZATION) || self.headers.contains_key(header::COOKIE);
@@ -180,9 +185,10 @@ impl HttpCall {
         let mut reply = self.transport.send(self.hop(url)).await?;
         let status = reply.status();
         let content_type = reply.header(header::CONTENT_TYPE).map(str::to_owned);
+        let content_encoding = reply.header(header::CONTENT_ENCODING).map(str::to_owned);
         if status.is_success() {
             let body = reply.read(&self.transport, self.max_bytes).await?;
-            return Ok((HttpReply { status, content_type, body }, None));
+            return Ok((HttpReply { status, content_type, content_encoding, body }, None));
         }
         let wait = retry_after(reply.headers(), std::time::SystemTime::now());
         let body = self.beginning(&mut reply).await;
@@ -193,7 +199,7 @@ impl HttpCall {
                 .with_transient(true)
                 .with_retry_after(wait)
         });
-        Ok((HttpReply { status, content_type, body }, failure))
+        Ok((HttpReply { status, content_type, content_encoding, body }, failure))
     }
 
     /// What a refusal says: as much of it as comes in time and fits the cap.

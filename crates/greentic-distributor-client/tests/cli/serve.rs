@@ -145,12 +145,28 @@ fn questions_to_a_distributor_fail_with_the_codes_of_everything_else() {
     error_of(&bench.run(["--json", "--offline", "distributor", "warm", "kit", "--url", &url]), 4, "offline");
     let bad_tenant = bench.run(["--json", "distributor", "warm", "kit", "--url", &url, "--tenant", "a b"]);
     error_of(&bad_tenant, 2, "invalid_input");
+    error_of(&bench.run(["--json", "distributor", "warm", "", "--url", &url]), 2, "invalid_input");
+    error_of(&bench.run(["--json", "distributor", "warm", "kit", "--url", &url, "--timeout", "0"]), 2, "invalid_input");
+    // A version that is none is the question's fault, not the distributor's.
+    let bad_version = bench.run(["--json", "distributor", "resolve", "kit", "part", "one", "--url", &url]);
+    error_of(&bad_version, 2, "invalid_input");
     drop(server);
-    error_of(&ask(["--json", "distributor", "status", "kit", "--url", &url]), 7, "temporary");
-    let odd = LyingServer::start(|_, _| Response::ok("not json").header("Content-Type", "application/json"));
-    error_of(
-        &ask(["--json", "distributor", "status", "kit", "--url", &format!("http://{}", odd.host())]),
-        10,
-        "internal",
-    );
+    for args in [["distributor", "status", "kit", "--url", &url], ["distributor", "warm", "kit", "--url", &url]] {
+        let output = bench.run(args);
+        let told = &output.stderr;
+        assert!(told.contains(&format!("cannot ask the distributor {url} about `kit`")), "{told}");
+        assert_eq!(output.code, Some(7));
+    }
+    let odd = |answer: fn() -> Response| {
+        let odd = LyingServer::start(move |_, _| answer());
+        ask(["--json", "distributor", "status", "kit", "--url", &format!("http://{}", odd.host())])
+    };
+    let not_json = odd(|| Response::ok("not json").header("Content-Type", "application/json"));
+    let told = error_of(&not_json, 10, "internal").to_string();
+    assert!(told.contains("http://127.0.0.1") && told.contains("`kit`"), "{told}");
+    error_of(&odd(|| Response::status(408, "")), 7, "temporary");
+    error_of(&odd(|| Response::status(418, "")), 10, "internal");
+    let spaced = bench.run(["distributor", "status", "kit", "--url", "http://127.0.0.1:1 "]);
+    assert!(spaced.stderr.contains("the distributor of --url cannot be asked"), "{spaced:?}");
+    assert_eq!(spaced.code, Some(2));
 }

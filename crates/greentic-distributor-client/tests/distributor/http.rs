@@ -215,6 +215,38 @@ async fn a_web_page_is_said_to_be_one_and_bad_json_is_a_serialization_error() {
     }
 }
 
+#[tokio::test]
+async fn a_page_in_any_spelling_and_a_compressed_answer_are_said_to_be_what_they_are() {
+    let page = serve(|_| Response::ok("<html>").header("Content-Type", "Text/HTML"));
+    let packed = serve(|_| {
+        let packed = Response::ok(vec![0x1f, 0x8b, 8, 0]).header("Content-Type", "application/json");
+        packed.header("Content-Encoding", "gzip")
+    });
+    for (server, word) in [(page, "web page"), (packed, "content encoding `gzip`")] {
+        let error = client(config(url(&server))).get_pack_status(&tenant(), &env(), "kit").await.unwrap_err();
+        assert!(matches!(&error, DistributorError::InvalidResponse(text) if text.contains(word)), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn row_86_a_value_of_the_wrong_type_is_named_with_its_field() {
+    for (pointer, value, field) in [
+        ("/cache/size_bytes", json!("x"), "cache.size_bytes"),
+        ("/artifact", json!(7), "artifact"),
+        ("/signature/verified", json!("yes"), "signature.verified"),
+        ("/status", json!("x".repeat(1 << 20)), "status"),
+        ("/status", json!("\u{1b}[2J"), "status"),
+    ] {
+        let mut document = answer();
+        *document.pointer_mut(pointer).unwrap() = value;
+        let server = serve(move |_| json_reply(&document));
+        let error = client(config(url(&server))).resolve_component(question()).await.unwrap_err();
+        let text = error.to_string();
+        assert!(matches!(error, DistributorError::Serde(_)) && text.contains(&format!("`{field}`")), "{text}");
+        assert!(text.len() < 3_000 && !text.contains('\u{1b}'), "{} bytes", text.len());
+    }
+}
+
 /// The kind of the network's failure.
 #[track_caller]
 fn net_kind<T: std::fmt::Debug>(result: Result<T, DistributorError>) -> NetErrorKind {
@@ -246,9 +278,21 @@ async fn row_86_digests_and_places_that_are_none_are_refused_by_field() {
         ("digest", "/digest", json!("")),
         ("digest", "/digest", json!("sha256:../../x")),
         ("digest", "/digest", json!("sha256:a\nb")),
+        ("digest", "/digest", json!("sha256:abc")),
+        ("digest", "/digest", json!("x:y")),
+        ("digest", "/digest", json!(format!("sha256:{}", "A".repeat(64)))),
         ("artifact.reference", "/artifact", artifact("oci_reference", "reference", "http://evil.example/x")),
         ("artifact.reference", "/artifact", artifact("oci_reference", "reference", "file:///etc/passwd")),
         ("artifact.reference", "/artifact", artifact("oci_reference", "reference", "a\r\nb")),
+        ("artifact.reference", "/artifact", artifact("oci_reference", "reference", "/etc/passwd")),
+        ("artifact.reference", "/artifact", artifact("oci_reference", "reference", "../../x.wasm")),
+        ("artifact.reference", "/artifact", artifact("oci_reference", "reference", "file:/etc/passwd")),
+        ("artifact.reference", "/artifact", artifact("oci_reference", "reference", "--cache-dir=/x")),
+        ("artifact.reference", "/artifact", artifact("oci_reference", "reference", "")),
+        ("artifact.reference", "/artifact", artifact("oci_reference", "reference", "a b\u{202e}c")),
+        ("artifact.reference", "/artifact", artifact("oci_reference", "reference", "oci://u:p@ghcr.io/x:1")),
+        ("artifact.reference", "/artifact", artifact("oci_reference", "reference", "oci://ghcr.io/Up/x:1")),
+        ("artifact.path", "/artifact", artifact("file_path", "path", "")),
         ("artifact.path", "/artifact", artifact("file_path", "path", "a\u{0}b")),
         ("artifact.handle", "/artifact", artifact("distributor_internal", "handle", &"x".repeat(5000))),
     ] {
@@ -263,10 +307,19 @@ async fn row_86_digests_and_places_that_are_none_are_refused_by_field() {
             other => panic!("{value}: {other:?}"),
         }
     }
-    // What is not ready yet has no digest.
+    for reference in
+        ["ghcr.io/acme/part:1", "oci://ghcr.io/acme/part:1", "repo://acme/part:1", "store://x/y", "acme/part:1"]
+    {
+        let mut document = answer();
+        document["artifact"]["reference"] = json!(reference);
+        let server = serve(move |_| json_reply(&document));
+        client(config(url(&server))).resolve_component(question()).await.unwrap();
+    }
+    // What is not ready yet has no digest and no place.
     let mut document = answer();
     document["status"] = json!("pending");
     document["digest"] = json!("");
+    document["artifact"]["reference"] = json!("");
     let server = serve(move |_| json_reply(&document));
     client(config(url(&server))).resolve_component(question()).await.unwrap();
 }
@@ -322,12 +375,27 @@ fn row_55_what_cannot_be_used_fails_at_construction_with_the_name_of_its_field()
         ("base_url", with_token("http://distributor.example")),
         ("base_url", with_token("http://127.0.0.1.evil.example")),
         ("base_url", with_token("http://10.0.0.1")),
+        ("base_url", config("http://127.0.0.1:18181 ")),
+        ("base_url", config(" http://127.0.0.1")),
+        ("base_url", config("http://127.0.0.1/ ")),
+        ("base_url", config("http://127.0.0.1/a b/\n")),
+        ("base_url", config("http://127.0.0.1:99999")),
         ("auth_token", DistributorClientConfig { auth_token: Some(format!("{CANARY}\r\nX: y")), ..base() }),
         ("auth_token", DistributorClientConfig { auth_token: Some(" ".to_owned()), ..base() }),
         ("extra_headers", DistributorClientConfig { extra_headers: headers("bad name", "x"), ..base() }),
         ("extra_headers", DistributorClientConfig { extra_headers: headers("x-ok", &format!("{CANARY}\n")), ..base() }),
         ("extra_headers", DistributorClientConfig { extra_headers: headers("Host", "evil.example"), ..base() }),
         ("extra_headers", DistributorClientConfig { extra_headers: headers("Content-Length", "0"), ..base() }),
+        ("extra_headers", DistributorClientConfig { extra_headers: headers("Keep-Alive", "timeout=1"), ..base() }),
+        (
+            "extra_headers",
+            DistributorClientConfig {
+                extra_headers: Some(HashMap::from(
+                    [("X-A", "1"), ("x-a", "2")].map(|(name, value)| (name.to_owned(), value.to_owned())),
+                )),
+                ..base()
+            },
+        ),
         (
             "extra_headers",
             DistributorClientConfig {
@@ -374,14 +442,32 @@ async fn a_token_may_travel_in_clear_text_on_this_machine_only_and_extra_headers
 
 #[tokio::test]
 async fn no_debug_and_no_error_holds_the_token() {
-    let server = serve(|_| Response::status(418, CANARY));
-    let client = client(with_token(url(&server)));
-    let error = client.get_pack_status(&tenant(), &env(), "kit").await.unwrap_err();
-    let mut shown = format!("{client:?} {error:?} {error}");
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        shown = format!("{shown} {error:?} {error}");
-        cause = error.source();
+    const KEY: &str = "canary-of-a-header";
+    let said = [CANARY, " ", KEY].concat();
+    let echo = |pointer: &str| {
+        let mut document = answer();
+        *document.pointer_mut(pointer).unwrap() = json!(said);
+        json_reply(&document)
+    };
+    let echoes = [
+        Response::status(418, said.clone()),
+        echo("/status"),
+        echo("/digest"),
+        echo("/artifact/kind"),
+        echo("/artifact/reference"),
+    ];
+    for echoed in echoes {
+        let server = serve(move |_| echoed.clone());
+        let extra_headers = Some(HashMap::from([("x-key".to_owned(), KEY.to_owned())]));
+        let client = client(DistributorClientConfig { extra_headers, ..with_token(url(&server)) });
+        let error = client.resolve_component(question()).await.unwrap_err();
+        let mut shown = format!("{client:?} {error:?} {error}");
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            shown = format!("{shown} {error:?} {error}");
+            cause = error.source();
+        }
+        assert!(!shown.contains(CANARY) && !shown.contains(KEY), "{shown}");
+        assert!(shown.contains("[redacted]"), "{shown}");
     }
-    assert!(!shown.contains(CANARY), "{shown}");
 }

@@ -364,4 +364,75 @@ proptest! {
             prop_assert!(said == &text || serde_json::from_str::<Value>(&text).unwrap() == got);
         }
     }
+
+    #[test]
+    fn every_field_of_a_question_reaches_the_host_and_every_field_of_an_answer_comes_back(
+        question in ("[a-z]{1,8}", "[^|]{0,12}", "[^|]{0,12}", "[^|]{0,12}", "[^|]{0,12}"),
+        told in (any::<bool>(), ".{0,20}", ".{0,40}", any::<u64>(), ".{0,20}", ".{0,20}"),
+        wanted in proptest::collection::vec(any_secret(), 0..4),
+    ) {
+        let (tenant_id, environment, pack, component, version) = question;
+        let (verified, signer, place, size_bytes, used, refreshed) = told;
+        let host = Host {
+            component: Some(wit::ResolveComponentResponse {
+                artifact_location: wit::ArtifactLocation { kind: "oci".to_owned(), value: place.clone() },
+                signature_summary: wit::SignatureSummary { verified, signer: signer.clone(), extra: String::new() },
+                cache_info: wit::CacheInfo {
+                    size_bytes,
+                    last_used_utc: used.clone(),
+                    last_refreshed_utc: refreshed.clone(),
+                },
+                secret_requirements: wanted.clone(),
+                ..answer()
+            }),
+            ..Host::default()
+        };
+        let mut asked = ask(Value::Null);
+        asked.tenant.tenant_id = TenantId::new(&tenant_id).unwrap();
+        asked.environment_id = DistributorEnvironmentId::from(environment.as_str());
+        (asked.pack_id, asked.component_id, asked.version) = (pack.clone(), component.clone(), version.clone());
+        let got = block_on(WitDistributorClient::new(host.clone()).resolve_component(asked)).unwrap();
+
+        let sent = host.asked().remove(0);
+        let sent: Vec<&str> = sent.splitn(6, '|').take(5).collect();
+        prop_assert_eq!(sent, [&*tenant_id, &*environment, &*pack, &*component, &*version]);
+        prop_assert_eq!(got.artifact, ArtifactLocation::OciReference { reference: place });
+        prop_assert_eq!((got.signature.verified, got.signature.signer), (verified, signer));
+        prop_assert_eq!(got.cache.size_bytes, size_bytes);
+        prop_assert_eq!((got.cache.last_used_utc, got.cache.last_refreshed_utc), (used, refreshed));
+        let secrets = got.secret_requirements.unwrap();
+        prop_assert_eq!(secrets.len(), wanted.len());
+        for (got, wanted) in secrets.iter().zip(&wanted) {
+            prop_assert_eq!(got.key.as_str(), &wanted.key);
+            prop_assert_eq!(got.required, wanted.required);
+            prop_assert_eq!(&got.description, &wanted.description);
+            prop_assert_eq!(&got.examples, &wanted.examples);
+            let scope = got.scope.as_ref().map(|scope| (&scope.env, &scope.tenant, &scope.team));
+            prop_assert_eq!(scope, wanted.scope.as_ref().map(|scope| (&scope.env, &scope.tenant, &scope.team)));
+            prop_assert_eq!(got.schema.as_ref().map(ToString::to_string), wanted.schema.clone());
+        }
+    }
+}
+
+/// What a host may say that a component needs.
+fn any_secret() -> impl Strategy<Value = wit::SecretRequirement> {
+    let scope = ("[a-z]{1,6}", "[a-z]{1,6}", proptest::option::of("[a-z]{1,6}"));
+    let scope = scope.prop_map(|(env, tenant, team)| secrets::SecretScope { env, tenant, team });
+    let schema = any_json().prop_map(|schema| json!({ "x": schema }).to_string());
+    (
+        "[a-z]{1,8}(/[a-z0-9]{1,8}){0,2}",
+        any::<bool>(),
+        proptest::option::of(".{0,20}"),
+        proptest::option::of(scope),
+        proptest::option::of(schema),
+        proptest::collection::vec(".{0,10}", 0..3),
+    )
+        .prop_map(|(key, required, description, scope, schema, examples)| wit::SecretRequirement {
+            description,
+            scope,
+            schema,
+            examples,
+            required,
+            ..secret(&key)
+        })
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
+use clap::value_parser;
 use greentic_dist_types::SafeText;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -21,13 +23,13 @@ pub enum DistributorCommand {
     /// Where a component is, and whether it is ready
     Resolve {
         /// The pack that asks for it
-        #[arg(value_name = "PACK")]
+        #[arg(value_name = "PACK", value_parser = NonEmptyStringValueParser::new())]
         pack: String,
         /// The component
-        #[arg(value_name = "COMPONENT")]
+        #[arg(value_name = "COMPONENT", value_parser = NonEmptyStringValueParser::new())]
         component: String,
         /// Its version
-        #[arg(value_name = "VERSION")]
+        #[arg(value_name = "VERSION", value_parser = NonEmptyStringValueParser::new())]
         version: String,
         /// Whom to ask.
         #[command(flatten)]
@@ -36,7 +38,7 @@ pub enum DistributorCommand {
     /// Whether a pack is ready
     Status {
         /// The pack
-        #[arg(value_name = "PACK")]
+        #[arg(value_name = "PACK", value_parser = NonEmptyStringValueParser::new())]
         pack: String,
         /// Ask in the first form, which has no secrets
         #[arg(long)]
@@ -48,7 +50,7 @@ pub enum DistributorCommand {
     /// Ask to have a pack ready
     Warm {
         /// The pack
-        #[arg(value_name = "PACK")]
+        #[arg(value_name = "PACK", value_parser = NonEmptyStringValueParser::new())]
         pack: String,
         /// Whom to ask.
         #[command(flatten)]
@@ -69,7 +71,7 @@ pub struct DistributorArgs {
     #[arg(long, value_name = "ID", default_value = "dev")]
     pub environment: String,
     /// Longest time for the whole question, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = value_parser!(u64).range(1..))]
     pub timeout: u64,
 }
 
@@ -88,10 +90,14 @@ impl DistributorArgs {
                 "a distributor is asked over a socket, and offline mode forbids every socket",
             ));
         }
-        let Some(url) = self.url.clone().or_else(|| variables::text(variables::DISTRIBUTOR_URL)) else {
-            let mut error = CliError::invalid("no distributor was named");
-            error.hints.push("give --url, or set GREENTIC_DISTRIBUTOR_URL".to_owned());
-            return Err(error);
+        let (named, url) = match (&self.url, variables::text(variables::DISTRIBUTOR_URL)) {
+            (Some(url), _) => ("--url", url.clone()),
+            (None, Some(url)) => (variables::DISTRIBUTOR_URL, url),
+            (None, None) => {
+                let mut error = CliError::invalid("no distributor was named");
+                error.hints.push("give --url, or set GREENTIC_DISTRIBUTOR_URL".to_owned());
+                return Err(error);
+            }
         };
         let id = |what: &str, text: &str| {
             let shown = SafeText::excerpt(text, 60);
@@ -109,7 +115,7 @@ impl DistributorArgs {
             extra_headers: None,
             request_timeout: Some(Duration::from_secs(self.timeout)),
         };
-        let client = HttpDistributorClient::new(config).map_err(|error| CliError::invalid(&error.to_string()))?;
+        let client = HttpDistributorClient::new(config).map_err(|error| unusable(named, &error))?;
         Ok(Asked { client, url, tenant, environment })
     }
 }
@@ -206,11 +212,32 @@ impl Asked {
                 error.hints.push("set GREENTIC_DISTRIBUTOR_TOKEN".to_owned());
                 error
             }
-            DistributorError::Http(error) => CliError::from_dist(&DistError::from_net(&who, error)),
-            DistributorError::Status { status, .. } if status.is_server_error() || status.as_u16() == 429 => {
-                CliError::temporary(&error.to_string())
+            DistributorError::Http(error) => {
+                let mut failure = CliError::from_dist(&DistError::from_net(&who, error));
+                failure.message = format!("cannot ask the distributor {who} about `{what}`");
+                failure
             }
-            other => CliError::internal(&other.to_string()),
+            DistributorError::Status { status, .. } => {
+                let message = format!("the distributor {who} does not answer about `{what}`: {error}");
+                match status.as_u16() {
+                    // It did not like the question.
+                    400 | 409 | 413 | 414 | 422 => CliError::invalid(&message),
+                    408 | 425 | 429 | 500.. => CliError::temporary(&message),
+                    _ => CliError::internal(&message),
+                }
+            }
+            other => CliError::internal(&format!(
+                "the answer of the distributor {who} about `{what}` cannot be used: {other}"
+            )),
         }
     }
+}
+
+/// A configuration no question can be asked with.
+fn unusable(named: &str, error: &DistributorError) -> CliError {
+    let why = match error {
+        DistributorError::InvalidResponse(why) => why.clone(),
+        other => other.to_string(),
+    };
+    CliError::invalid(&format!("the distributor of {named} cannot be asked: {why}"))
 }
