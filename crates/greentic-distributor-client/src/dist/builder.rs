@@ -113,7 +113,7 @@ impl DistClientBuilder {
     }
 
     /// Who knows the logins of registries; asked only after a registry demanded one. Default: those of this user on this machine
-    /// ([`CredentialChain`]). Replaces the default; `StaticCredentials::new()` is no login at all.
+    /// ([`CredentialChain`](crate::dist::CredentialChain)). Replaces the default; `StaticCredentials::new()` is no login at all.
     pub fn credentials(mut self, credentials: Arc<dyn CredentialSource>) -> Self {
         self.net = self.net.credentials(credentials);
         self

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use greentic_dist_types::Digest;
 use greentic_distributor_client::oci_packs::{
-    OciPackError, OciPackFetcher, PackFetchOptions, PulledImage, PulledLayer, Reference, RegistryClient,
-    RegistryClientError,
+    DefaultRegistryClient, OciPackError, OciPackFetcher, PackFetchOptions, PulledImage, PulledLayer, Reference,
+    RegistryClient, RegistryClientError,
 };
 
 use crate::packs::options;
@@ -238,6 +238,63 @@ async fn a_client_is_told_the_whole_reference_and_the_accepted_layer_types() {
         let asked = curious.0.lock().unwrap()[before..].to_vec();
         assert_eq!(asked, [(whole, vec!["x/y".to_owned(), "a/b".to_owned()])]);
     }
+}
+
+/// A client of a host that stands before that of this crate.
+struct Wrapped(DefaultRegistryClient, AtomicUsize);
+
+#[async_trait]
+impl RegistryClient for Wrapped {
+    fn default_client() -> Self {
+        Self(DefaultRegistryClient::default_client(), AtomicUsize::new(0))
+    }
+
+    async fn pull(&self, reference: &Reference, accepted: &[&str]) -> Result<PulledImage, RegistryClientError> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        RegistryClient::pull(&self.0, reference, accepted).await
+    }
+}
+
+#[tokio::test]
+async fn the_client_of_this_crate_can_stand_behind_one_of_a_host() {
+    use greentic_dist_testkit::fixture::{Blob, artifact_of, index};
+    use greentic_dist_testkit::scenario::{Lie, Scenario};
+    let layers = vec![
+        Blob::new("application/spdx+json", "{}"),
+        Blob::new("application/vnd.acme+tar", "tarball"),
+        Blob::new(crate::packs::GTPACK, BYTES),
+    ];
+    let artifact = artifact_of(layers, &[]);
+    let (home, registry) = (Home::new(), Scenario::new(artifact.clone()).start());
+    let document = index(&[(artifact.descriptor(), None)]);
+    registry.publish_document(&document, None);
+    for (reference, named) in [
+        (registry.reference(), artifact.manifest_digest),
+        (registry.pinned(), artifact.manifest_digest),
+        (registry.pinned_to(document.digest), document.digest),
+    ] {
+        let client = DefaultRegistryClient::like(&home.client());
+        let asked = Reference::try_from(reference.as_str()).unwrap();
+        let pulled = RegistryClient::pull(&client, &asked, &[crate::packs::GTPACK]).await.unwrap();
+        assert_eq!(pulled.digest, Some(named.to_string()));
+        let types: Vec<_> = pulled.layers.iter().map(|layer| layer.media_type.as_str()).collect();
+        assert_eq!(types, ["application/vnd.acme+tar", crate::packs::GTPACK], "in the order of the manifest");
+
+        let (home, wrapped) = (Home::new(), Wrapped(client, AtomicUsize::new(0)));
+        let fetcher = OciPackFetcher::with_client(wrapped, options(&home));
+        let fetched = fetcher.fetch_pack_to_cache(&reference).await.unwrap();
+        assert_eq!((fetched.resolved_digest, fs::read(fetched.path).unwrap()), (named.to_string(), BYTES.to_vec()));
+    }
+    registry.lie(Lie::WrongBlob);
+    let error = OciPackFetcher::with_client(
+        Wrapped(DefaultRegistryClient::like(&home.client()), AtomicUsize::new(0)),
+        options(&home),
+    )
+    .fetch_pack_to_cache(&registry.reference())
+    .await
+    .unwrap_err();
+    assert_eq!(error.exit_code(), 8, "{error}");
+    home.assert_cache_empty();
 }
 
 #[tokio::test]

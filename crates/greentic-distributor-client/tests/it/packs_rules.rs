@@ -159,6 +159,23 @@ async fn row_34_a_component_manifest_beside_a_pack_names_no_file() {
 }
 
 #[tokio::test]
+async fn d03_a_name_in_a_manifest_takes_the_place_of_no_document() {
+    for name in ["metadata.json", "manifest.json", "entry.json", "pack.gtpack"] {
+        let title = [("org.opencontainers.image.title", name), ("artifacts.component_wasm", name)];
+        let artifact = artifact_of(vec![Blob::new(GTPACK, "pack")], &title);
+        let (home, registry) = (Home::new(), serve(&artifact));
+        let taken = fetch(&home, &registry.reference()).await.unwrap();
+        let read = |name: &str| fs::read_to_string(taken.path.with_file_name(name)).unwrap();
+        assert_eq!(read("pack.gtpack"), "pack");
+        assert_eq!(read("manifest.json").into_bytes(), artifact.manifest_bytes);
+        for document in ["metadata.json", "entry.json"] {
+            assert!(read(document).contains(&artifact.manifest_digest.to_string()), "{document}");
+        }
+        home.assert_nothing_outside_changed();
+    }
+}
+
+#[tokio::test]
 async fn row_35_a_title_is_never_a_path() {
     for title in ["../../outside/sentinel", "/etc/passwd", "pack.gtpack/../../x", "\u{1b}[2Jx", "entry.json"] {
         let artifact = artifact_of(vec![Blob::new(GTPACK, "pack")], &[("org.opencontainers.image.title", title)]);
