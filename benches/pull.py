@@ -1,4 +1,4 @@
-"""The parts of pull.sh that are not commands: artifacts, measurements, a delay. Python's standard library only."""
+"""The parts of pull.sh and oci.sh that are not commands: artifacts, measurements, a delay. Python's standard library only."""
 
 import argparse
 import asyncio
@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shlex
 import shutil
 import statistics
@@ -37,27 +38,28 @@ def random_chunks(size):
         yield chunk
 
 
-def manifest_of(layer, layer_size, config, config_size):
+def manifest_of(layers, config, config_size):
     return json.dumps({
         "schemaVersion": 2,
         "mediaType": MANIFEST,
         "config": {"mediaType": "application/vnd.wasm.config.v0+json", "digest": f"sha256:{config}", "size": config_size},
-        "layers": [{"mediaType": "application/wasm", "digest": f"sha256:{layer}", "size": layer_size}],
+        "layers": [{"mediaType": "application/wasm", "digest": f"sha256:{layer}", "size": size} for layer, size in layers],
     }, separators=(",", ":")).encode()
 
 
 def layout(args):
-    """An OCI image layout with `count` one-layer artifacts of random bytes, named 0, 1, 2…; prints their digests."""
+    """An OCI image layout with `count` artifacts of random bytes, named 0, 1, 2…; prints their digests, and of the layers
+    that of the first."""
     root = Path(args.directory)
     blobs = root / "blobs" / "sha256"
     config, config_size = write_blob(blobs, [b'{"architecture":"wasm","os":"wasip2"}'])
     entries = []
     for number in range(args.count):
-        layer, layer_size = write_blob(blobs, random_chunks(args.bytes))
-        digest, size = write_blob(blobs, [manifest_of(layer, layer_size, config, config_size)])
+        layers = [write_blob(blobs, random_chunks(args.bytes)) for _ in range(args.layers)]
+        digest, size = write_blob(blobs, [manifest_of(layers, config, config_size)])
         entries.append({"mediaType": MANIFEST, "digest": f"sha256:{digest}", "size": size,
                         "annotations": {"org.opencontainers.image.ref.name": str(number)}})
-        print(f"{number} sha256:{digest} sha256:{layer}")
+        print(f"{number} sha256:{digest} sha256:{layers[0][0]}")
     (root / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
     (root / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": entries}))
 
@@ -69,7 +71,7 @@ def entries(args):
     for number in range(args.count):
         blob = b"\0asm\x0d\0\x01\0" + number.to_bytes(8, "big") + bytes(1008)
         layer = hashlib.sha256(blob).hexdigest()
-        manifest = manifest_of(layer, len(blob), config, 6)
+        manifest = manifest_of([(layer, len(blob))], config, 6)
         pin = hashlib.sha256(manifest).hexdigest()
         directory = root / pin
         directory.mkdir(parents=True, mode=0o700)
@@ -92,10 +94,10 @@ def entries(args):
 
 
 def requests_in(log):
-    """Requests in an access log of docker-registry."""
+    """Requests in an access log of docker-registry, or of the relay that wants tokens."""
     try:
         with open(log, encoding="utf-8", errors="replace") as lines:
-            return sum(1 for line in lines if '"GET /v2/' in line or '"HEAD /v2/' in line)
+            return sum(1 for line in lines if re.search('"(GET|HEAD|POST|PATCH|PUT|DELETE) /(v2/|token)', line))
     except OSError:
         return 0
 
@@ -185,8 +187,15 @@ def measure(args):
     programs = [Program(*text.split("=", 1)) for text in args.programs]
     number = args.first
 
+    old = work / "old"
+
     def run(program, how):
         nonlocal number
+        # Many small files that were just deleted slow down whoever makes the next ones (ext4 without a journal looks past
+        # each of them), so those are put aside until the row is done.
+        if args.directory and out.exists():
+            old.mkdir(exist_ok=True)
+            out.rename(old / str(number))
         remove(out)
         if args.directory:
             out.mkdir()
@@ -205,8 +214,9 @@ def measure(args):
         for program in programs:
             program.seconds.append(run(program, program.timed))
     remove(out)
+    remove(old)
 
-    peers = ("floor", "curl", "sha256sum", "")
+    peers = (args.base,) if args.base else ("floor", "curl", "sha256sum", "")
     base = next(program for peer in peers for program in programs if program.name.startswith(peer))
     for program in programs:
         # A ratio within one turn compares neighbours in time; what disturbs the machine disturbs both.
@@ -314,6 +324,65 @@ def cut(args):
     asyncio.run(main())
 
 
+def token(args):
+    """A relay for GET and HEAD on loopback that wants a bearer token, which it gives to everybody; prints its port, and writes
+    what it was asked to a file."""
+    import http.client
+    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+    class Relay(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self):
+            with open(args.log, "a", encoding="utf-8") as log:
+                print(f'"{self.command} {self.path}"', file=log)
+            if self.path.startswith("/token"):
+                self.answer(200, {"Content-Type": "application/json"}, b'{"token":"t","expires_in":300}')
+            elif self.headers.get("Authorization") != "Bearer t":
+                realm = f'Bearer realm="http://{self.headers["Host"]}/token",service="bench"'
+                self.answer(401, {"WWW-Authenticate": realm}, b'{"errors":[{"code":"UNAUTHORIZED"}]}')
+            else:
+                self.relay()
+
+        do_HEAD = do_GET
+
+        def relay(self):
+            there = http.client.HTTPConnection("127.0.0.1", args.port)
+            # Some write one field for each type they accept.
+            kept = {name: ", ".join(self.headers.get_all(name)) for name in ("Accept", "If-None-Match", "Range")
+                    if name in self.headers}
+            there.request(self.command, self.path, headers=kept)
+            reply = there.getresponse()
+            passed = ("content-type", "docker-content-digest", "etag", "content-range", "accept-ranges")
+            fields = {name: value for name, value in reply.getheaders() if name.lower() in passed}
+            self.answer(reply.status, fields, reply.read(), reply.getheader("Content-Length"))
+            there.close()
+
+        def answer(self, status, fields, body, length=None):
+            self.send_response(status)
+            for name, value in fields.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", length or str(len(body)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+        def log_message(self, *_args):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Relay)
+    print(server.server_address[1], flush=True)
+    server.serve_forever()
+
+
+def wasm(args):
+    """A file of random bytes that begins as a component does."""
+    with open(args.file, "wb") as out:
+        out.write(b"\0asm\x0d\0\x01\0")
+        for chunk in random_chunks(args.bytes - 8):
+            out.write(chunk)
+
+
 def port(_args):
     """A port that is free on loopback now."""
     import socket
@@ -338,6 +407,12 @@ def main():
     command.add_argument("directory")
     command.add_argument("--bytes", type=int, required=True)
     command.add_argument("--count", type=int, default=1)
+    command.add_argument("--layers", type=int, default=1)
+
+    command = commands.add_parser("wasm")
+    command.set_defaults(run=wasm)
+    command.add_argument("file")
+    command.add_argument("--bytes", type=int, required=True)
 
     command = commands.add_parser("entries")
     command.set_defaults(run=entries)
@@ -350,6 +425,7 @@ def main():
     command.add_argument("--runs", type=int, required=True)
     command.add_argument("--bytes", type=int, default=0, help="written and deleted before each run")
     command.add_argument("--work", required=True)
+    command.add_argument("--base", default="", help="the program that the others are compared with")
     command.add_argument("--log", default="")
     command.add_argument("--first", type=int, default=0)
     command.add_argument("--directory", action="store_true", help="{out} is an empty directory, not an absent path")
@@ -364,6 +440,11 @@ def main():
     command.set_defaults(run=delay)
     command.add_argument("--port", type=int, required=True)
     command.add_argument("--round-trip-ms", type=float, required=True)
+
+    command = commands.add_parser("token")
+    command.set_defaults(run=token)
+    command.add_argument("--port", type=int, required=True)
+    command.add_argument("--log", required=True)
 
     command = commands.add_parser("port")
     command.set_defaults(run=port)
