@@ -6,9 +6,9 @@ use clap::{Parser, Subcommand};
 
 use super::commands::AuthCommand;
 use super::commands::{
-    BundleCommand, CacheCommand, CatalogArgs, CopyArgs, DeleteArgs, DemoArgs, DistributorCommand, InspectArgs,
-    LockArgs, PackArgs, PullArgs, PushArgs, ResolveArgs, RetentionCommand, ServeArgs, StoreCommand, TagArgs, TagsArgs,
-    VerifyArgs,
+    BundleCommand, CacheCommand, CatalogArgs, ComponentsCommand, CopyArgs, DeleteArgs, DemoArgs, DistributorCommand,
+    InspectArgs, LockArgs, PackArgs, PullArgs, PushArgs, ResolveArgs, RetentionCommand, ServeArgs, StoreCommand,
+    TagArgs, TagsArgs, VerifyArgs,
 };
 
 /// Fetch, verify and keep Wasm components from OCI registries, HTTPS and disk.
@@ -56,6 +56,9 @@ pub enum Commands {
     Pull(PullArgs),
     /// Bring a pack into the cache of packs and print its path
     Pack(PackArgs),
+    /// Bring the components that a pack names
+    #[command(subcommand)]
+    Components(ComponentsCommand),
     /// Write down what references mean now, and check it later
     Lock(LockArgs),
     /// Show what is known about an artifact

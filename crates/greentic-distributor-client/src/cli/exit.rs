@@ -1,7 +1,8 @@
 //! How a failure leaves the process.
 
-use crate::dist::DistError;
 use crate::dist::bundle::BundleError;
+use crate::dist::{DistError, DistErrorKind};
+use crate::oci_components::OciComponentError;
 use crate::oci_packs::OciPackError;
 
 /// A failure of the command line: its exit code and everything that is printed about it.
@@ -50,18 +51,28 @@ impl CliError {
         }
     }
 
-    /// The failure of a pack fetcher. Its text has its first cause in it.
+    /// The failure of a pack fetcher.
     pub fn from_pack(error: &OciPackError) -> Self {
-        let mut failure = Self::plain(error.exit_code(), error.kind().code(), &error.to_string());
-        let mut source = std::error::Error::source(error).and_then(std::error::Error::source);
+        Self::from_fetcher(error.kind(), error.reference(), error.hints(), error)
+    }
+
+    /// The failure of a component resolver.
+    pub fn from_component(error: &OciComponentError) -> Self {
+        Self::from_fetcher(error.kind(), error.reference(), error.hints(), error)
+    }
+
+    /// The failure of a fetcher, whose text has its first cause in it.
+    fn from_fetcher(kind: DistErrorKind, reference: &str, hints: Vec<String>, error: &dyn std::error::Error) -> Self {
+        let mut failure = Self::plain(kind.exit_code(), kind.code(), &error.to_string());
+        let mut source = error.source().and_then(std::error::Error::source);
         while let Some(cause) = source {
             failure.causes.push(cause.to_string());
             source = cause.source();
         }
         failure.causes.dedup();
-        failure.hints = error.hints();
-        failure.reference = Some(error.reference().to_owned());
-        failure.retryable = error.is_transient();
+        failure.hints = hints;
+        failure.reference = Some(reference.to_owned());
+        failure.retryable = kind == DistErrorKind::Temporary;
         failure
     }
 

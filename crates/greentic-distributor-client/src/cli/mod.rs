@@ -22,10 +22,11 @@ use greentic_dist_types::redact_url;
 pub use args::{Cli, Commands};
 pub use commands::{
     AccessModeArg, BundleCommand, CacheCommand, CacheGcArgs, CacheRmArgs, CacheStatArgs, CacheVerifyArgs, CatalogArgs,
-    CopyArgs, DeleteArgs, DemoArgs, DistributorArgs, DistributorCommand, InspectArgs, LayoutArg, ListArgs, LockAddArgs,
-    LockArgs, LockCommand, PackArgs, PackCommand, PackFetchArgs, PullArgs, PushArgs, PushType, ResolveArgs,
-    RetentionApplyArgs, RetentionArgs, RetentionCommand, RetentionEnvironmentArg, RollbackArgs, ServeArgs, StageArgs,
-    StateArg, StateArgs, StoreCommand, StoreDownloadArgs, TagArgs, TagsArgs, VerifyArgs, WarmArgs,
+    ComponentsArgs, ComponentsCommand, CopyArgs, DeleteArgs, DemoArgs, DistributorArgs, DistributorCommand,
+    InspectArgs, LayoutArg, ListArgs, LockAddArgs, LockArgs, LockCommand, PackArgs, PackCommand, PackFetchArgs,
+    PullArgs, PushArgs, PushType, ResolveArgs, RetentionApplyArgs, RetentionArgs, RetentionCommand,
+    RetentionEnvironmentArg, RollbackArgs, ServeArgs, StageArgs, StateArg, StateArgs, StoreCommand, StoreDownloadArgs,
+    TagArgs, TagsArgs, VerifyArgs, WarmArgs,
 };
 pub use commands::{AuthCommand, AuthLoginArgs, AuthLogoutArgs, AuthStatusArgs, AuthSubject};
 pub use commands::{CatalogCommand, CatalogLookArgs, CatalogPlaceArgs};

@@ -134,7 +134,8 @@ impl PolicyArgs {
     }
 }
 
-fn read(path: &Path, limit: u64) -> Result<Vec<u8>, CliError> {
+/// A whole file, at most `limit` bytes of it.
+pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, CliError> {
     let failed = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::NotFound => {
             CliError::from_dist(&DistError::NotFound { reference: path.display().to_string() })

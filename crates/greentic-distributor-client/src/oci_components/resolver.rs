@@ -99,6 +99,21 @@ impl<C: RegistryClient> OciComponentResolver<C> {
         in_order(works, OnFailure::Stop).await.into_iter().collect()
     }
 
+    /// As [`OciComponentResolver::resolve_descriptors`], with one result for each reference: one failure does not stop the
+    /// others.
+    ///
+    /// Cancel-safe.
+    pub async fn describe_each(
+        &self,
+        extension: &ComponentsExtension,
+    ) -> Vec<Result<ResolvedComponentDescriptor, OciComponentError>> {
+        let works = extension
+            .refs
+            .iter()
+            .map(|reference| -> Work<'_, _, _> { Box::pin(async { self.describe(&self.ask(reference)?).await }) });
+        in_order(works, OnFailure::GoOn).await
+    }
+
     /// What a reference means: its manifest is asked for, no layer, and nothing is written.
     ///
     /// One request, two for an image index; none for a pin whose component is in the cache, or that was resolved before. A tag

@@ -11,6 +11,7 @@ mod bundle_crash;
 mod cache;
 mod catalog;
 mod catalog_crash;
+mod components;
 mod credentials;
 mod demo;
 mod directory;

@@ -31,6 +31,7 @@ mod bundles;
 mod verify;
 
 mod components;
+mod components_docs;
 mod components_injected;
 mod damage;
 mod injector;

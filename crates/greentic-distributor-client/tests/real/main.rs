@@ -8,6 +8,7 @@
 mod bundle;
 mod carried;
 mod catalog;
+mod components;
 mod crash;
 mod index;
 mod killed;

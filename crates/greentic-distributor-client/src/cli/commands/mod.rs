@@ -4,6 +4,7 @@ mod auth;
 mod bundle;
 mod cache;
 mod catalog;
+mod components;
 mod copy;
 mod delete;
 mod demo;
@@ -26,6 +27,7 @@ pub use auth::{AuthCommand, AuthLoginArgs, AuthLogoutArgs, AuthStatusArgs, AuthS
 pub use bundle::{AccessModeArg, BundleCommand, RollbackArgs, StageArgs, StateArg, StateArgs, WarmArgs};
 pub use cache::{CacheCommand, CacheGcArgs, CacheRmArgs, CacheStatArgs, CacheVerifyArgs};
 pub use catalog::{CatalogArgs, CatalogCommand, CatalogLookArgs, CatalogPlaceArgs};
+pub use components::{ComponentsArgs, ComponentsCommand};
 pub use copy::CopyArgs;
 pub use delete::DeleteArgs;
 pub use demo::DemoArgs;
@@ -73,6 +75,7 @@ pub(super) async fn run(context: &Context<'_>, command: Commands) -> Result<(), 
         Commands::Resolve(args) => resolve::run(context, &args).await,
         Commands::Pull(args) => pull::run(context, &args).await,
         Commands::Pack(args) => pack::run(context, args, DefaultRegistryClient::like(&context.client)).await,
+        Commands::Components(command) => components::run(context, &command).await,
         Commands::Lock(args) => lock::run(context, &args).await,
         Commands::Inspect(args) => inspect::run(context, &args).await,
         Commands::Verify(args) => verify::run(context, &args).await,

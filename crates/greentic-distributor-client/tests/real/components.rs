@@ -1,0 +1,103 @@
+//! Components of a pack, pushed by skopeo to Debian's registry, fetched by the command.
+
+use std::fs;
+
+use greentic_dist_testkit::fixture::{self, Artifact, Blob, WASM_TYPE};
+use greentic_dist_testkit::real::{DockerRegistry, ready, skopeo_push_artifacts};
+use serde_json::json;
+
+use crate::lines;
+use crate::machine::Machine;
+
+const COMPONENT_MANIFEST: &str = "application/vnd.greentic.component.manifest+json";
+const PROGRAMS: &[&str] = &["docker-registry", "skopeo"];
+
+/// A component with its manifest, an SBOM and a licence.
+fn rich() -> Artifact {
+    let manifest = json!({ "id": "acme.hello", "artifacts": { "component_wasm": "hello.wasm" } }).to_string();
+    let layers = vec![
+        Blob::new("application/spdx+json", r#"{ "spdxVersion": "SPDX-2.3" }"#),
+        Blob::new(COMPONENT_MANIFEST, manifest),
+        Blob::new(WASM_TYPE, fixture::component_bytes()),
+        Blob::new("text/plain", "a licence"),
+    ];
+    fixture::artifact_of(layers, &[])
+}
+
+fn pack_manifest(refs: &[String]) -> (tempfile::TempDir, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("pack.json");
+    fs::write(&path, json!({ "extensions": { "greentic.components": { "refs": refs } } }).to_string()).unwrap();
+    let path = path.to_str().unwrap().to_owned();
+    (dir, path)
+}
+
+#[test]
+fn components_that_skopeo_pushed_are_fetched_with_the_requests_they_need_and_found_without_the_registry() {
+    let test = "components_that_skopeo_pushed_are_fetched_with_the_requests_they_need_and_found_without_the_registry";
+    if !ready(test, PROGRAMS) {
+        return;
+    }
+    let mut registry = DockerRegistry::open();
+    let (rich, plain) = (rich(), fixture::artifact(WASM_TYPE, fixture::random_bytes(1, 300_000)));
+    let host = registry.host();
+    skopeo_push_artifacts(std::slice::from_ref(&rich), &format!("{host}/acme/rich:1"), None);
+    skopeo_push_artifacts(std::slice::from_ref(&plain), &format!("{host}/acme/plain:1"), None);
+    let pinned = format!("{host}/acme/rich@{}", rich.manifest_digest);
+    let (_dir, manifest) = pack_manifest(&[pinned]);
+    let machine = Machine::new();
+
+    let already = registry.requests().len();
+    let listed = machine.dist(["components", "ls", &manifest]);
+    let size = fixture::component_bytes().len();
+    assert_eq!(listed.expect_code(0).line(), format!("{} {size} application/wasm", rich.manifest_digest));
+    let asked = format!("GET /v2/acme/rich/manifests/{} 200", rich.manifest_digest);
+    assert_eq!(lines(&registry.requests_after(already, 1)), [asked.clone()]);
+
+    let already = registry.requests().len();
+    let fetched = machine.dist(["components", "fetch", &manifest]);
+    let (digest, path) =
+        fetched.expect_code(0).line().split_once(' ').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+    assert_eq!(digest, rich.manifest_digest.to_string());
+    assert!(path.ends_with("/hello.wasm"), "{path}");
+    assert_eq!(fs::read(&path).unwrap(), fixture::component_bytes());
+    let blob = |blob: &Blob| format!("GET /v2/acme/rich/blobs/{} 200", blob.digest);
+    let expected = [asked, blob(&rich.layers[1]), blob(&rich.layers[2])];
+    assert_eq!(lines(&registry.requests_after(already, 3)), expected, "no config, no SBOM, no licence, no ping");
+    machine.dist(["cache", "verify"]).expect_code(0);
+
+    let tag = format!("{host}/acme/plain:1");
+    let (_dir, both) = pack_manifest(&[format!("{host}/acme/rich@{}", rich.manifest_digest), tag]);
+    let online = machine.dist(["components", "fetch", "--allow-tags", &both]);
+    assert_eq!(online.expect_code(0).stdout.lines().count(), 2);
+    registry.stop();
+    let offline = machine.dist(["--offline", "components", "fetch", "--allow-tags", &both]);
+    assert_eq!(offline.expect_code(0).stdout, online.stdout);
+    // Pins are here, whether the registry is or not.
+    machine.dist(["components", "fetch", &manifest]).expect_code(0);
+}
+
+#[test]
+fn a_cached_component_that_was_changed_is_healed_from_the_registry_and_refused_without_it() {
+    let test = "a_cached_component_that_was_changed_is_healed_from_the_registry_and_refused_without_it";
+    if !ready(test, PROGRAMS) {
+        return;
+    }
+    let mut registry = DockerRegistry::open();
+    let rich = rich();
+    skopeo_push_artifacts(std::slice::from_ref(&rich), &format!("{}/acme/rich:1", registry.host()), None);
+    let (_dir, manifest) = pack_manifest(&[format!("{}/acme/rich@{}", registry.host(), rich.manifest_digest)]);
+    let machine = Machine::new();
+    let first = machine.dist(["components", "fetch", &manifest]);
+    let path = first.expect_code(0).line().split_once(' ').unwrap().1.to_owned();
+    for file in ["component.wasm", "component.manifest.json"] {
+        let file = std::path::Path::new(&path).with_file_name(file);
+        fs::remove_file(&file).unwrap();
+        fs::write(&file, "changed").unwrap();
+        machine.dist(["--offline", "components", "fetch", &manifest]).expect_code(8);
+        assert_eq!(machine.dist(["components", "fetch", &manifest]).expect_code(0).stdout, first.stdout);
+        assert_eq!(fs::read(&path).unwrap(), fixture::component_bytes());
+    }
+    registry.stop();
+    assert_eq!(machine.dist(["components", "fetch", &manifest]).expect_code(0).stdout, first.stdout);
+}
