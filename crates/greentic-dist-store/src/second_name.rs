@@ -51,13 +51,14 @@ impl SecondName {
         if DEVICES.contains(&stem) || numbered("com") || numbered("lpt") {
             return Err("it is the name of a device");
         }
-        // Beginnings too: programs put files of their own beside an artifact and name them after it.
-        let is_taken = |own: &str| {
-            let own = own.to_ascii_lowercase();
-            lower.strip_prefix(&own).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        };
-        if own_names().any(is_taken) {
+        if own_names().any(|own| own.eq_ignore_ascii_case(&lower)) {
             return Err("it is a name of the cache's own files");
+        }
+        // Programs put files of their own beside an artifact and name them after it.
+        let is_beside =
+            |artifact: ArtifactFile| lower.strip_prefix(artifact.name()).is_some_and(|rest| rest.starts_with('.'));
+        if ArtifactFile::ALL.into_iter().any(is_beside) {
+            return Err("it is a name for a file beside the artifact");
         }
         Ok(Self(name.to_owned()))
     }
@@ -140,9 +141,16 @@ mod tests {
     #[test]
     fn names_of_files_are_accepted_as_they_are() {
         let longest = "a".repeat(NAME_BYTES);
-        for name in
-            ["hello.wasm", "component_templates.wasm", "Hello-1.2.3+4.wasm", "a", "con1.wasm", "common.wasm", &longest]
-        {
+        for name in [
+            "hello.wasm",
+            "component_templates.wasm",
+            "Hello-1.2.3+4.wasm",
+            "a",
+            "con1.wasm",
+            "common.wasm",
+            "verified.wasm",
+            &longest,
+        ] {
             assert_eq!(SecondName::parse(name).map(|name| name.to_string()), Ok(name.to_owned()), "{name}");
         }
     }

@@ -74,8 +74,8 @@ async fn bring(
     let announced = stream.size_bytes();
     let (ingest, lock) = ingest(inner, shown, digest, announced, lock).await?;
     inner.reporter.event(&Event::Started { reference: shown, total_bytes: announced, resumed_at: ingest.offset() });
-    let record = record(shown, reference, digest);
-    let draft = move |verified: greentic_dist_types::Verified| draft(record, digest, verified.size_bytes());
+    let (record, now) = (record(shown, reference, digest), inner.now_secs());
+    let draft = move |verified: greentic_dist_types::Verified| draft(record, digest, verified.size_bytes(), now);
     let result = match announced {
         // Bytes of an earlier attempt are here: only the rest is asked for.
         Some(size_bytes) if ingest.offset() > 0 => {
@@ -159,7 +159,7 @@ pub(crate) async fn store(
             let mut ingest = inner.store.ingest(lock.lock(), Expected { digest, size_bytes })?;
             ingest.restart()?;
             ingest.write(&bytes)?;
-            let staged = ingest.finish()?.stage(draft(record, digest, size_bytes))?;
+            let staged = ingest.finish()?.stage(draft(record, digest, size_bytes, inner.now_secs()))?;
             Ok(inner.store.publish(staged)?.entry)
         };
         put().map_err(|error| DistError::from_store(&shown, error))
@@ -176,8 +176,7 @@ fn record(shown: &str, reference: &Reference, digest: Digest) -> EntryRecord {
 }
 
 /// The entry of a blob is named by its digest; beside it lies what earlier readers of this directory look at.
-fn draft(mut record: EntryRecord, digest: Digest, size_bytes: u64) -> EntryDraft {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+fn draft(mut record: EntryRecord, digest: Digest, size_bytes: u64, now: u64) -> EntryDraft {
     record.fetched_at = now;
     let metadata = json!({
         "digest": digest.to_string(),

@@ -205,23 +205,36 @@ impl<C: RegistryClient> OciComponentResolver<C> {
     /// The component when it is in the cache, else where it will be.
     async fn announce(&self, asked: &Asked) -> Result<ResolvedComponent, OciComponentError> {
         let of = |error| OciComponentError::of(asked.text(), error);
-        let named = match self.client.streaming() {
-            Some(client) => self.fetcher.resolve(client, asked).await.map_err(of)?.named,
-            None => match self.fetcher.find(asked).await.map_err(of)? {
-                Some(_) => return self.bring(asked).await,
-                None => self.fetcher.look_at(asked, self.pull(asked).await?).await.map_err(of)?,
-            },
+        let (named, found) = if let Some(client) = self.client.streaming() {
+            let resolved = self.fetcher.resolve(client, asked).await.map_err(of)?;
+            let named = resolved.named.clone();
+            let is_here = self.is_here(named.manifest.unwrap_or(named.digest)).await;
+            (named, if is_here { Some(self.fetcher.bring(resolved, asked).await.map_err(of)?) } else { None })
+        } else {
+            match self.fetcher.find(asked).await.map_err(of)? {
+                Some(found) => (found.named.clone(), Some(found)),
+                None => (self.fetcher.look_at(asked, self.pull(asked).await?).await.map_err(of)?, None),
+            }
         };
-        let entry = named.manifest.unwrap_or(named.digest);
-        if self.is_here(entry).await {
-            return self.bring(asked).await;
+        if let Some(found) = found {
+            match self.look_at(asked, &found).await? {
+                Published::Whole(path) => return Ok(resolved(asked, named, path, found.from_network)),
+                Published::Damaged(reason) if self.fetcher.is_offline() => {
+                    return Err(of(FetchError::Corrupt { reason }));
+                }
+                // Healed when it is asked for.
+                Published::Damaged(_) => {}
+            }
         }
-        let path = self.fetcher.store().artifact_path(&entry);
+        let path = self.fetcher.store().artifact_path(&named.manifest.unwrap_or(named.digest));
         Ok(resolved(asked, named, path, false))
     }
 
-    /// Whether the cache has an entry that proves itself.
+    /// Whether the cache has an entry that proves itself. Offline the entry itself says why not.
     async fn is_here(&self, pin: Digest) -> bool {
+        if self.fetcher.is_offline() {
+            return true;
+        }
         let store = self.fetcher.store().clone();
         let opened = blocking::run(move || Ok(store.open(&pin, Proof::Stamped).is_ok_and(|open| open.is_some()))).await;
         opened.unwrap_or(false)

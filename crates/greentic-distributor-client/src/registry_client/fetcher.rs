@@ -142,7 +142,13 @@ impl Fetcher {
 
     /// Brings what a reference is, or finds it in the cache.
     pub(crate) async fn fetch(&self, client: &DefaultRegistryClient, asked: &Asked) -> Result<Fetched, FetchError> {
-        let Resolved { inner, descriptor, named, .. } = self.resolve(client, asked).await?;
+        let resolved = self.resolve(client, asked).await?;
+        self.bring(resolved, asked).await
+    }
+
+    /// Brings what was resolved, or finds it in the cache.
+    pub(crate) async fn bring(&self, resolved: Resolved, asked: &Asked) -> Result<Fetched, FetchError> {
+        let Resolved { inner, descriptor, named, .. } = resolved;
         let artifact = fetch::fetch(&inner, &descriptor).await.map_err(|error| FetchError::from_dist(error, asked))?;
         let content = artifact.content();
         // What is here now: the entry that was resolved may have been replaced.

@@ -3,7 +3,7 @@
 use greentic_dist_net::NetErrorKind;
 use greentic_dist_types::{Mismatch, redact_reference};
 
-use crate::dist::{DistError, DistErrorKind};
+use crate::dist::{CacheFailure, DistError, DistErrorKind};
 use crate::registry_client::RegistryClientError;
 
 /// Any failure of a [`DigestFetcher`](super::DigestFetcher).
@@ -134,7 +134,7 @@ impl RunnerApiError {
                 Self::DigestMismatch { expected: expected.to_owned(), actual: reason }
             }
             DistError::Offline { .. } => Self::OfflineMissing { reference, digest: expected.to_owned() },
-            DistError::CacheError { source, .. } => Self::Io { reference, source: std::io::Error::other(source) },
+            DistError::CacheError { source: CacheFailure::Io(source), .. } => Self::Io { reference, source },
             DistError::Network { source, .. } => match source.mismatch() {
                 Some(mismatch) if source.kind() == NetErrorKind::Integrity => {
                     Self::DigestMismatch { expected: expected.to_owned(), actual: actual(mismatch) }

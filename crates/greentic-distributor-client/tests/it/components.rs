@@ -11,8 +11,8 @@ use greentic_dist_testkit::{LyingServer, Response, TreeSnapshot};
 use greentic_dist_types::{Algorithm, Digest};
 use greentic_distributor_client::dist::{DistClient, DistErrorKind};
 use greentic_distributor_client::oci_components::{
-    ComponentResolveOptions, ComponentsExtension, ComponentsMode, OciComponentError, OciComponentResolver,
-    ResolvedComponent,
+    ComponentResolveOptions, ComponentsExtension, ComponentsMode, DefaultRegistryClient, OciComponentError,
+    OciComponentResolver, ResolvedComponent,
 };
 use serde_json::json;
 
@@ -147,14 +147,17 @@ async fn a_descriptor_asks_for_the_manifest_alone_writes_nothing_and_is_not_aske
 #[tokio::test]
 async fn tags_are_taken_only_where_they_are_allowed_and_known_ones_also_offline() {
     let (home, registry) = (Home::new(), registry());
-    let pins = OciComponentResolver::<greentic_distributor_client::oci_components::DefaultRegistryClient>::new(
-        ComponentResolveOptions { allow_tags: false, ..options(&home) },
-    );
+    let pins = OciComponentResolver::<DefaultRegistryClient>::new(ComponentResolveOptions {
+        allow_tags: false,
+        ..options(&home)
+    });
     let error = assert_refused(pins.resolve_ref(&registry.reference()).await, DistErrorKind::InvalidInput, &[]);
     assert!(matches!(error, OciComponentError::DigestRequired { .. }), "{error:?}");
-    let never = OciComponentResolver::<greentic_distributor_client::oci_components::DefaultRegistryClient>::new(
-        ComponentResolveOptions { allow_tags: false, offline: true, ..options(&home) },
-    );
+    let never = OciComponentResolver::<DefaultRegistryClient>::new(ComponentResolveOptions {
+        allow_tags: false,
+        offline: true,
+        ..options(&home)
+    });
     let error = never.resolve_ref(&registry.reference()).await.unwrap_err();
     assert!(matches!(error, OciComponentError::DigestRequired { .. }), "before offline: {error:?}");
     let unknown = assert_refused(offline(&home).resolve_ref(&registry.reference()).await, DistErrorKind::Offline, &[]);
@@ -215,7 +218,7 @@ async fn layers_of_other_kinds_are_neither_refused_nor_downloaded() {
 }
 
 #[tokio::test]
-async fn of_two_equally_preferred_layers_the_first_of_the_manifest_is_taken() {
+async fn row_30_of_two_equally_preferred_layers_the_first_of_the_manifest_is_taken() {
     let layers: Vec<Blob> = (0..4).map(|seed| Blob::new(WASM_TYPE, fixture::random_bytes(seed, 2_000))).collect();
     let best = Blob::new("application/vnd.wasm.component.v1+wasm", fixture::random_bytes(9, 2_000));
     let (home, registry) = (Home::new(), Scenario::new(artifact_of(layers.clone(), &[])).start());
@@ -228,7 +231,7 @@ async fn of_two_equally_preferred_layers_the_first_of_the_manifest_is_taken() {
 }
 
 #[tokio::test]
-async fn an_artifact_without_a_component_is_refused_with_what_there_was_and_leaves_no_trace() {
+async fn row_30_an_artifact_without_a_component_is_refused_with_what_there_was_and_leaves_no_trace() {
     let home = Home::new();
     let unknown = artifact_of(vec![Blob::new("text/html", "<p>"), Blob::new("application/x-tar", "tar")], &[]);
     let registry = Scenario::new(unknown).start();
@@ -345,9 +348,11 @@ async fn a_component_has_the_name_its_publisher_gave_it_beside_the_fixed_one() {
     // The link is relative: a cache that was moved is whole.
     let moved = home.path().join("outside").join("moved");
     fs::rename(home.cache(), &moved).unwrap();
-    let elsewhere = OciComponentResolver::<greentic_distributor_client::oci_components::DefaultRegistryClient>::new(
-        ComponentResolveOptions { offline: true, cache_dir: moved.clone(), ..options(&home) },
-    );
+    let elsewhere = OciComponentResolver::<DefaultRegistryClient>::new(ComponentResolveOptions {
+        offline: true,
+        cache_dir: moved.clone(),
+        ..options(&home)
+    });
     let again = elsewhere.resolve_ref(&registry.pinned()).await.unwrap();
     assert!(again.path.starts_with(&moved) && again.path.ends_with("component_templates.wasm"));
     assert_holds(&again, &artifact.layers[1].bytes);
@@ -363,7 +368,7 @@ async fn the_path_of_a_build_in_a_component_manifest_is_passed_over() {
 }
 
 #[tokio::test]
-async fn names_that_lead_out_of_the_cache_or_onto_its_own_files_are_refused_before_the_component_is_moved() {
+async fn row_34_names_that_lead_out_of_the_cache_or_onto_its_own_files_are_refused_before_the_component_is_moved() {
     let long = "a".repeat(300);
     for name in [
         "..",
@@ -414,7 +419,7 @@ async fn a_component_manifest_that_is_no_json_is_refused_and_one_alone_is_the_ar
 }
 
 #[tokio::test]
-async fn titles_in_annotations_are_never_paths() {
+async fn row_35_titles_in_annotations_are_never_paths() {
     let title = [("org.opencontainers.image.title", "../../outside/sentinel")];
     let artifact = artifact_of(vec![Blob::new(WASM_TYPE, fixture::random_bytes(3, 9_000))], &title);
     let (home, registry) = (Home::new(), Scenario::new(artifact.clone()).start());
@@ -490,6 +495,7 @@ async fn a_lazy_extension_moves_no_layer_until_one_is_asked_for_and_then_exactly
         assert!(!component.path.exists() && !component.fetched_from_network);
     }
     assert_eq!(components[2], ResolvedComponent { fetched_from_network: false, ..here });
+    assert_eq!(registry.journal().len(), 3, "each is asked about once: {:?}", registry.journal().lines());
 
     // The tag moves on; what was resolved does not.
     registry.publish(&other(7), "1");
@@ -500,6 +506,52 @@ async fn a_lazy_extension_moves_no_layer_until_one_is_asked_for_and_then_exactly
     assert_eq!(registry.journal().lines(), [blob_line(&first.layers[0])], "the manifest is remembered");
     assert!(!components[1].path.exists(), "nobody asked for it");
     assert!(!resolver.fetch(&brought).await.unwrap().fetched_from_network);
+}
+
+#[tokio::test]
+async fn a_damaged_component_of_a_lazy_extension_is_healed_when_it_is_asked_for() {
+    let (home, artifact) = (Home::new(), named_component("hello.wasm"));
+    let registry = Scenario::new(artifact.clone()).start();
+    let resolver = resolver(&home);
+    let whole = resolver.resolve_ref(&registry.pinned()).await.unwrap();
+    for file in ["component.wasm", "component.manifest.json"] {
+        tamper(&whole.path.with_file_name(file), b"changed");
+        registry.journal().clear();
+        let announced = resolver.resolve_refs(&lazy(&[registry.pinned()])).await.unwrap().remove(0);
+        assert!(!announced.fetched_from_network && announced.path.ends_with("component.wasm"));
+        assert_eq!(registry.journal().count_containing("/blobs/"), 0, "{file}: {:?}", registry.journal().lines());
+        let refused = offline(&home).resolve_refs(&lazy(&[registry.pinned()])).await;
+        assert_refused(refused, DistErrorKind::Integrity, &[]);
+        let healed = resolver.fetch(&announced).await.unwrap();
+        assert_eq!((healed.fetched_from_network, &healed.path), (true, &whole.path));
+        assert_holds(&healed, &artifact.layers[1].bytes);
+    }
+}
+
+#[tokio::test]
+async fn a_component_manifest_that_is_too_large_is_left_out_and_missed_by_nobody() {
+    let wasm = Blob::new(WASM_TYPE, fixture::random_bytes(3, 9_000));
+    let manifest = Blob::new(COMPONENT_MANIFEST, vec![b' '; (1 << 20) + 1]);
+    let (home, registry) = (Home::new(), Scenario::new(artifact_of(vec![manifest.clone(), wasm.clone()], &[])).start());
+    for brought in [true, false] {
+        let component = resolver(&home).resolve_ref(&registry.pinned()).await.unwrap();
+        assert_eq!(component.fetched_from_network, brought);
+        assert_holds(&component, &wasm.bytes);
+        assert!(component.path.ends_with("component.wasm"));
+        assert!(!component.path.with_file_name("component.manifest.json").exists());
+    }
+    assert!(!registry.journal().lines().contains(&blob_line(&manifest)));
+}
+
+#[tokio::test]
+async fn manifests_of_a_type_that_is_not_accepted_are_refused() {
+    let (home, registry) = (Home::new(), registry());
+    let only_indexes =
+        ComponentResolveOptions { accepted_manifest_types: vec![fixture::INDEX_TYPE.to_owned()], ..options(&home) };
+    let resolver = OciComponentResolver::<DefaultRegistryClient>::new(only_indexes);
+    assert_refused(resolver.resolve_ref(&registry.pinned()).await, DistErrorKind::Policy, &[fixture::MANIFEST_TYPE]);
+    assert_eq!(registry.journal().count_containing("/blobs/"), 0);
+    home.assert_cache_empty();
 }
 
 #[tokio::test]

@@ -52,7 +52,7 @@ fn components_that_skopeo_pushed_are_fetched_with_the_requests_they_need_and_fou
     let size = fixture::component_bytes().len();
     assert_eq!(listed.expect_code(0).line(), format!("{} {size} application/wasm", rich.manifest_digest));
     let asked = format!("GET /v2/acme/rich/manifests/{} 200", rich.manifest_digest);
-    assert_eq!(lines(&registry.requests_after(already, 1)), [asked.clone()]);
+    assert_eq!(lines(&registry.requests_after(already, 1)), std::slice::from_ref(&asked));
 
     let already = registry.requests().len();
     let fetched = machine.dist(["components", "fetch", &manifest]);
