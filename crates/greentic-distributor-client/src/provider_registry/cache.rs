@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use greentic_dist_types::{Digest, SafeText};
+use greentic_dist_types::Digest;
 
 use super::document::{self, DOCUMENT_BYTES};
 use super::index::{Found, Index};
@@ -18,6 +18,7 @@ use super::layout::{Layout, Sub};
 use super::lock::{self, Stop};
 use super::record::{CatalogOrigin, CopyRecord, RECORD_BYTES};
 use super::{CatalogError, ProviderRegistryError, disk};
+use crate::dist::chain;
 
 /// Longest wait for another writer. A write takes milliseconds.
 const WRITE_WAIT: Duration = Duration::from_secs(10);
@@ -222,24 +223,20 @@ impl Cache {
         self.update_index(|index| index.put(record))
     }
 
-    /// Writes an index that was torn or lost anew, from the records. Says so, and is no failure when it cannot.
-    pub(super) fn mend(&self) {
+    /// Writes an index that was torn or lost anew, from the records. Returns what is to be said about it; that it cannot be
+    /// written is no failure.
+    pub(super) fn mend(&self) -> Option<String> {
         let reason = match Index::load(&self.layout.index()) {
             Found::Torn(reason) => reason,
             Found::Missing if self.has_records() => "it is missing".to_owned(),
-            Found::Whole(_) | Found::Missing => return,
+            Found::Whole(_) | Found::Missing => return None,
         };
-        let path = self.layout.index();
         let mended = self.write_turn().and_then(|_turn| self.update_index(|_| ()));
-        let reason = SafeText::new(&reason);
-        match mended {
-            Ok(()) => {
-                tracing::warn!(path = %path.display(), %reason, "the index of the provider registry cache was written anew");
-            }
-            Err(error) => {
-                tracing::warn!(path = %path.display(), %reason, %error, "the index of the provider registry cache is damaged");
-            }
-        }
+        let outcome = match mended {
+            Ok(()) => "was written anew".to_owned(),
+            Err(error) => format!("cannot be written anew: {}", chain(&error)),
+        };
+        Some(format!("the index {} of the cache {outcome} ({reason})", self.layout.index().display()))
     }
 
     /// Puts a file into the cache as the copy of a reference.

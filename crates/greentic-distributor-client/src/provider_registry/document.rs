@@ -13,6 +13,8 @@ use super::{Catalog, CatalogError, yaml};
 pub(super) const DOCUMENT_BYTES: u64 = 16 << 20;
 /// Most values in a document, keys included. Ten thousand providers have some hundred thousand.
 const VALUES: usize = 400_000;
+/// Deepest nesting of what is handed out: what readers of JSON commonly take. A catalog has five levels.
+const DEPTH: usize = 128;
 /// Most characters of a document that an error repeats.
 const EXCERPT_CHARS: usize = 32;
 
@@ -20,7 +22,31 @@ const EXCERPT_CHARS: usize = 32;
 pub(super) fn require_json(bytes: &[u8]) -> Result<(), CatalogError> {
     let text = text_of(bytes)?;
     serde_json::from_str::<IgnoredAny>(text).map_err(|error| no_json(text, &error))?;
+    if is_deep(text) {
+        let excerpt = SafeText::excerpt(text.trim_start(), EXCERPT_CHARS);
+        let reason = SafeText::new(&format!("it is nested more than {DEPTH} levels deep"));
+        return Err(CatalogError::Syntax { format: "JSON", excerpt, reason });
+    }
     if text.trim_start().starts_with(['{', '[']) { Ok(()) } else { Err(CatalogError::NoContainer) }
+}
+
+/// Counts brackets outside of strings, in a text that is JSON.
+fn is_deep(text: &str) -> bool {
+    let (mut depth, mut in_string, mut is_escaped) = (0_usize, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => depth += 1,
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > DEPTH {
+            return true;
+        }
+    }
+    false
 }
 
 /// As [`require_json`]; a catalog in YAML is one too.
@@ -183,6 +209,9 @@ mod tests {
             let error = require_json(bad).unwrap_err();
             assert!(!error.to_string().chars().any(char::is_control), "{error}");
         }
+        let nested = |levels: usize| format!("[\"[[\\\"[[\", {}{}]", "[".repeat(levels), "]".repeat(levels));
+        require_json(nested(DEPTH - 1).as_bytes()).unwrap();
+        assert!(require_json(nested(DEPTH).as_bytes()).unwrap_err().to_string().contains("128 levels"));
         let large = vec![b' '; usize::try_from(DOCUMENT_BYTES).unwrap() + 1];
         assert!(matches!(require_json(&large), Err(CatalogError::TooLarge { .. })));
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use greentic_dist_types::{ParseReferenceError, SafeText};
 
 use super::fetch::FetchFailure;
-use crate::dist::DistErrorKind;
+use crate::dist::{DistError, DistErrorKind};
 
 /// How to go on without a registry.
 const USE_A_FILE: &str =
@@ -119,7 +119,11 @@ pub enum ProviderRegistryError {
         waited: Duration,
     },
     /// The runtime shut down before the work was done, or none could be started.
-    Interrupted,
+    NotRun {
+        /// Which of both.
+        #[source]
+        source: Box<DistError>,
+    },
 }
 
 impl ProviderRegistryError {
@@ -139,7 +143,8 @@ impl ProviderRegistryError {
             Self::Source { source, .. } if source.kind() == io::ErrorKind::NotFound => DistErrorKind::NotFound,
             Self::Source { source, .. } if source.kind() == io::ErrorKind::InvalidData => DistErrorKind::InvalidInput,
             Self::Source { .. } | Self::Cache { .. } => DistErrorKind::Internal,
-            Self::Busy { .. } | Self::Interrupted => DistErrorKind::Temporary,
+            Self::Busy { .. } => DistErrorKind::Temporary,
+            Self::NotRun { source } => source.kind(),
         }
     }
 
@@ -179,7 +184,7 @@ impl ProviderRegistryError {
             Self::Busy { path, waited } => {
                 format!("another process has held {} for {:.1} s", path.display(), waited.as_secs_f64())
             }
-            Self::Interrupted => "the work ended with the runtime it ran in".to_owned(),
+            Self::NotRun { .. } => "the provider catalog could not be looked for".to_owned(),
         }
     }
 
@@ -202,6 +207,11 @@ impl ProviderRegistryError {
             }
             _ => None,
         }
+    }
+
+    /// Work that was not done, for want of a runtime.
+    pub(super) fn not_run(source: DistError) -> Self {
+        Self::NotRun { source: Box::new(source) }
     }
 
     /// A failure to read a file that the caller named.

@@ -2,7 +2,7 @@
 
 use greentic_dist_net::{FetchedImage, FetchedManifest, NetError, NetErrorKind, Repository, Selector};
 use greentic_dist_types::media_type::{EMPTY, JSON, OCTET_STREAM, PACK_JSON, essence, pack_rank};
-use greentic_dist_types::{Descriptor, Digest, Manifest, ManifestKind, Reference, SelectError};
+use greentic_dist_types::{Descriptor, Digest, Manifest, ManifestKind, PlatformChoice, Reference, SelectError};
 
 use super::document::{self, DOCUMENT_BYTES};
 use super::record::{CopyRecord, PROOF_BYTES};
@@ -100,7 +100,7 @@ pub(super) async fn ask(
 ) -> Result<Answer, FetchFailure> {
     let net = client.inner.net(&reference.to_string()).map_err(|error| FetchFailure::Setup(Box::new(error)))?;
     let repository = net.repository(reference);
-    let platform = &client.inner.platform;
+    let platform = &platforms(client);
     let image = match (reference.digest(), known) {
         (Some(pin), _) => repository.image(Selector::Digest(pin), platform).await?,
         (None, Some(known)) => {
@@ -122,6 +122,15 @@ pub(super) async fn ask(
         return Err(FetchFailure::TooLarge { size_bytes: layer.size_bytes, limit_bytes: DOCUMENT_BYTES });
     }
     Ok(Answer::Found(Box::new(Remote { repository, reference: reference.clone(), image, layer })))
+}
+
+/// Which manifest of an index is wanted: the client's choice, else the platform that every publisher of images builds for. A
+/// catalog is the same on all of them.
+fn platforms(client: &DistClient) -> PlatformChoice {
+    let mut platform = client.inner.platform.clone();
+    platform.os.push("linux".to_owned());
+    platform.architecture.extend(["amd64".to_owned(), "arm64".to_owned()]);
+    platform
 }
 
 impl Remote {

@@ -157,7 +157,7 @@ impl ProviderRegistry {
             Begun::Done(done) => Ok(done.map(|resolved| *resolved)),
             Begun::Ask(asking) => {
                 let asked = blocking::wait(self.ask(*asking));
-                asked.map_err(|_no_runtime| ProviderRegistryError::Interrupted)?.map(Some)
+                asked.map_err(ProviderRegistryError::not_run)?.map(Some)
             }
         }
     }
@@ -194,8 +194,10 @@ impl ProviderRegistry {
             Some(CatalogRef::Remote(remote)) => remote,
         };
         let shelf = self.cache.look(&remote.text, First::Reference);
-        if !shelf.is_indexed {
-            self.cache.mend();
+        if !shelf.is_indexed
+            && let Some(what) = self.cache.mend()
+        {
+            self.warn(&remote, &what);
         }
         let target = remote.locate(&self.bases);
         match (shelf.copy, target) {
@@ -328,5 +330,5 @@ fn require_file(path: &Path) -> Result<(), ProviderRegistryError> {
 
 /// Work on the disk, away from the runtime's own threads.
 async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ProviderRegistryError> {
-    blocking::run(move || Ok(work())).await.map_err(|_shutdown| ProviderRegistryError::Interrupted)
+    blocking::run(move || Ok(work())).await.map_err(ProviderRegistryError::not_run)
 }

@@ -270,6 +270,17 @@ fn a_refresh_that_fails_warns_once_and_uses_the_copy() {
 }
 
 #[test]
+fn an_index_that_was_torn_is_told_once_and_in_nobodys_way() {
+    let (bundle, shop) = (Bundle::new(), Shop::new());
+    bundle.run(&["resolve", &shop.reference()]).expect_code(0);
+    fs::write(bundle.cache().join("index.json"), "{\"refs\": {\"oci").unwrap();
+    let outcome = bundle.run(&["resolve", "--offline", &shop.reference()]);
+    assert_eq!(bundle.read(&outcome), document(&["a", "b"]));
+    assert!(outcome.stderr.contains("index.json") && outcome.stderr.contains("written anew"), "{}", outcome.stderr);
+    assert_eq!(bundle.run(&["resolve", "--offline", &shop.reference()]).stderr, "");
+}
+
+#[test]
 fn every_failure_has_its_exit_code_and_says_how_to_go_on() {
     let bundle = Bundle::new();
     let page = fixture::artifact("application/json", b"<html>log in</html>".to_vec());

@@ -471,6 +471,33 @@ async fn a_login_is_shown_to_its_own_registry_alone() {
 }
 
 #[tokio::test]
+async fn an_index_without_a_wasm_platform_leads_to_the_common_one() {
+    let shop = Shop::new();
+    let (common, other) = (artifact(&["common"]), artifact(&["other"]));
+    for one in [&common, &other] {
+        shop.registry.publish(one, "inner");
+    }
+    let entries = [(other.descriptor(), Some(("windows", "amd64"))), (common.descriptor(), Some(("linux", "amd64")))];
+    shop.registry.publish_document(&fixture::index(&entries), Some("latest"));
+    assert_eq!(ids(&shop.get().await.unwrap()), ["common"]);
+}
+
+#[tokio::test]
+async fn a_resolve_that_is_given_up_holds_nobody_up_and_leaves_nothing() {
+    let shop = Shop::with(Scenario::new(artifact(&["a"])).lie(Lie::StallManifest(10)));
+    let (registry, reference) = (shop.builder().build(), shop.reference());
+    let asking = tokio::spawn(async move { resolve(&registry, &reference).await });
+    while shop.registry.journal().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    asking.abort();
+    assert!(asking.await.unwrap_err().is_cancelled());
+    shop.registry.be_honest();
+    assert_eq!(TreeSnapshot::of(&shop.cache()).files(), [""; 0]);
+    assert_eq!(ids(&shop.get().await.unwrap()), ["a"]);
+}
+
+#[tokio::test]
 async fn eight_that_want_one_catalog_at_once_fetch_it_once() {
     let shop = Shop::new();
     let registry = shop.builder().build();
