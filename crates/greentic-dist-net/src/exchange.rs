@@ -206,6 +206,7 @@ impl Transport {
     /// By cause; see [`NetErrorKind`].
     pub(crate) async fn open_at(&self, ask: &Ask) -> Result<Reply, NetError> {
         let mut retry = self.retry_for(ask)?;
+        retry.host().budget().earn();
         let mut tried = Tried::default();
         loop {
             match self.attempt(ask, &mut tried).await {
@@ -222,6 +223,7 @@ impl Transport {
     /// As [`Transport::open_at`], and `TooLarge`.
     pub(crate) async fn collect_at(&self, ask: &Ask, limit: u64) -> Result<Collected, NetError> {
         let mut retry = self.retry_for(ask)?;
+        retry.host().budget().earn();
         let mut tried = Tried::default();
         loop {
             let attempt = async {

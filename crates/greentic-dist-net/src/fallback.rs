@@ -81,7 +81,9 @@ impl Detour {
     /// # Errors
     /// The failure itself when it is not about the mirror.
     fn note(&self, transport: &Transport, mirror: &Registry, error: NetError) -> Result<(), NetError> {
-        if error.kind() == NetErrorKind::Offline {
+        // Nothing was sent, and another segment brings what this one would have.
+        let has_no_room = error.kind() == NetErrorKind::RateLimited && error.status().is_none();
+        if error.kind() == NetErrorKind::Offline || has_no_room {
             return Err(error);
         }
         let (address, kind) = (mirror.address(), error.kind());

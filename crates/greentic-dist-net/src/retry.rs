@@ -28,9 +28,8 @@ const MIRROR_RETRY_AFTER: Duration = Duration::from_secs(2);
 const MIRROR_ATTEMPTS: u32 = 2;
 
 impl Retry {
-    /// For one question to `host`.
+    /// The attempts of one question to `host`, or of several that belong together.
     pub(crate) fn new(policy: RetryPolicy, loopback: bool, host: Arc<HostLimit>) -> Self {
-        host.budget().earn();
         let started = Instant::now();
         Self { policy, loopback, others_to_ask: false, attempts: 0, started, host, is_out_of_budget: false }
     }

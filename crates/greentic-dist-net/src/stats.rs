@@ -112,7 +112,9 @@ impl Counters {
 
     pub(crate) fn read(&self) -> ClientStats {
         let hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let hosts: BTreeMap<_, _> = hosts.iter().map(|(host, tally)| (host.clone(), tally.read())).collect();
+        let hosts = hosts.iter().map(|(host, tally)| (host.clone(), tally.read()));
+        // Nothing was sent to a host that is only known by name.
+        let hosts: BTreeMap<_, _> = hosts.filter(|(_, stats)| *stats != NetStats::default()).collect();
         let total = hosts.values().copied().fold(NetStats::default(), std::ops::Add::add);
         ClientStats { total, hosts }
     }

@@ -39,6 +39,7 @@ pub struct TargetPolicy {
     trusted_realms: Vec<(String, String)>,
     allow_private_targets: bool,
     allow_passwords_over_http: bool,
+    http_logins: Vec<String>,
     http_realms: Vec<String>,
 }
 
@@ -82,8 +83,15 @@ impl TargetPolicy {
         self
     }
 
-    pub(crate) const fn passwords_over_http(&self) -> bool {
-        self.allow_passwords_over_http
+    /// As [`TargetPolicy::allow_passwords_over_http`], for one registry (`host` or `host:port`) and its token server.
+    #[must_use]
+    pub fn allow_http_login(mut self, registry: impl Into<String>) -> Self {
+        self.http_logins.push(registry.into().to_ascii_lowercase());
+        self
+    }
+
+    pub(crate) fn passwords_over_http(&self, registry: &str) -> bool {
+        self.allow_passwords_over_http || self.http_logins.iter().any(|named| named == registry)
     }
 
     pub(crate) fn allows_http_realm(&self, registry: &str) -> bool {

@@ -65,6 +65,10 @@ mod hosts;
 mod http_client;
 #[cfg(feature = "dist-client")]
 pub mod oci;
+/// The examples in the documents are compiled.
+#[cfg(all(doctest, feature = "dist-client"))]
+#[doc = include_str!("../../../docs/oci-client.md")]
+mod tour {}
 #[cfg(feature = "dist-client")]
 pub mod oci_components;
 #[cfg(feature = "dist-client")]

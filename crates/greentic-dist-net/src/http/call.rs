@@ -162,6 +162,7 @@ impl HttpCall {
 
     async fn exchange(&self, url: &Url) -> Result<HttpReply, NetError> {
         let mut retry = self.transport.retry_at(url);
+        retry.host().budget().earn();
         loop {
             let failure = match self.attempt(url).await {
                 Ok((reply, None)) => return Ok(reply),

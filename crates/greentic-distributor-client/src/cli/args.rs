@@ -42,6 +42,9 @@ pub struct Cli {
     /// Send the login for a registry also to the token server on another host; may be repeated
     #[arg(long, global = true, value_name = "REGISTRY=HOST", value_parser = trusted_realm)]
     pub trust_realm: Vec<(String, String)>,
+    /// Send the login for a registry that speaks plain HTTP in clear text, with a warning; may be repeated
+    #[arg(long, global = true, value_name = "REGISTRY", value_parser = registry)]
+    pub allow_http_login: Vec<String>,
     /// What to do
     #[command(subcommand)]
     pub command: Commands,
@@ -102,10 +105,15 @@ pub enum Commands {
 }
 
 /// `REGISTRY=HOST`, each `host` or `host:port`.
+fn is_host(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte))
+}
+
+fn registry(text: &str) -> Result<String, &'static str> {
+    if is_host(text) { Ok(text.to_owned()) } else { Err("write a registry as `host` or `host:port`") }
+}
+
 fn trusted_realm(text: &str) -> Result<(String, String), &'static str> {
-    let is_host = |text: &str| {
-        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte))
-    };
     match text.split_once('=') {
         Some((registry, host)) if is_host(registry) && is_host(host) => Ok((registry.to_owned(), host.to_owned())),
         _ => Err("write REGISTRY=HOST, each as `host` or `host:port`"),

@@ -168,6 +168,7 @@ fn prepare(cli: Cli, output: &Output) -> (Context<'_>, Commands) {
         .trust_realm
         .into_iter()
         .fold(TargetPolicy::new(), |policy, (registry, host)| policy.trust_realm(registry, host));
+    let policy = cli.allow_http_login.into_iter().fold(policy, TargetPolicy::allow_http_login);
     let mut client = DistClient::builder().options(options).target_policy(policy).reporter(Arc::clone(&reporter) as _);
     if let Some(dir) = cli.hosts_dir {
         client = client.hosts_dir(dir);

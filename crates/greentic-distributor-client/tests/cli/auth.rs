@@ -338,3 +338,43 @@ fn a_token_server_on_another_host_gets_the_login_only_when_it_is_trusted() {
         home.dist(&["pull", "x.io/a:1", "--trust-realm", wrong]).output().expect_code(2);
     }
 }
+
+/// A registry at `http://registry.test` that wants a login, and a home that reaches it: through a proxy, since names in
+/// `.test` lead nowhere.
+fn behind_plain_http() -> (Home, LyingServer) {
+    let registry = LyingServer::start(|request, _| match request.header("authorization") {
+        Some(_) => Response::ok("{}"),
+        None => Response::basic_challenge("registry.test"),
+    });
+    let home = Home::new();
+    let dir = home.at("hosts/registry.test");
+    fs::create_dir_all(&dir).unwrap();
+    fs::write(dir.join("hosts.toml"), "server = \"http://registry.test\"\n").unwrap();
+    (home, registry)
+}
+
+#[test]
+fn quirk_a20_a_login_for_plain_http_is_refused_unless_it_is_allowed_and_then_a_warning_says_it_once() {
+    let (home, registry) = behind_plain_http();
+    let hosts = home.at("hosts").display().to_string();
+    let login = |flags: &[&str]| {
+        let command =
+            home.dist(&["--hosts-dir", &hosts, "auth", "login", "registry.test", "-u", "ann", "--password-stdin"]);
+        run(&command.args(flags).env("http_proxy", registry.url()).stdin(CANARY))
+    };
+    let refused = login(&["--json"]);
+    let error = error_of(&refused, 6, "policy");
+    assert!(error["causes"].to_string().contains("the connection is plain HTTP"), "{error}");
+    assert!(error["hints"].to_string().contains("--allow-http-login registry.test"), "{error}");
+    assert!(!registry.journal().any_header_contains(CANARY), "nothing was sent");
+    assert_eq!(home.json(&["auth", "ls"]), json!({ "logins": [] }), "and nothing is saved");
+
+    let allowed = login(&["--allow-http-login", "registry.test"]);
+    allowed.expect_code(0);
+    assert_eq!(allowed.stderr.matches("in clear text").count(), 1, "{}", allowed.stderr);
+    assert!(registry.journal().any_header_contains(CANARY));
+    assert!(!allowed.stderr.contains(CANARY));
+    // For that registry, and only for it.
+    login(&["--allow-http-login", "other.test"]).expect_code(6);
+    login(&["--allow-http-login", "registry.test/path"]).expect_code(2);
+}

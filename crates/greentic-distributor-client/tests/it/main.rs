@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod child;
+mod client_certificates;
 mod soak;
 mod support;
 
@@ -70,3 +71,4 @@ mod flow_resume;
 mod flow_runtime;
 mod flow_several;
 mod flow_share;
+mod trace;

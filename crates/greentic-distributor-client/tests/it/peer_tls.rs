@@ -8,15 +8,17 @@ use std::thread::JoinHandle;
 
 use greentic_dist_testkit::scenario::{Scenario, bystander};
 use greentic_distributor_client::dist::DistErrorKind::{Internal, Policy};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::support::{CANARY, Home, assert_delivers, chain, sample};
 
 /// A TLS server on `localhost` whose handler gets the path of each request and writes the whole answer.
-struct TlsServer {
+pub(crate) struct TlsServer {
     addr: SocketAddr,
-    ca_pem: String,
+    pub(crate) ca_pem: String,
     requests: Arc<AtomicUsize>,
     stopped: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -24,17 +26,23 @@ struct TlsServer {
 
 impl TlsServer {
     fn start(answer: impl Fn(&str) -> Vec<u8> + Send + 'static) -> Self {
+        Self::start_for(None, answer)
+    }
+
+    /// For those whom `verifier` lets in, where there is one.
+    fn start_for(
+        verifier: Option<Arc<dyn ClientCertVerifier>>,
+        answer: impl Fn(&str) -> Vec<u8> + Send + 'static,
+    ) -> Self {
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
         let ca_pem = made.cert.pem();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![made.cert.der().clone()], key)
-            .unwrap();
-        let config = Arc::new(config);
+        let config = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
+        let config = match verifier {
+            Some(verifier) => config.with_client_cert_verifier(verifier),
+            None => config.with_no_client_auth(),
+        };
+        let config = Arc::new(config.with_single_cert(vec![made.cert.der().clone()], key).unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
         let (requests, stopped) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
@@ -52,13 +60,32 @@ impl TlsServer {
         Self { addr, ca_pem, requests, stopped, thread: Some(thread) }
     }
 
-    fn url(&self, path: &str) -> String {
+    pub(crate) fn port(&self) -> u16 {
+        self.addr.port()
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("https://localhost:{}{path}", self.addr.port())
     }
 
-    fn requests(&self) -> usize {
+    pub(crate) fn requests(&self) -> usize {
         self.requests.load(Ordering::SeqCst)
     }
+}
+
+pub(crate) fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// A registry with [`sample`], for those whom `verifier` lets in.
+pub(crate) fn artifact_server(verifier: Option<Arc<dyn ClientCertVerifier>>) -> TlsServer {
+    let artifact = sample();
+    TlsServer::start_for(verifier, move |path| {
+        if path.contains("/manifests/") {
+            return ok(&artifact.media_type, &artifact.manifest_bytes);
+        }
+        ok("application/octet-stream", artifact.layer_bytes())
+    })
 }
 
 impl Drop for TlsServer {

@@ -279,7 +279,7 @@ impl Access {
             return Ok(());
         }
         let host = self.registry.name();
-        if transport.policy.passwords_over_http() {
+        if transport.policy.passwords_over_http(host) {
             if !self.registry.auth().warned_plain_text.swap(true, Ordering::Relaxed) {
                 let text = "the login is sent in clear text: the connection is plain HTTP";
                 transport.warn(host, SafeText::new(text));
@@ -287,7 +287,8 @@ impl Access {
             return Ok(());
         }
         let detail = format!("the login for {host} was not sent: the connection is plain HTTP");
-        Err(NetError::new(NetErrorKind::Refused, detail))
+        let hint = format!("ask `{host}` over HTTPS, or let its login go in clear text: --allow-http-login {host}");
+        Err(NetError::new(NetErrorKind::Refused, detail).with_hint(hint))
     }
 
     /// A login goes to the token server of its own registry and to no other.
@@ -307,7 +308,7 @@ impl Access {
         }
         if realm.scheme() == "http"
             && !is_loopback(realm)
-            && !transport.policy.passwords_over_http()
+            && !transport.policy.passwords_over_http(name)
             && !transport.policy.allows_http_realm(name)
         {
             let detail = format!("the login for {name} was not sent: the token server {asking} speaks plain HTTP");

@@ -156,6 +156,7 @@ impl Asking<'_> {
 
     async fn ask(&self, grant: Grant<'_>) -> Result<Token, NetError> {
         let mut retry = self.transport.retry_at(self.request.realm);
+        retry.host().budget().earn();
         loop {
             match self.ask_once(self.hop(grant)?).await {
                 Ok(token) => return Ok(token),
