@@ -136,7 +136,22 @@ fn link_artifact(entry: &Entry, name: &str) -> Result<PathBuf, StoreError> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::{Component, Path};
+
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_name_that_is_accepted_is_one_plain_part_of_a_path(name in "\\PC{0,12}|[A-Za-z0-9._+/\\\\:-]{0,12}") {
+            if let Ok(accepted) = SecondName::parse(&name) {
+                let parts: Vec<_> = Path::new(accepted.as_str()).components().collect();
+                prop_assert_eq!(parts, [Component::Normal(name.as_ref())]);
+                prop_assert!(!own_names().any(|own| own.eq_ignore_ascii_case(&name)));
+            }
+        }
+    }
 
     #[test]
     fn names_of_files_are_accepted_as_they_are() {

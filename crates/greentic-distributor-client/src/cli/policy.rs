@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use greentic_dist_types::{Digest, SafeText};
+use greentic_dist_types::{Digest, SafeText, redact_reference};
 use serde::Deserialize;
 
 use super::CliError;
@@ -136,12 +136,12 @@ impl PolicyArgs {
 
 /// A whole file, at most `limit` bytes of it.
 pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, CliError> {
+    // What is no file may be a reference with a password that was typed in its place.
+    let named = || redact_reference(&path.display().to_string());
     let failed = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::NotFound => {
-            CliError::from_dist(&DistError::NotFound { reference: path.display().to_string() })
-        }
-        std::io::ErrorKind::InvalidInput => CliError::invalid(&format!("`{}` is not a regular file", shown(path))),
-        _ => CliError::invalid(&format!("`{}` cannot be read: {error}", shown(path))),
+        std::io::ErrorKind::NotFound => CliError::from_dist(&DistError::NotFound { reference: named() }),
+        std::io::ErrorKind::InvalidInput => CliError::invalid(&format!("`{}` is not a regular file", named())),
+        _ => CliError::invalid(&format!("`{}` cannot be read: {error}", named())),
     };
     let mut bytes = Vec::new();
     regular_file::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes)).map_err(failed)?;

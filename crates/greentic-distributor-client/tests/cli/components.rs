@@ -147,3 +147,27 @@ fn two_processes_that_want_the_same_components_move_each_once() {
     assert_eq!(outcomes[0].lines().count(), 24);
     assert_eq!(registry.journal().count_containing("/blobs/"), 24, "each layer came once");
 }
+
+#[test]
+fn a_run_that_was_killed_goes_on_where_it_was() {
+    let (bench, registry) = (Bench::new(), registry());
+    let artifacts = published(&registry, 64);
+    let refs: Vec<String> = artifacts.iter().map(|artifact| registry.pinned_to(artifact.manifest_digest)).collect();
+    let manifest = manifest(&bench, &refs, "eager");
+    let manifest = manifest.to_str().unwrap();
+    let is_here = |artifact: &fixture::Artifact| {
+        bench.cache().join(artifact.manifest_digest.to_hex()).join("component.wasm").exists()
+    };
+    let running = bench.dist(["components", "fetch", manifest]).spawn();
+    running.kill_when(|| artifacts.iter().any(is_here));
+    let here: Vec<bool> = artifacts.iter().map(is_here).collect();
+    registry.journal().clear();
+    let outcome = bench.run(["components", "fetch", manifest]);
+    assert_eq!(outcome.expect_code(0).stdout.lines().count(), 64);
+    let asked = registry.journal().lines();
+    for (artifact, was_here) in artifacts.iter().zip(here) {
+        let line = format!("GET /v2/acme/hello/blobs/{}", artifact.layer_digest());
+        let times = asked.iter().filter(|asked| **asked == line).count();
+        assert!(times <= usize::from(!was_here), "{times} times, here before: {was_here}");
+    }
+}

@@ -3,7 +3,9 @@
 use std::fs;
 
 use greentic_dist_testkit::fixture::{self, Artifact, Blob, WASM_TYPE};
+use greentic_dist_testkit::process::Run;
 use greentic_dist_testkit::real::{DockerRegistry, ready, skopeo_push_artifacts};
+use greentic_dist_testkit::scenario::Scenario;
 use serde_json::json;
 
 use crate::lines;
@@ -100,4 +102,39 @@ fn a_cached_component_that_was_changed_is_healed_from_the_registry_and_refused_w
     }
     registry.stop();
     assert_eq!(machine.dist(["components", "fetch", &manifest]).expect_code(0).stdout, first.stdout);
+}
+
+#[test]
+fn a_cached_descriptor_costs_a_directory_and_a_record_and_a_cached_component_little_more() {
+    let test = "a_cached_descriptor_costs_a_directory_and_a_record_and_a_cached_component_little_more";
+    if !ready(test, &["strace"]) || Run::new("strace").args(["-qq", "-o", "/dev/null", "true"]).output().code != Some(0)
+    {
+        return;
+    }
+    let registry = Scenario::new(rich()).start();
+    let refs: Vec<String> = (0..8)
+        .map(|seed| {
+            let artifact = fixture::artifact(WASM_TYPE, fixture::random_bytes(300 + seed, 5_000));
+            registry.publish(&artifact, &format!("n{seed}"));
+            registry.pinned_to(artifact.manifest_digest)
+        })
+        .collect();
+    let (_dir, manifest) = pack_manifest(&refs);
+    let machine = Machine::new();
+    machine.dist(["components", "fetch", &manifest]).expect_code(0);
+    // What is opened in the cache, each entry's directory included.
+    let opened = |command: &str| {
+        let log = machine.dir().join("opened");
+        let trace = ["-f", "-qq", "-e", "trace=openat", "-o", log.to_str().unwrap()];
+        machine.command(["--offline", "components", command, &manifest]).below("strace", trace).output().expect_code(0);
+        let text = fs::read_to_string(log).unwrap();
+        let names = ["entry.json", "manifest.json", "component.wasm", "verified", "component.manifest.json"];
+        let is_ours = |line: &&str| {
+            let is_dir = line.contains("O_DIRECTORY") && line.contains(machine.cache().to_str().unwrap());
+            line.contains("openat(") && (is_dir || names.iter().any(|name| line.contains(&format!("\"{name}\""))))
+        };
+        text.lines().filter(is_ours).count()
+    };
+    assert_eq!(opened("ls"), 8 * 2, "a directory and a record each");
+    assert!(opened("fetch") <= 8 * 14, "{}", opened("fetch"));
 }
