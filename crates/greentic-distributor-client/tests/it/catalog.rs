@@ -350,6 +350,28 @@ async fn a_name_without_a_registry_never_leaves_for_a_default_one() {
 }
 
 #[tokio::test]
+async fn row_35_what_a_publisher_calls_a_layer_never_becomes_a_path() {
+    for title in ["../../../../evil.json", "/tmp/evil.json", "index.json", "a\u{1b}[2J\nb"] {
+        let annotations = [("org.opencontainers.image.title", title), ("org.opencontainers.image.ref.name", title)];
+        let layers = vec![Blob::new(JSON, document(&["a"]))];
+        let shop = Shop::with(Scenario::new(fixture::artifact_of(layers, &annotations)));
+        let found = shop.get().await.unwrap();
+        let stem = found.path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let by_digest = format!("by-digest/sha256-{}.json", shop.registry.artifact().manifest_digest.to_hex());
+        let files = [by_digest, "index.json".to_owned(), format!("{stem}.json"), format!("records/{stem}.json")];
+        assert_eq!(TreeSnapshot::of(&shop.cache()).files(), files);
+    }
+}
+
+#[tokio::test]
+async fn row_30_no_layers_are_refused_and_of_equal_ones_the_first_is_taken() {
+    let none = Shop::of_layers(Vec::new());
+    assert_refused(none.get().await, Internal, 10, &["nothing that could be a catalog", "no layers"]);
+    let equal = ["first", "second"].map(|id| Blob::new(JSON, document(&[id]))).to_vec();
+    assert_eq!(ids(&Shop::of_layers(equal).get().await.unwrap()), ["first"]);
+}
+
+#[tokio::test]
 async fn only_the_chosen_layer_is_downloaded() {
     let big = Blob::new("text/plain", fixture::random_bytes(3, 2 << 20));
     let json = Blob::new(JSON, document(&["a"]));
@@ -378,8 +400,6 @@ async fn every_layer_type_that_was_accepted_still_is() {
         let found = shop.get().await.unwrap();
         assert_eq!((ids(&found), found.media_type.as_deref()), (vec!["a"], Some(media_type)));
     }
-    let none = Shop::of_layers(Vec::new());
-    assert_refused(none.get().await, Internal, 10, &["nothing that could be a catalog", "no layers"]);
 }
 
 #[tokio::test]

@@ -80,7 +80,7 @@ fn registry_of(artifacts: &[(&str, &Artifact)]) -> RunningRegistry {
 }
 
 #[tokio::test]
-async fn references_with_one_slug_never_serve_each_other() {
+async fn row_75_references_with_one_slug_never_serve_each_other() {
     let (one, other, third) = (artifact(&["one"]), artifact(&["other"]), artifact(&["third"]));
     let registry = registry_of(&[("a-b/c", &one), ("a/b-c", &other), ("a/b/c", &third)]);
     let (home, bundle) = (Home::new(), TempDir::new().unwrap());
@@ -260,7 +260,7 @@ async fn a_copy_of_an_earlier_version_saves_the_download_when_its_bytes_are_the_
 }
 
 #[tokio::test]
-async fn a_digest_in_an_index_never_becomes_another_path() {
+async fn row_76_a_digest_in_an_index_never_becomes_another_path() {
     let island = Island::new();
     let outside = island.0.path().join("evil.json");
     fs::write(&outside, document(&["evil"])).unwrap();
@@ -305,7 +305,7 @@ async fn a_refresh_with_a_changed_copy_asks_for_everything_again() {
 }
 
 #[tokio::test]
-async fn a_torn_or_lost_index_is_written_anew_and_stands_in_the_way_of_nothing() {
+async fn row_76_a_torn_or_lost_index_is_written_anew_and_stands_in_the_way_of_nothing() {
     let shop = Shop::new();
     let other = format!("oci://{}", shop.registry.pinned());
     resolve(&shop.builder().build(), &other).await.unwrap();
