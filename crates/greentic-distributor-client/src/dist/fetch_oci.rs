@@ -72,14 +72,25 @@ type Sidecars = super::Documents;
 
 /// One attempt under the lock of the bytes: whoever held it before may have brought them.
 async fn bring(inner: &Arc<Inner>, shown: &str, wanted: &Arc<Wanted>, way: Way) -> Result<Published, DistError> {
-    let lock = transfer::lock(inner, shown, wanted.layer.digest).await?;
-    if let Some(published) = already_here(inner, wanted).await? {
-        return Ok(published);
-    }
-    let mut sidecars = sidecars(inner, shown, wanted).await?;
-    sidecars.extend(wanted.beside(inner, sidecars.first())?);
-    let (ingest, lock) = match prepare(inner, shown, wanted, sidecars.clone(), lock).await? {
-        Prepared::Linked(published) => return Ok(*published),
+    let is_alone = component_manifest(inner, wanted).is_none();
+    let look = {
+        let (inner, shown, wanted) = (Arc::clone(inner), shown.to_owned(), Arc::clone(wanted));
+        move |lock| match already_here(&inner, &wanted) {
+            Some(published) => Ok(Looked::Done(Prepared::Here(Box::new(published)))),
+            None if is_alone => prepare(&inner, &shown, &wanted, Vec::new(), lock).map(Looked::Done),
+            None => Ok(Looked::Locked(lock)),
+        }
+    };
+    let prepared = match transfer::lock_then(inner, shown, wanted.layer.digest, look).await? {
+        Looked::Done(prepared) => prepared,
+        Looked::Locked(lock) => {
+            let sidecars = sidecars(inner, shown, wanted).await?;
+            let (inner, shown, wanted) = (Arc::clone(inner), shown.to_owned(), Arc::clone(wanted));
+            blocking::run(move || prepare(&inner, &shown, &wanted, sidecars, lock)).await?
+        }
+    };
+    let (ingest, lock, sidecars) = match prepared {
+        Prepared::Here(published) => return Ok(*published),
         Prepared::Missing(missing) => *missing,
     };
     inner.reporter.event(&Event::Started {
@@ -95,44 +106,46 @@ async fn bring(inner: &Arc<Inner>, shown: &str, wanted: &Arc<Wanted>, way: Way) 
     result
 }
 
-/// The entry, when it is whole. One whose record was lost is written anew.
-async fn already_here(inner: &Arc<Inner>, wanted: &Arc<Wanted>) -> Result<Option<Published>, DistError> {
-    let (inner, pin) = (Arc::clone(inner), wanted.resolved.pin);
-    blocking::run(move || {
-        let whole = inner.store.open(&pin, inner.proof).ok().flatten().filter(|open| !open.entry.rebuilt);
-        Ok(whole.map(|open| Published { entry: open.entry, fresh: false }))
-    })
-    .await
+/// The entry, when it is whole. One whose record was lost is written anew. Blocks.
+fn already_here(inner: &Inner, wanted: &Wanted) -> Option<Published> {
+    let open = inner.store.open(&wanted.resolved.pin, inner.proof).ok().flatten();
+    open.filter(|open| !open.entry.rebuilt).map(|open| Published { entry: open.entry, fresh: false })
 }
 
 enum Prepared {
-    /// The bytes were here under another pin.
-    Linked(Box<Published>),
-    Missing(Box<(Ingest, Held)>),
+    /// The entry is here, or is now: its bytes were under another pin.
+    Here(Box<Published>),
+    /// The bytes are to be brought, and kept with these documents.
+    Missing(Box<(Ingest, Held, Sidecars)>),
 }
 
-async fn prepare(
-    inner: &Arc<Inner>,
+/// What the first look under the lock came to.
+enum Looked {
+    Done(Prepared),
+    /// The entry is not here, and a document is to be brought before its bytes.
+    Locked(Held),
+}
+
+/// Links bytes that are here under another pin, or begins to take them in. Blocks.
+fn prepare(
+    inner: &Inner,
     shown: &str,
-    wanted: &Arc<Wanted>,
-    sidecars: Sidecars,
+    wanted: &Wanted,
+    mut sidecars: Sidecars,
     lock: Held,
 ) -> Result<Prepared, DistError> {
-    let (inner, shown, wanted) = (Arc::clone(inner), shown.to_owned(), Arc::clone(wanted));
-    blocking::run(move || {
-        let expected = Expected { digest: wanted.layer.digest, size_bytes: wanted.layer.size_bytes };
-        // A copy that cannot be linked is no reason to fail: the registry has the bytes.
-        for store in std::iter::once(&inner.store).chain(&inner.neighbours) {
-            if let Ok(Some(other)) = store.find_content(&expected.digest)
-                && let Ok(entry) = inner.store.adopt_from(lock.lock(), store, &other, wanted.entry(sidecars.clone()))
-            {
-                return Ok(Prepared::Linked(Box::new(Published { entry, fresh: true })));
-            }
+    sidecars.extend(wanted.beside(inner, sidecars.first())?);
+    let expected = Expected { digest: wanted.layer.digest, size_bytes: wanted.layer.size_bytes };
+    // A copy that cannot be linked is no reason to fail: the registry has the bytes.
+    for store in std::iter::once(&inner.store).chain(&inner.neighbours) {
+        if let Ok(Some(other)) = store.find_content(&expected.digest)
+            && let Ok(entry) = inner.store.adopt_from(lock.lock(), store, &other, wanted.entry(sidecars.clone()))
+        {
+            return Ok(Prepared::Here(Box::new(Published { entry, fresh: true })));
         }
-        let ingest = inner.store.ingest(lock.lock(), expected).map_err(|error| DistError::from_store(&shown, error))?;
-        Ok(Prepared::Missing(Box::new((ingest, lock))))
-    })
-    .await
+    }
+    let ingest = inner.store.ingest(lock.lock(), expected).map_err(|error| DistError::from_store(shown, error))?;
+    Ok(Prepared::Missing(Box::new((ingest, lock, sidecars))))
 }
 
 async fn transfer(
@@ -230,10 +243,14 @@ async fn manifest_for(
     }
 }
 
+/// The layer that is the component manifest, where there is one and it is wanted.
+fn component_manifest<'a>(inner: &Inner, wanted: &'a Wanted) -> Option<&'a Descriptor> {
+    wanted.resolved.manifest.component_manifest_layer().filter(|_| inner.rule.wants_component_manifest())
+}
+
 /// Fetches the component manifest, when there is one of a sane size.
 async fn sidecars(inner: &Arc<Inner>, shown: &str, wanted: &Wanted) -> Result<Sidecars, DistError> {
-    let layer = wanted.resolved.manifest.component_manifest_layer();
-    let Some(layer) = layer.filter(|_| inner.rule.wants_component_manifest()) else { return Ok(Vec::new()) };
+    let Some(layer) = component_manifest(inner, wanted) else { return Ok(Vec::new()) };
     if layer.size_bytes > limits::SIDECAR_BYTES {
         inner.warn(&format!("the component manifest of `{}` is too large and was left out", SafeText::new(shown)));
         return Ok(Vec::new());

@@ -242,13 +242,26 @@ where
 /// # Errors
 /// The store's, of kind locked when the wait exceeds the store's lock timeout.
 pub(super) async fn lock(inner: &Arc<Inner>, shown: &str, digest: Digest) -> Result<Held, DistError> {
+    lock_then(inner, shown, digest, Ok).await
+}
+
+/// As [`lock`], and goes on with `then` at once, on the blocking thread it is on: a step on another thread costs more than a
+/// look into the cache. Once it began, `then` is not cancelled with the future.
+///
+/// # Errors
+/// As [`lock`], and those of `then`.
+pub(super) async fn lock_then<T, F>(inner: &Arc<Inner>, shown: &str, digest: Digest, then: F) -> Result<T, DistError>
+where
+    T: Send + 'static,
+    F: FnOnce(Held) -> Result<T, DistError> + Send + 'static,
+{
     let turn = inner.turns.take(digest).await;
     let gone = Gone(Arc::new(AtomicBool::new(false)));
     let (inner, shown, stop) = (Arc::clone(inner), shown.to_owned(), Arc::clone(&gone.0));
-    let lock = blocking::run(move || {
+    let done = blocking::run(move || {
         // The common case: nobody else is at it.
         if let Some(lock) = inner.store.try_lock(&digest).map_err(|error| DistError::from_store(&shown, error))? {
-            return Ok(lock);
+            return then(Held { lock, _turn: turn });
         }
         let mut said = false;
         let mut on_wait = |wait: &LockWait| {
@@ -258,14 +271,15 @@ pub(super) async fn lock(inner: &Arc<Inner>, shown: &str, digest: Digest) -> Res
                 inner.reporter.event(&Event::Waiting { reference: &shown, holder, waited: wait.waited });
             }
         };
-        inner
+        let lock = inner
             .store
             .lock_unless(&digest, &mut on_wait, &|| stop.load(Ordering::Relaxed))
-            .map_err(|error| DistError::from_store(&shown, error))
+            .map_err(|error| DistError::from_store(&shown, error))?;
+        then(Held { lock, _turn: turn })
     })
     .await;
     drop(gone);
-    Ok(Held { lock: lock?, _turn: turn })
+    done
 }
 
 /// A lock among processes, and the turn among the tasks of this client that led to it.
