@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use greentic_dist_types::{ParseReferenceError, SafeText};
+use greentic_dist_types::{ParseReferenceError, SafeText, redact_reference};
 
 use super::fetch::FetchFailure;
 use crate::dist::{DistError, DistErrorKind};
@@ -12,6 +12,11 @@ use crate::dist::{DistError, DistErrorKind};
 /// How to go on without a registry.
 const USE_A_FILE: &str =
     "point `GTC_PROVIDER_REGISTRY_REF` at a local file, or use `--provider-registry file://<path>` or a local path";
+
+/// A path as it was typed: what was meant as a reference may hold a login.
+fn typed(path: &Path) -> String {
+    redact_reference(&path.display().to_string())
+}
 
 /// Any failure of this module.
 ///
@@ -151,9 +156,9 @@ impl ProviderRegistryError {
     /// What failed, for what, and what was tried; without the causes and without advice.
     pub fn summary(&self) -> String {
         match self {
-            Self::LocalMissing { path } => format!("the provider registry path `{}` does not exist", path.display()),
+            Self::LocalMissing { path } => format!("the provider registry path `{}` does not exist", typed(path)),
             Self::LocalNotAFile { path } => {
-                format!("the provider registry path `{}` is not a regular file", path.display())
+                format!("the provider registry path `{}` is not a regular file", typed(path))
             }
             Self::UnsupportedScheme { reference } => format!(
                 "`{reference}` is no provider registry: accepted are `oci://`, `repo://`, `store://`, `file://` and a local path"
