@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What pull.sh and oci.sh have in common: a registry with its log, its content, and how programs are measured. Sourced by them;
+# What pull.sh, oci.sh and packs.sh have in common: a registry with its log, its content, and how programs are measured. Sourced by them;
 # they set `all_rows` before and have a head that says what can be set.
 # shellcheck disable=SC2034 # what is set here is for them
 me=$(basename "$0")
@@ -83,12 +83,13 @@ printf '{"default":[{"type":"insecureAcceptAnything"}]}' >"$work/policy.json"
 # A string, since it also goes into scripts and into the commands that are measured.
 copy="skopeo --policy $work/policy.json copy --quiet"
 
-# publish REPOSITORY BYTES COUNT [LAYERS]: pushes random artifacts tagged 0, 1, 2…; their digests are then in $work/REPOSITORY
+# publish REPOSITORY BYTES COUNT [LAYERS [MEDIA TYPE]]: pushes random artifacts tagged 0, 1, 2…; their digests are then in $work/REPOSITORY
 publish() {
-    local repository=$1 bytes=$2 count=$3 layers=${4:-1} number
+    local repository=$1 bytes=$2 count=$3 layers=${4:-1} type=${5:-application/wasm} number
     [ ! -e "$work/$repository" ] || return 0
     note "publishing $count x $bytes bytes as $repository"
-    helper layout "$work/layout" --bytes "$bytes" --count "$count" --layers "$layers" >"$work/$repository"
+    helper layout "$work/layout" --bytes "$bytes" --count "$count" --layers "$layers" --media-type "$type" \
+        >"$work/$repository"
     # The first one alone: docker-registry answers 500 when the config that all of them share is written and asked for
     # at the same instant.
     for number in first others; do

@@ -1,4 +1,4 @@
-"""The parts of pull.sh and oci.sh that are not commands: artifacts, measurements, a delay. Python's standard library only."""
+"""The parts of pull.sh, oci.sh and packs.sh that are not commands: artifacts, measurements, a delay. Python's standard library only."""
 
 import argparse
 import asyncio
@@ -38,12 +38,12 @@ def random_chunks(size):
         yield chunk
 
 
-def manifest_of(layers, config, config_size):
+def manifest_of(layers, config, config_size, media_type="application/wasm"):
     return json.dumps({
         "schemaVersion": 2,
         "mediaType": MANIFEST,
         "config": {"mediaType": "application/vnd.wasm.config.v0+json", "digest": f"sha256:{config}", "size": config_size},
-        "layers": [{"mediaType": "application/wasm", "digest": f"sha256:{layer}", "size": size} for layer, size in layers],
+        "layers": [{"mediaType": media_type, "digest": f"sha256:{layer}", "size": size} for layer, size in layers],
     }, separators=(",", ":")).encode()
 
 
@@ -56,7 +56,7 @@ def layout(args):
     entries = []
     for number in range(args.count):
         layers = [write_blob(blobs, random_chunks(args.bytes)) for _ in range(args.layers)]
-        digest, size = write_blob(blobs, [manifest_of(layers, config, config_size)])
+        digest, size = write_blob(blobs, [manifest_of(layers, config, config_size, args.media_type)])
         entries.append({"mediaType": MANIFEST, "digest": f"sha256:{digest}", "size": size,
                         "annotations": {"org.opencontainers.image.ref.name": str(number)}})
         print(f"{number} sha256:{digest} sha256:{layers[0][0]}")
@@ -408,6 +408,7 @@ def main():
     command.add_argument("--bytes", type=int, required=True)
     command.add_argument("--count", type=int, default=1)
     command.add_argument("--layers", type=int, default=1)
+    command.add_argument("--media-type", default="application/wasm")
 
     command = commands.add_parser("wasm")
     command.set_defaults(run=wasm)
