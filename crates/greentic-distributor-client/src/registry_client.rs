@@ -69,7 +69,7 @@ macro_rules! registry_client {
             /// for each reference that is not in the cache.
             ///
             /// What it returns is verified: digests by their syntax, bytes against the digest of their layer, and both against the
-            /// digest in the reference. Layers of other types may be left out, and must not take the place of others.
+            /// digest in the reference. Layers of other types may be left out; the order is that of the manifest.
             ///
             /// Dropped when the fetch is cancelled.
             ///

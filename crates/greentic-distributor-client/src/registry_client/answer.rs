@@ -57,14 +57,16 @@ impl Answer {
             return Err(FetchError::Other(Box::new(error)));
         }
         let content = content_of(&layer)?;
-        let named = manifest.unwrap_or(content);
+        let is_content = |digest: &Digest| Digest::of(digest.algorithm(), &layer.data) == *digest;
+        // The pin may be the artifact's own digest by another algorithm.
+        let named = manifest.or_else(|| asked.pin().filter(is_content)).unwrap_or(content);
         if let Some(pin) = asked.pin()
             && pin != named
         {
             return Err(FetchError::mismatch(pin, named));
         }
         // Where the client calls the artifact itself the manifest, its name is proven by its bytes.
-        let content = if Digest::of(named.algorithm(), &layer.data) == named { named } else { content };
+        let content = if is_content(&named) { named } else { content };
         Ok(Self { named, manifest, content, layer, component_manifest })
     }
 

@@ -167,6 +167,29 @@ async fn d01_bytes_that_are_not_those_of_their_layer_or_of_the_pin_are_refused()
 }
 
 #[tokio::test]
+async fn d10_a_pin_in_sha512_is_held_against_the_bytes_or_the_manifest() {
+    let long = |text: &str| Digest::of(greentic_dist_types::Algorithm::Sha512, text.as_bytes()).to_string();
+    let unnamed = || PulledLayer { digest: None, ..layer("application/json", BYTES) };
+    for (reported, layer) in [
+        (None, unnamed()),
+        (None, layer("application/json", BYTES)),
+        (None, PulledLayer { digest: Some(long("the pack")), ..unnamed() }),
+        (Some(long("the pack")), unnamed()),
+    ] {
+        let (home, reference) = (Home::new(), format!("ghcr.io/acme/pack@{}", long("the pack")));
+        let mock = Mock::with(&reference, image(reported, vec![layer]));
+        for _ in 0..2 {
+            let fetched = fetcher(&mock, &home).fetch_pack_to_cache(&reference).await.unwrap();
+            assert_eq!(fetched.resolved_digest, long("the pack"));
+            assert_eq!(fetched.path, home.entry(long("the pack")).join("pack.gtpack"));
+        }
+        assert_eq!(mock.pulls(), 1);
+    }
+    let pinned = format!("ghcr.io/acme/pack@{}", long("another"));
+    assert_eq!(refused(&pinned, image(None, vec![unnamed()])).await.exit_code(), 8);
+}
+
+#[tokio::test]
 async fn an_image_without_layers_is_none() {
     let error = refused("ghcr.io/acme/pack:1", image(Some(digest("manifest")), Vec::new())).await;
     assert!(matches!(error, OciPackError::MissingLayers { .. }), "{error:?}");
