@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::options::Logged;
 use crate::store::Content;
+use crate::tree::Proof;
 
 /// Bytes of the first piece of a streamed blob, and of every piece for a peer that takes its time.
 pub(crate) const SMALL_PIECE_BYTES: usize = 64 << 10;
@@ -57,9 +58,10 @@ impl Payload {
                 Source::Bytes(bytes.slice(from..upto.max(from)))
             }
             Self::Blob { content: Content::File(file, _), first, .. } => {
-                let on_their_way = on_their_way.clone();
-                let piece_bytes = SMALL_PIECE_BYTES;
-                Source::File(Box::new(Pieces { state: State::Idle(file), next: first, piece_bytes, on_their_way }))
+                Source::File(Box::new(Pieces::new(file, None, first, on_their_way)))
+            }
+            Self::Blob { content: Content::Proven(file, _, proof), first, .. } => {
+                Source::File(Box::new(Pieces::new(file, Some(proof), first, on_their_way)))
             }
         };
         CountedBody { source, left, handed_out: None, logged }
@@ -77,6 +79,8 @@ enum Source {
 #[derive(Debug)]
 struct Pieces {
     state: State,
+    /// What must hold after each piece.
+    proof: Option<Proof>,
     /// Where the next piece begins.
     next: u64,
     piece_bytes: usize,
@@ -109,11 +113,16 @@ impl Drop for Piece {
 #[derive(Debug)]
 enum State {
     Idle(File),
-    Reading(JoinHandle<(File, io::Result<Bytes>)>, Instant),
+    Reading(JoinHandle<(File, Option<Proof>, io::Result<Bytes>)>, Instant),
     Over,
 }
 
 impl Pieces {
+    fn new(file: File, proof: Option<Proof>, first: u64, on_their_way: &OnTheirWay) -> Self {
+        let on_their_way = on_their_way.clone();
+        Self { state: State::Idle(file), proof, next: first, piece_bytes: SMALL_PIECE_BYTES, on_their_way }
+    }
+
     /// The next piece, of at most `left` bytes.
     fn poll_piece(&mut self, cx: &mut Context<'_>, left: u64) -> Poll<Option<io::Result<Bytes>>> {
         loop {
@@ -124,9 +133,10 @@ impl Pieces {
                     if wanted == 0 {
                         return Poll::Ready(None);
                     }
-                    let first = self.next;
+                    let (first, proof) = (self.next, self.proof.take());
                     let on_their_way = self.on_their_way.clone();
-                    let reading = tokio::task::spawn_blocking(move || read_piece(file, first, wanted, on_their_way));
+                    let reading =
+                        tokio::task::spawn_blocking(move || read_piece(file, proof, first, wanted, on_their_way));
                     self.state = State::Reading(reading, Instant::now());
                 }
                 State::Reading(mut reading, asked) => {
@@ -134,12 +144,12 @@ impl Pieces {
                     if polled.is_pending() {
                         self.state = State::Reading(reading, asked);
                     }
-                    let Ok((file, piece)) = ready!(polled) else {
+                    let Ok((file, proof, piece)) = ready!(polled) else {
                         return Poll::Ready(Some(Err(io::Error::other("the server is stopping"))));
                     };
                     if let Ok(piece) = &piece {
                         self.next += u64::try_from(piece.len()).unwrap_or_default();
-                        self.state = State::Idle(file);
+                        (self.state, self.proof) = (State::Idle(file), proof);
                     }
                     return Poll::Ready(Some(piece));
                 }
@@ -199,10 +209,15 @@ impl Body for CountedBody {
     }
 }
 
-fn read_piece(mut file: File, first: u64, wanted: usize, on_their_way: OnTheirWay) -> (File, io::Result<Bytes>) {
+fn read_piece(
+    mut file: File,
+    mut proof: Option<Proof>,
+    first: u64,
+    wanted: usize,
+    on_their_way: OnTheirWay,
+) -> (File, Option<Proof>, io::Result<Bytes>) {
     let mut piece = vec![0; wanted];
-    let read = file.seek(SeekFrom::Start(first)).and_then(|_| file.read(&mut piece));
-    let piece = match read {
+    let piece = match read_proven(&mut file, proof.as_mut(), first, &mut piece) {
         Ok(0) => Err(io::Error::new(ErrorKind::UnexpectedEof, "the blob's file became shorter")),
         Ok(read) => {
             piece.truncate(read);
@@ -211,5 +226,22 @@ fn read_piece(mut file: File, first: u64, wanted: usize, on_their_way: OnTheirWa
         }
         Err(error) => Err(error),
     };
-    (file, piece)
+    (file, proof, piece)
+}
+
+/// Reads a piece. The proof is looked at after it: what was written before it shows then.
+fn read_proven(file: &mut File, proof: Option<&mut Proof>, first: u64, piece: &mut [u8]) -> io::Result<usize> {
+    let mut read = |file: &mut File| file.seek(SeekFrom::Start(first)).and_then(|_| file.read(piece));
+    let bytes = read(file)?;
+    let Some(proof) = proof else { return Ok(bytes) };
+    if proof.holds(file)? {
+        return Ok(bytes);
+    }
+    if proof.renew(file)? {
+        let bytes = read(file)?;
+        if proof.holds(file)? {
+            return Ok(bytes);
+        }
+    }
+    Err(io::Error::other("the blob's file changed"))
 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::disk::Disk;
 use crate::journal::Journal;
-use crate::tree::Tree;
+use crate::tree::{Proof, Tree};
 use crate::upload::Uploads;
 use crate::{ServeError, name};
 
@@ -35,7 +35,7 @@ enum Blobs {
     Memory(RwLock<HashMap<Digest, Bytes>>),
     Disk(Disk),
     /// Files of somebody else: read, never written.
-    Tree(Tree),
+    Tree(Arc<Tree>),
 }
 
 /// A blob that was found, open for reading.
@@ -45,6 +45,8 @@ pub(crate) enum Content {
     Memory(Bytes),
     /// A file and its size when it was opened.
     File(File, u64),
+    /// A file of somebody else and its size, which is sent only for as long as it is as it was hashed.
+    Proven(File, u64, Proof),
 }
 
 /// A page of names, and whether there are more after it.
@@ -84,7 +86,7 @@ impl Content {
     pub(crate) fn len(&self) -> u64 {
         match self {
             Self::Memory(bytes) => u64::try_from(bytes.len()).unwrap_or(u64::MAX),
-            Self::File(_, len) => *len,
+            Self::File(_, len) | Self::Proven(_, len, _) => *len,
         }
     }
 
@@ -92,7 +94,7 @@ impl Content {
     pub(crate) fn read_manifest(self) -> std::io::Result<Bytes> {
         match self {
             Self::Memory(bytes) => Ok(bytes),
-            Self::File(file, _) => {
+            Self::File(file, _) | Self::Proven(file, ..) => {
                 let mut bytes = Vec::new();
                 file.take(limits::MANIFEST_BYTES).read_to_end(&mut bytes)?;
                 Ok(bytes.into())
@@ -159,11 +161,16 @@ impl Store {
     }
 
     pub(crate) fn over_tree(tree: Tree) -> Self {
-        Self { journal: Arc::default(), uploads: Uploads::default(), blobs: Blobs::Tree(tree), names: Mutex::default() }
+        Self {
+            journal: Arc::default(),
+            uploads: Uploads::default(),
+            blobs: Blobs::Tree(Arc::new(tree)),
+            names: Mutex::default(),
+        }
     }
 
     /// The directory of packs and components, when that is what is served.
-    pub(crate) const fn tree(&self) -> Option<&Tree> {
+    pub(crate) const fn tree(&self) -> Option<&Arc<Tree>> {
         match &self.blobs {
             Blobs::Tree(tree) => Some(tree),
             Blobs::Memory(_) | Blobs::Disk(_) => None,
@@ -198,7 +205,8 @@ impl Store {
                 blobs.get(&digest).cloned().map(Content::Memory)
             }
             Blobs::Disk(disk) => disk.open_blob(digest).map(|(file, len)| Content::File(file, len)),
-            Blobs::Tree(tree) => tree.blob(digest),
+            // They are asked for where blocking is allowed.
+            Blobs::Tree(_) => None,
         }
     }
 
@@ -259,18 +267,17 @@ impl Store {
         self.save(&names)
     }
 
-    /// The digest a tag stands for, or the digest itself, where the repository has that manifest.
-    pub(crate) fn find_manifest(&self, repository: &str, reference: &str) -> Option<(Digest, ManifestRecord)> {
-        if let Some(tree) = self.tree() {
-            return tree.find_manifest(repository, reference);
-        }
+    /// The digest a tag stands for, or the digest itself, where the repository has that manifest, with its bytes.
+    pub(crate) fn find_manifest(&self, repository: &str, reference: &str) -> Option<(Digest, ManifestRecord, Content)> {
         let names = self.names();
         let repository = names.repositories.get(repository)?;
         let digest = match repository.tags.get(reference) {
             Some(digest) => *digest,
             None => reference.parse().ok()?,
         };
-        repository.manifests.get(&digest).map(|record| (digest, record.clone()))
+        let record = repository.manifests.get(&digest)?.clone();
+        drop(names);
+        Some((digest, record, self.blob(digest)?))
     }
 
     /// Removes a tag, or a manifest with every tag that names it. `false` when there was none.
@@ -295,17 +302,11 @@ impl Store {
 
     /// The tags after `last`, at most `count`. `None` for an unknown repository.
     pub(crate) fn tags(&self, repository: &str, last: Option<&str>, count: usize) -> Option<Page> {
-        if let Some(tree) = self.tree() {
-            return tree.tags(repository).map(|tags| Page::of(tags.iter(), last, count));
-        }
         self.names().repositories.get(repository).map(|entry| Page::of(entry.tags.keys(), last, count))
     }
 
     /// The repositories after `last`, at most `count`.
     pub(crate) fn repositories(&self, last: Option<&str>, count: usize) -> Page {
-        if let Some(tree) = self.tree() {
-            return Page::of(tree.repositories().iter(), last, count);
-        }
         Page::of(self.names().repositories.keys(), last, count)
     }
 
@@ -327,7 +328,7 @@ impl Store {
 }
 
 impl Page {
-    fn of<'a>(sorted: impl Iterator<Item = &'a String>, last: Option<&str>, count: usize) -> Self {
+    pub(crate) fn of<'a>(sorted: impl Iterator<Item = &'a String>, last: Option<&str>, count: usize) -> Self {
         let mut rest = sorted.filter(|name| last.is_none_or(|last| name.as_str() > last));
         let names = rest.by_ref().take(count).cloned().collect();
         Self { names, more: count > 0 && rest.next().is_some() }

@@ -19,7 +19,8 @@ pub enum DevLayout {
 /// components in `components`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DevConfig {
-    /// The directory that nothing may lead out of. It may itself be a symbolic link.
+    /// The directory that nothing may lead out of. It may itself be a symbolic link. One that does not exist is no error of its own:
+    /// nothing is found in it, and a chain of sources goes on.
     pub root_dir: PathBuf,
     /// The directory of packs, relative to [`root_dir`](Self::root_dir), without `..`.
     pub packs_dir: String,

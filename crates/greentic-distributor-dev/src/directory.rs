@@ -1,11 +1,12 @@
 //! From an id and a version to one regular file under the root.
 
 use std::{
-    fs, io,
+    fs::{self, File},
     path::{Component, Path, PathBuf},
 };
 
 use crate::{
+    beneath::{self, Refused},
     config::{DevConfig, DevLayout},
     error::{Asked, DevSourceError, DevSourceErrorKind},
 };
@@ -40,15 +41,15 @@ impl DevDirectory {
 
     /// The file of a pack: `{id}-{version}.gtpack`, or `{id}/{version}/pack.gtpack`, by layout.
     ///
-    /// The path is absolute and holds no symbolic link, and was a regular file under the root when it was looked at.
-    /// Blocks on the file system for a few system calls.
+    /// The path is absolute and holds no symbolic link, and was a regular file under the root, open for reading, when it was
+    /// looked at. What lies there later is for the caller to judge; [`DevDistributorSource`](crate::DevDistributorSource)
+    /// reads the very file that was looked at. Blocks on the file system for a few system calls.
     ///
     /// # Errors
     ///
     /// One of [`DevSourceErrorKind`]; only `NotFound` means that another source may have it.
     pub fn locate_pack(&self, id: &str, version: &str) -> Result<PathBuf, DevSourceError> {
-        let dir = &self.config.packs_dir;
-        self.locate(&Kind { noun: "pack", dir, extension: "gtpack", file_name: "pack.gtpack" }, id, version)
+        self.open_pack(id, version).map(|(path, _file)| path)
     }
 
     /// The file of a component: `{id}-{version}.wasm`, or `{id}/{version}/component.wasm`, by layout.
@@ -59,11 +60,22 @@ impl DevDirectory {
     ///
     /// As for [`locate_pack`](Self::locate_pack).
     pub fn locate_component(&self, id: &str, version: &str) -> Result<PathBuf, DevSourceError> {
-        let dir = &self.config.components_dir;
-        self.locate(&Kind { noun: "component", dir, extension: "wasm", file_name: "component.wasm" }, id, version)
+        self.open_component(id, version).map(|(path, _file)| path)
     }
 
-    fn locate(&self, kind: &Kind<'_>, id: &str, version: &str) -> Result<PathBuf, DevSourceError> {
+    /// The file of a pack, open.
+    pub(crate) fn open_pack(&self, id: &str, version: &str) -> Result<(PathBuf, File), DevSourceError> {
+        let dir = &self.config.packs_dir;
+        self.open(&Kind { noun: "pack", dir, extension: "gtpack", file_name: "pack.gtpack" }, id, version)
+    }
+
+    /// The file of a component, open.
+    pub(crate) fn open_component(&self, id: &str, version: &str) -> Result<(PathBuf, File), DevSourceError> {
+        let dir = &self.config.components_dir;
+        self.open(&Kind { noun: "component", dir, extension: "wasm", file_name: "component.wasm" }, id, version)
+    }
+
+    fn open(&self, kind: &Kind<'_>, id: &str, version: &str) -> Result<(PathBuf, File), DevSourceError> {
         let asked = Asked { noun: kind.noun, id, version };
         if let Some(why) = refuse_artifact_id(id) {
             return Err(asked.refuse(DevSourceErrorKind::InvalidId, format!("this id is refused, {why}")));
@@ -95,21 +107,20 @@ fn stays_below(dir: &str) -> bool {
     Path::new(dir).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
 }
 
-/// `place` with its links followed, when that is a regular file under `root`.
-fn regular_file_below(root: &Path, place: &Path, asked: Asked<'_>) -> Result<PathBuf, DevSourceError> {
+/// The regular file under `root` that `place` leads to, and its path with all links followed.
+fn regular_file_below(root: &Path, place: &Path, asked: Asked<'_>) -> Result<(PathBuf, File), DevSourceError> {
     let real_root = fs::canonicalize(root).map_err(|error| asked.failed(root, error))?;
-    let real = fs::canonicalize(place).map_err(|error| asked.failed(place, error))?;
-    if !real.starts_with(&real_root) {
-        let reason = format!("{} leads out of the root {}", place.display(), root.display());
-        return Err(asked.refuse_at(DevSourceErrorKind::OutsideRoot, place, reason));
-    }
-    let found = real.symlink_metadata().map_err(|error: io::Error| asked.failed(place, error))?.file_type();
-    if found.is_file() {
-        return Ok(real);
-    }
-    let thing = if found.is_dir() { "a directory" } else { "no regular file" };
-    let reason = format!("{} is {thing}, a {} was expected", place.display(), asked.noun);
-    Err(asked.refuse_at(DevSourceErrorKind::NotAFile, place, reason))
+    beneath::open(&real_root, place).map_err(|refused| match refused {
+        Refused::Outside => {
+            let reason = format!("{} leads out of the root {}", place.display(), root.display());
+            asked.refuse_at(DevSourceErrorKind::OutsideRoot, place, reason)
+        }
+        Refused::NotAFile(thing) => {
+            let reason = format!("{} is {thing}, a {} was expected", place.display(), asked.noun);
+            asked.refuse_at(DevSourceErrorKind::NotAFile, place, reason)
+        }
+        Refused::Io(error) => asked.failed(place, error),
+    })
 }
 
 /// `foo` in version `1.0.0-2.0.0` and `foo-1.0.0` in version `2.0.0` share one flat name: which of them the file is

@@ -36,6 +36,7 @@
 //! # }
 //! ```
 
+mod beneath;
 mod config;
 mod directory;
 mod error;

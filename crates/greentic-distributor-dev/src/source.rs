@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::path::Path;
+use std::path::PathBuf;
 
 use greentic_distributor_client::{ComponentId, DistributorError, DistributorSource, PackId};
 use semver::Version;
@@ -15,7 +15,9 @@ const MAX_ARTIFACT_BYTES: u64 = 2 << 30;
 /// A [`DevDirectory`] that hands out the bytes of its files.
 ///
 /// A file that is not there is [`DistributorError::NotFound`], so that a chain goes on; ids and trees that are refused are
-/// [`DistributorError::Other`] with the reason, so that a chain stops and somebody looks. Making one does no I/O.
+/// [`DistributorError::Other`] with the reason, so that a chain stops and somebody looks. Making one does no I/O: a tree that does
+/// not exist, a mistyped [`root_dir`](DevConfig::root_dir) included, has no file, so that every question ends in
+/// [`DistributorError::NotFound`] and a chain goes on.
 ///
 /// ```
 /// use greentic_distributor_client::{ChainedDistributorSource, DistributorError, DistributorSource, PackId, Version};
@@ -46,23 +48,17 @@ impl DevDistributorSource {
 
 impl DistributorSource for DevDistributorSource {
     fn fetch_pack(&self, pack_id: &PackId, version: &Version) -> Result<Vec<u8>, DistributorError> {
-        let file = self.directory.locate_pack(pack_id.as_str(), &version.to_string()).map_err(refused)?;
-        read(&file)
+        read(self.directory.open_pack(pack_id.as_str(), &version.to_string()).map_err(refused)?)
     }
 
     fn fetch_component(&self, component_id: &ComponentId, version: &Version) -> Result<Vec<u8>, DistributorError> {
-        let file = self.directory.locate_component(component_id.as_str(), &version.to_string()).map_err(refused)?;
-        read(&file)
+        read(self.directory.open_component(component_id.as_str(), &version.to_string()).map_err(refused)?)
     }
 }
 
-/// The whole file. It may have been exchanged since it was located: what was opened is looked at once more.
-fn read(path: &Path) -> Result<Vec<u8>, DistributorError> {
-    let file = File::open(path)?;
+/// The whole of the file that was found, whatever lies at its path by now.
+fn read((path, file): (PathBuf, File)) -> Result<Vec<u8>, DistributorError> {
     let meta = file.metadata()?;
-    if !meta.is_file() {
-        return Err(DistributorError::Other(format!("{} is no regular file any more", path.display())));
-    }
     let too_large = || {
         DistributorError::Other(format!(
             "{} is larger than {MAX_ARTIFACT_BYTES} bytes, the most that is read",

@@ -13,8 +13,16 @@ use crate::range::{Asked, asked, none_match_names};
 use crate::store::Store;
 
 /// `GET` and `HEAD /v2/<name>/blobs/<digest>` (end-2).
-pub(super) fn get(store: &Arc<Store>, digest: Digest, request: &Request<Incoming>) -> Result<Reply, ApiError> {
-    let content = store.blob(digest).ok_or_else(ApiError::blob_unknown)?;
+pub(super) async fn get(
+    store: &Arc<Store>,
+    repository: &str,
+    digest: Digest,
+    request: &Request<Incoming>,
+) -> Result<Reply, ApiError> {
+    let content = match store.tree() {
+        Some(tree) => tree.blob(repository, digest).await.map_err(ApiError::no_blob)?,
+        None => store.blob(digest).ok_or_else(ApiError::blob_unknown)?,
+    };
     let etag = format!("\"{digest}\"");
     if none_match_names(header(request, IF_NONE_MATCH), &etag) {
         let mut reply = empty(StatusCode::NOT_MODIFIED);

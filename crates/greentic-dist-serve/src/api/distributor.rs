@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 use super::{Reply, header, json as json_reply, set};
 use crate::name;
 use crate::route::param;
-use crate::store::Store;
 use crate::tree::{Artifact, Kind, Missing, Name, Tree};
 use crate::utc::rfc3339;
 
@@ -38,25 +37,26 @@ impl Refusal {
 
 impl From<Missing> for Refusal {
     fn from(missing: Missing) -> Self {
-        match missing {
-            Missing::Id(why) => Self::new(StatusCode::BAD_REQUEST, format!("this id is refused, {why}")),
-            Missing::Version(why) => Self::new(StatusCode::BAD_REQUEST, format!("this version is refused, {why}")),
-            Missing::File => Self::new(StatusCode::NOT_FOUND, "there is no such artifact here"),
-        }
+        let status = match missing {
+            Missing::Id(_) | Missing::Version(_) => StatusCode::BAD_REQUEST,
+            Missing::Stopping | Missing::Changing => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::NOT_FOUND,
+        };
+        Self::new(status, missing.to_string())
     }
 }
 
 /// Answers a request below [`PREFIX`].
-pub(super) async fn answer(store: &Arc<Store>, request: Request<Incoming>, own_address: &str) -> Reply {
+pub(super) async fn answer(tree: &Arc<Tree>, request: Request<Incoming>, own_address: &str) -> Reply {
     let endpoint = request.uri().path().strip_prefix(PREFIX).unwrap_or_default().to_owned();
     let host = host_of(&request, own_address);
     let answered = match (endpoint.as_str(), request.method()) {
-        ("resolve-component", &Method::POST) => resolve_component(store, request, &host).await,
-        ("warm-pack", &Method::POST) => warm_pack(store, request).await,
+        ("resolve-component", &Method::POST) => resolve_component(tree, request, &host).await,
+        ("warm-pack", &Method::POST) => warm_pack(tree, request).await,
         ("pack-status", &Method::GET) => {
-            pack_status(store, &request).await.map(|versions| json!({ "status": "ready", "versions": versions }))
+            pack_status(tree, &request).await.map(|versions| json!({ "status": "ready", "versions": versions }))
         }
-        ("pack-status-v2", &Method::GET) => pack_status(store, &request)
+        ("pack-status-v2", &Method::GET) => pack_status(tree, &request)
             .await
             .map(|versions| json!({ "status": "ready", "extra": { "versions": versions } })),
         ("resolve-component" | "warm-pack" | "pack-status" | "pack-status-v2", _) => {
@@ -87,10 +87,13 @@ fn host_of(request: &Request<Incoming>, own_address: &str) -> String {
     header(request, HOST).filter(plausible).unwrap_or(own_address).to_owned()
 }
 
-async fn resolve_component(store: &Arc<Store>, request: Request<Incoming>, host: &str) -> Result<Value, Refusal> {
+async fn resolve_component(tree: &Arc<Tree>, request: Request<Incoming>, host: &str) -> Result<Value, Refusal> {
     let question = question(request).await?;
+    tenant(&question)?;
+    text(&question, "environment_id")?;
+    text(&question, "pack_id")?;
     let name = Name::new(Kind::Component, text(&question, "component_id")?, text(&question, "version")?)?;
-    let found = on_tree(store, move |tree| tree.artifact(&name)).await??;
+    let found = tree.artifact(&name).await?.artifact;
     let at = |time: Option<SystemTime>| time.map(rfc3339).unwrap_or_default();
     Ok(json!({
         "status": "ready",
@@ -100,7 +103,7 @@ async fn resolve_component(store: &Arc<Store>, request: Request<Incoming>, host:
         "cache": {
             "size_bytes": found.size_bytes,
             "last_used_utc": rfc3339(SystemTime::now()),
-            "last_refreshed_utc": at(found.changed_at),
+            "last_refreshed_utc": at(found.stamp.modified_at()),
         },
     }))
 }
@@ -117,7 +120,7 @@ fn location(found: &Artifact, host: &str) -> Value {
 }
 
 /// The versions of a pack; there is at least one.
-async fn pack_status(store: &Arc<Store>, request: &Request<Incoming>) -> Result<Vec<String>, Refusal> {
+async fn pack_status(tree: &Arc<Tree>, request: &Request<Incoming>) -> Result<Vec<String>, Refusal> {
     let query = request.uri().query();
     let wanted = |field: &str| {
         param(query, field)
@@ -126,42 +129,33 @@ async fn pack_status(store: &Arc<Store>, request: &Request<Incoming>) -> Result<
     };
     wanted("tenant_id")?;
     wanted("environment_id")?;
-    versions(store, wanted("pack_id")?).await
+    versions(tree, wanted("pack_id")?).await
 }
 
-async fn versions(store: &Arc<Store>, id: String) -> Result<Vec<String>, Refusal> {
+async fn versions(tree: &Arc<Tree>, id: String) -> Result<Vec<String>, Refusal> {
     // Any version: the id alone is looked at.
     Name::new(Kind::Pack, &id, "0.0.0")?;
-    let found = on_tree(store, move |tree| tree.versions(Kind::Pack, &id)).await?;
+    let found = tree.versions(Kind::Pack, &id).await?;
     if found.is_empty() { Err(Missing::File.into()) } else { Ok(found) }
 }
 
 /// Hashes every version of a pack, so that whoever pulls it next need not wait for that.
-async fn warm_pack(store: &Arc<Store>, request: Request<Incoming>) -> Result<Value, Refusal> {
+async fn warm_pack(tree: &Arc<Tree>, request: Request<Incoming>) -> Result<Value, Refusal> {
     let question = question(request).await?;
     text(&question, "tenant_id")?;
     text(&question, "environment_id")?;
     let id = text(&question, "pack_id")?.to_owned();
-    let versions = versions(store, id.clone()).await?;
-    let warmed = on_tree(store, move |tree| {
-        let names = versions.iter().filter_map(|version| Name::new(Kind::Pack, &id, version).ok());
-        names.filter(|name| tree.artifact(name).is_ok()).map(|name| name.version).collect::<Vec<String>>()
-    });
-    Ok(json!({ "status": "ready", "versions": warmed.await? }))
-}
-
-/// Asks the directory where blocking is allowed.
-async fn on_tree<T: Send + 'static>(
-    store: &Arc<Store>,
-    ask: impl FnOnce(&Tree) -> T + Send + 'static,
-) -> Result<T, Refusal> {
-    let store = Arc::clone(store);
-    let asked = tokio::task::spawn_blocking(move || store.tree().map(ask)).await;
-    match asked {
-        Ok(Some(answer)) => Ok(answer),
-        Ok(None) => Err(Refusal::new(StatusCode::NOT_FOUND, "there is no distributor here")),
-        Err(_stopping) => Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the server is stopping")),
+    let versions = versions(tree, id.clone()).await?;
+    let mut warmed = Vec::new();
+    for version in versions {
+        let name = Name::new(Kind::Pack, &id, &version)?;
+        match tree.artifact(&name).await {
+            Ok(_) => warmed.push(version),
+            Err(Missing::Stopping) => return Err(Missing::Stopping.into()),
+            Err(_gone_meanwhile) => {}
+        }
     }
+    Ok(json!({ "status": "ready", "versions": warmed }))
 }
 
 /// The JSON object of a POST.
@@ -184,6 +178,17 @@ async fn question(request: Request<Incoming>) -> Result<Value, Refusal> {
         Ok(question) if question.is_object() => Ok(question),
         _ => Err(Refusal::new(StatusCode::BAD_REQUEST, "the question is no JSON object")),
     }
+}
+
+/// Who asks. Everybody is answered alike, and a question without it is none.
+fn tenant(question: &Value) -> Result<(), Refusal> {
+    let tenant = question.get("tenant").filter(|tenant| tenant.is_object());
+    let tenant = tenant.ok_or_else(|| Refusal::new(StatusCode::BAD_REQUEST, "`tenant` is missing, or no object"))?;
+    let named = |field: &str| tenant.get(field).is_some_and(Value::is_string);
+    let missing = ["env", "tenant", "tenant_id"].into_iter().find(|field| !named(field));
+    missing.map_or(Ok(()), |field| {
+        Err(Refusal::new(StatusCode::BAD_REQUEST, format!("`tenant.{field}` is missing, or no text")))
+    })
 }
 
 fn text<'a>(question: &'a Value, field: &str) -> Result<&'a str, Refusal> {

@@ -3,13 +3,14 @@
 use std::error::Error;
 
 use greentic_dist_types::{Digest, ParseDigestError, SafeText, limits};
-use http::header::{ALLOW, CONNECTION, CONTENT_RANGE, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CONNECTION, CONTENT_RANGE, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::StatusCode;
 use serde_json::json;
 
 use super::Reply;
 use crate::ServeError;
 use crate::route::Route;
+use crate::tree::Missing;
 
 /// An error answer: status, code, message, and what headers go with it.
 #[derive(Debug)]
@@ -59,9 +60,13 @@ impl ApiError {
         error.closing()
     }
 
-    pub(crate) fn read_only() -> Self {
+    /// A push to a directory that is only read.
+    pub(crate) fn read_only(route: &Route) -> Self {
         let message = "this registry serves a directory and takes no pushes";
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", message).closing()
+        let mut error = Self::new(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", message).closing();
+        let methods = if matches!(route, Route::Uploads { .. } | Route::Upload { .. }) { "" } else { "GET, HEAD" };
+        error.header = Some((ALLOW, methods.to_owned()));
+        error
     }
 
     pub(crate) fn from_a_page() -> Self {
@@ -117,6 +122,33 @@ impl ApiError {
 
     pub(crate) fn manifest_unknown() -> Self {
         Self::new(StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN", "manifest unknown")
+    }
+
+    /// A directory has no such manifest, and may say why.
+    pub(crate) fn no_manifest(missing: Missing) -> Self {
+        match missing {
+            Missing::File => Self::manifest_unknown(),
+            missing => Self::missing("MANIFEST_UNKNOWN", "manifest unknown", &missing),
+        }
+    }
+
+    /// A directory has no such blob.
+    pub(crate) fn no_blob(missing: Missing) -> Self {
+        match missing {
+            Missing::File => Self::blob_unknown(),
+            missing => Self::missing("BLOB_UNKNOWN", "blob unknown to registry", &missing),
+        }
+    }
+
+    fn missing(code: &'static str, what: &str, missing: &Missing) -> Self {
+        match missing {
+            Missing::Stopping | Missing::Changing => {
+                let mut error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNKNOWN", missing.to_string());
+                error.header = Some((RETRY_AFTER, "1".to_owned()));
+                error
+            }
+            missing => Self::new(StatusCode::NOT_FOUND, code, format!("{what}: {missing}")),
+        }
     }
 
     pub(crate) fn manifest_not_accepted(media_type: &str) -> Self {
@@ -195,11 +227,17 @@ impl ApiError {
     }
 }
 
+impl From<Missing> for ApiError {
+    fn from(missing: Missing) -> Self {
+        Self::missing("NAME_UNKNOWN", "repository name not known to registry", &missing)
+    }
+}
+
 impl From<ServeError> for ApiError {
     fn from(error: ServeError) -> Self {
         match error {
             ServeError::TooLarge { limit_bytes, .. } => Self::too_large(limit_bytes),
-            ServeError::ReadOnly => Self::read_only(),
+            ServeError::ReadOnly => Self::read_only(&Route::Base),
             other => Self::internal(&other),
         }
     }

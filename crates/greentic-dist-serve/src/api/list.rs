@@ -17,17 +17,26 @@ use crate::store::{Page, Store};
 const PAGE: usize = 1_000;
 
 /// `GET /v2/<name>/tags/list` (end-8a, end-8b).
-pub(super) fn tags(store: &Arc<Store>, repository: &str, request: &Request<Incoming>) -> Result<Reply, ApiError> {
+pub(super) async fn tags(store: &Arc<Store>, repository: &str, request: &Request<Incoming>) -> Result<Reply, ApiError> {
     let (count, last) = asked(request)?;
-    let page = store.tags(repository, last.as_deref(), count).ok_or_else(ApiError::name_unknown)?;
+    let last = last.as_deref();
+    let page = match store.tree() {
+        Some(tree) => tree.tags(repository).await?.map(|tags| Page::of(tags.iter(), last, count)),
+        None => store.tags(repository, last, count),
+    };
+    let page = page.ok_or_else(ApiError::name_unknown)?;
     let body = json!({ "name": repository, "tags": page.names });
     Ok(linked(&body, &page, &format!("/v2/{repository}/tags/list"), count))
 }
 
 /// `GET /v2/_catalog`
-pub(super) fn catalog(store: &Arc<Store>, request: &Request<Incoming>) -> Result<Reply, ApiError> {
+pub(super) async fn catalog(store: &Arc<Store>, request: &Request<Incoming>) -> Result<Reply, ApiError> {
     let (count, last) = asked(request)?;
-    let page = store.repositories(last.as_deref(), count);
+    let last = last.as_deref();
+    let page = match store.tree() {
+        Some(tree) => Page::of(tree.repositories().await?.iter(), last, count),
+        None => store.repositories(last, count),
+    };
     let body = json!({ "repositories": page.names });
     Ok(linked(&body, &page, "/v2/_catalog", count))
 }

@@ -25,7 +25,7 @@ const BODY_TIMEOUT: Duration = Duration::from_mins(1);
 const TAGS: usize = 64;
 
 /// `GET` and `HEAD /v2/<name>/manifests/<reference>` (end-3).
-pub(super) fn get(
+pub(super) async fn get(
     store: &Arc<Store>,
     repository: &str,
     reference: &str,
@@ -34,7 +34,10 @@ pub(super) fn get(
     if reference.contains(':') {
         parse_digest(reference)?;
     }
-    let (digest, record) = store.find_manifest(repository, reference).ok_or_else(ApiError::manifest_unknown)?;
+    let (digest, record, content) = match store.tree() {
+        Some(tree) => tree.manifest(repository, reference).await.map_err(ApiError::no_manifest)?,
+        None => store.find_manifest(repository, reference).ok_or_else(ApiError::manifest_unknown)?,
+    };
     if !accepts(request, &record.media_type) {
         return Err(ApiError::manifest_not_accepted(&record.media_type));
     }
@@ -42,7 +45,6 @@ pub(super) fn get(
     let mut reply = if none_match_names(header(request, IF_NONE_MATCH), &etag) {
         empty(StatusCode::NOT_MODIFIED)
     } else {
-        let content = store.blob(digest).ok_or_else(ApiError::manifest_unknown)?;
         let bytes = content.read_manifest().map_err(|error| ApiError::internal(&error))?;
         let mut reply = Reply::new(Payload::Bytes(bytes));
         set(&mut reply, CONTENT_TYPE, &record.media_type);

@@ -32,10 +32,12 @@ pub(crate) async fn answer(server: &Server, request: Request<Incoming>) -> Reply
     let store = &server.store;
     let mut reply = match guard::check(&request, server.options.token.as_ref()) {
         Err(error) => error.into_reply(),
-        Ok(()) if request.uri().path().starts_with(distributor::PREFIX) && store.tree().is_some() => {
-            return distributor::answer(store, request, &server.own_address).await;
-        }
-        Ok(()) => dispatch(store, request).await.unwrap_or_else(ApiError::into_reply),
+        Ok(()) => match store.tree() {
+            Some(tree) if request.uri().path().starts_with(distributor::PREFIX) => {
+                return distributor::answer(tree, request, &server.own_address).await;
+            }
+            _ => dispatch(store, request).await.unwrap_or_else(ApiError::into_reply),
+        },
     };
     let len = reply.body().len();
     let headers = reply.headers_mut();
@@ -51,25 +53,22 @@ async fn dispatch(store: &Arc<Store>, request: Request<Incoming>) -> Result<Repl
     let route = Route::parse(request.uri().path())?;
     let method = request.method().clone();
     let reads = matches!(method, Method::GET | Method::HEAD);
-    if store.tree().is_some() {
-        if !reads {
-            return Err(ApiError::read_only());
-        }
-        prepare(store, &route).await;
+    if store.tree().is_some() && !reads {
+        return Err(ApiError::read_only(&route));
     }
     match &route {
         Route::Base if reads => Ok(json(StatusCode::OK, "{}".to_owned())),
-        Route::Catalog if reads => list::catalog(store, &request),
-        Route::Tags { repository } if reads => list::tags(store, repository, &request),
+        Route::Catalog if reads => list::catalog(store, &request).await,
+        Route::Tags { repository } if reads => list::tags(store, repository, &request).await,
         Route::Referrers { repository, digest } if reads => list::referrers(store, repository, *digest, &request),
         Route::Manifest { repository, reference } => match method {
-            Method::GET | Method::HEAD => manifest::get(store, repository, reference, &request),
+            Method::GET | Method::HEAD => manifest::get(store, repository, reference, &request).await,
             Method::PUT => manifest::put(store, repository, reference, request).await,
             Method::DELETE => manifest::delete(store, repository, reference),
             _ => Err(ApiError::method(&route)),
         },
-        Route::Blob { digest, .. } => match method {
-            Method::GET | Method::HEAD => blob::get(store, *digest, &request),
+        Route::Blob { repository, digest } => match method {
+            Method::GET | Method::HEAD => blob::get(store, repository, *digest, &request).await,
             Method::DELETE => blob::delete(store, *digest),
             _ => Err(ApiError::method(&route)),
         },
@@ -83,23 +82,6 @@ async fn dispatch(store: &Arc<Store>, request: Request<Incoming>) -> Result<Repl
         },
         _ => Err(ApiError::method(&route)),
     }
-}
-
-/// Hashes the files of a directory that an answer needs, where that may block.
-async fn prepare(store: &Arc<Store>, route: &Route) {
-    let (repository, reference) = match route {
-        Route::Manifest { repository, reference } => (repository.clone(), reference.clone()),
-        Route::Blob { repository, digest } => (repository.clone(), digest.to_string()),
-        _ => return,
-    };
-    let store = Arc::clone(store);
-    let prepared = tokio::task::spawn_blocking(move || {
-        if let Some(tree) = store.tree() {
-            tree.prepare(&repository, &reference);
-        }
-    });
-    // What could not be prepared is not found.
-    let _stopping = prepared.await;
 }
 
 /// An answer without a body.

@@ -9,6 +9,7 @@ mod running;
 mod skopeo;
 mod slow;
 mod tree;
+mod tree_changes;
 
 use greentic_dist_serve::{Registry, RunningRegistry};
 use greentic_dist_testkit::raw_client::{Answer, exchange};

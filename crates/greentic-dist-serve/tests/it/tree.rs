@@ -12,16 +12,16 @@ use tempfile::TempDir;
 
 use crate::{ask, assert_error, get, started};
 
-const PART: &[u8] = b"\0asm\x0d\0\x01\0 part";
-const KIT: &[u8] = b"PK a pack";
+pub(crate) const PART: &[u8] = b"\0asm\x0d\0\x01\0 part";
+pub(crate) const KIT: &[u8] = b"PK a pack";
 
-struct Served {
-    dir: TempDir,
-    running: RunningRegistry,
+pub(crate) struct Served {
+    pub(crate) dir: TempDir,
+    pub(crate) running: RunningRegistry,
 }
 
 impl Served {
-    fn new(layout: TreeLayout, files: &[(&str, &[u8])]) -> Self {
+    pub(crate) fn new(layout: TreeLayout, files: &[(&str, &[u8])]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("root");
         fs::create_dir(&root).unwrap();
@@ -32,7 +32,7 @@ impl Served {
         served
     }
 
-    fn flat() -> Self {
+    pub(crate) fn flat() -> Self {
         let files: [(&str, &[u8]); 4] = [
             ("root/components/part-1.2.0.wasm", PART),
             ("root/components/part-1.10.0+b.5.wasm", b"build"),
@@ -42,24 +42,36 @@ impl Served {
         Self::new(TreeLayout::Flat, &files)
     }
 
-    fn file(&self, path: &str, bytes: &[u8]) {
+    pub(crate) fn file(&self, path: &str, bytes: &[u8]) {
         let path = self.dir.path().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, bytes).unwrap();
     }
 
-    fn post(&self, endpoint: &str, document: &Value) -> Answer {
+    pub(crate) fn post(&self, endpoint: &str, document: &Value) -> Answer {
         let json = [("Content-Type", "application/json")];
         ask(&self.running, "POST", &format!("/distributor-api/{endpoint}"), &json, document.to_string().as_bytes())
     }
 
-    fn resolve(&self, component: &str, version: &str) -> Answer {
-        self.post("resolve-component", &json!({ "component_id": component, "version": version }))
+    pub(crate) fn resolve(&self, component: &str, version: &str) -> Answer {
+        self.post("resolve-component", &question(component, version))
     }
 }
 
+/// A whole question for a component.
+pub(crate) fn question(component: &str, version: &str) -> Value {
+    json!({
+        "tenant": { "env": "dev", "tenant": "acme", "tenant_id": "acme", "attempt": 0 },
+        "environment_id": "edge-1",
+        "pack_id": "kit",
+        "component_id": component,
+        "version": version,
+        "extra": {},
+    })
+}
+
 /// The one layer of the manifest of a tag, and the bytes it names.
-fn pulled(running: &RunningRegistry, repository: &str, reference: &str) -> (Value, Vec<u8>) {
+pub(crate) fn pulled(running: &RunningRegistry, repository: &str, reference: &str) -> (Value, Vec<u8>) {
     let manifest = get(running, &format!("/v2/{repository}/manifests/{reference}"));
     assert_eq!(manifest.status, 200, "{repository} {reference}: {}", manifest.text());
     assert_eq!(manifest.header("docker-content-digest"), Digest::sha256(&manifest.body).to_string());

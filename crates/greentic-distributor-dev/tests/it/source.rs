@@ -123,3 +123,28 @@ fn what_the_system_refuses_to_look_at_is_an_io_error_that_names_the_artifact() {
         other => panic!("{other:?}"),
     }
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn row_81_a_file_exchanged_for_a_link_that_leads_out_hands_out_nothing_from_there() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+    let tree = Tree::new(DevLayout::Flat);
+    tree.file("secret", b"secret");
+    tree.file("dev/packs/kit-1.0.0.gtpack", b"pack");
+    let packs = tree.dir.path().join("dev/packs");
+    std::os::unix::fs::symlink("../../secret", packs.join("link")).unwrap();
+    let (place, link, over) = (packs.join("kit-1.0.0.gtpack"), packs.join("link"), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                renameat_with(CWD, &place, CWD, &link, RenameFlags::EXCHANGE).unwrap();
+            }
+        });
+        let outcomes: Vec<_> = (0..20_000).map(|_| tree.pack("kit", "1.0.0")).collect();
+        over.store(true, Ordering::Relaxed);
+        assert!(outcomes.iter().flatten().all(|bytes| bytes == b"pack"));
+    });
+}
