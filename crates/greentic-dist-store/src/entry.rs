@@ -139,6 +139,28 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Replaces a sidecar document of an entry, or gives the entry one, whole. Not synced: a power cut may lose it.
+    ///
+    /// # Errors
+    /// `Missing` when the entry is gone, or lies in an older layout, which is not written to; `Io` for a document larger than
+    /// [`SIDECAR_BYTES`]; otherwise as any write.
+    pub fn put_sidecar(&self, entry: &Entry, sidecar: Sidecar, bytes: &[u8]) -> Result<(), StoreError> {
+        const OP: &str = "write the document";
+        let missing = || StoreError::new(StoreErrorKind::Missing, OP, &entry.dir).with_digest(&entry.pin);
+        if entry.layout == Layout::Sharded {
+            return Err(missing());
+        }
+        let dir = open_dir(&entry.dir, &entry.pin)?.ok_or_else(missing)?;
+        let path = dir.path().join(sidecar.name());
+        if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > SIDECAR_BYTES {
+            let detail = format!("it has {} bytes, and {SIDECAR_BYTES} are allowed", bytes.len());
+            return Err(StoreError::new(StoreErrorKind::Io, OP, &path).with_digest(&entry.pin).with_detail(&detail));
+        }
+        self.write_atomic(&path, bytes, false)
+    }
+}
+
 /// The record, or why there is none: `Some` text when the file is broken, `None` when there is no file.
 fn read_record(dir: &Dir, pin: &Digest) -> Result<Result<Box<EntryRecord>, Option<String>>, StoreError> {
     let path = dir.path().join(RECORD);

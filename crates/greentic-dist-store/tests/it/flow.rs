@@ -146,6 +146,12 @@ fn documents_beside_the_artifact_are_kept_and_capped() {
     let entry = cache.publish(staged).unwrap().entry;
     assert_eq!(cache.sidecar(&entry, Sidecar::ComponentManifest).unwrap().unwrap(), b"{\"a\":1}");
     assert!(cache.sidecar(&entry, Sidecar::Metadata).unwrap().is_none());
+    for sidecar in [Sidecar::ComponentManifest, Sidecar::Metadata] {
+        cache.put_sidecar(&entry, sidecar, b"{\"a\":2}").unwrap();
+        assert_eq!(cache.sidecar(&entry, sidecar).unwrap().unwrap(), b"{\"a\":2}");
+        assert!(cache.put_sidecar(&entry, sidecar, &vec![0; (1 << 20) + 1]).is_err());
+        assert_eq!(cache.sidecar(&entry, sidecar).unwrap().unwrap(), b"{\"a\":2}");
+    }
     assert_tidy(&cache);
 }
 

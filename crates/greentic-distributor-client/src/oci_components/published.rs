@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use greentic_dist_store::{Entry, SecondName, Sidecar, Store, StoreError, StoreErrorKind};
 use greentic_dist_types::media_type::{COMPONENT_MANIFEST, essence};
-use greentic_dist_types::{Digest, ManifestKind, limits, parse_manifest};
+use greentic_dist_types::{Descriptor, Digest, ManifestKind, limits, parse_manifest};
 
 use super::wasm_name;
 use crate::dist::{DistError, chain};
@@ -14,8 +14,15 @@ use crate::registry_client::Named;
 pub(super) enum Published {
     /// All of it is what the manifest says; the component is at this path.
     Whole(PathBuf),
-    /// Something is not, and why.
-    Damaged(String),
+    /// The component manifest is not the published one.
+    Damaged(Box<Damage>),
+}
+
+/// What is wrong with the component manifest of an entry.
+pub(super) struct Damage {
+    pub(super) reason: String,
+    /// The layer that it is.
+    pub(super) layer: Descriptor,
 }
 
 /// Proves the component manifest of an entry and gives the component the name that stands there. Blocks.
@@ -32,7 +39,7 @@ pub(super) fn look(store: &Store, reference: &str, named: &Named, path: PathBuf)
     } else {
         match component_manifest(store, &entry).map_err(wrap)? {
             Found::Nothing => None,
-            Found::Damaged(reason) => return Ok(Published::Damaged(reason)),
+            Found::Damaged(damage) => return Ok(Published::Damaged(damage)),
             Found::Bytes(bytes) => wasm_name::read(&bytes)
                 .map_err(|source| DistError::ComponentManifest { reference: reference.to_owned(), source })?,
         }
@@ -44,44 +51,47 @@ pub(super) fn look(store: &Store, reference: &str, named: &Named, path: PathBuf)
     })))
 }
 
-/// Puts the entry of a component aside, so that the next fetch brings it anew. Blocks.
-pub(super) fn put_aside(store: &Store, reference: &str, named: &Named) -> Result<(), DistError> {
+/// Puts the published component manifest where a damaged one was. The component itself is fine and stays. Blocks.
+pub(super) fn heal(store: &Store, reference: &str, named: &Named, bytes: &[u8]) -> Result<(), DistError> {
+    let wrap = |error| DistError::from_store(reference, error);
     let pin = named.manifest.unwrap_or(named.digest);
-    let why = "its component manifest is not the published one";
-    store.quarantine(&pin, why).map_err(|error| DistError::from_store(reference, error))
+    match store.stat(&pin).map_err(wrap)? {
+        Some(entry) => store.put_sidecar(&entry, Sidecar::ComponentManifest, bytes).map_err(wrap),
+        None => Ok(()),
+    }
 }
 
 enum Found {
     Nothing,
     Bytes(Vec<u8>),
-    Damaged(String),
+    Damaged(Box<Damage>),
 }
 
 /// The component manifest of an entry, held against the digest that the entry's manifest names it by. Of an entry that a client
 /// of the host brought, no manifest is here that would tell it.
 fn component_manifest(store: &Store, entry: &Entry) -> Result<Found, StoreError> {
-    let promised = promised(store, entry)?;
-    let bytes = match store.sidecar(entry, Sidecar::ComponentManifest) {
-        Ok(bytes) => bytes,
-        Err(error) if *error.kind() == StoreErrorKind::Corrupt => return Ok(Found::Damaged(chain(&error))),
+    let read = store.sidecar(entry, Sidecar::ComponentManifest);
+    let Some(layer) = promised(store, entry)? else {
+        // The manifest names none: what is there was put there by somebody else.
+        let is_told = entry.record.vouched || entry.pin == entry.content_digest;
+        return Ok(read?.filter(|_| is_told).map_or(Found::Nothing, Found::Bytes));
+    };
+    let reason = match read {
+        Ok(Some(bytes)) => match Digest::of(layer.digest.algorithm(), &bytes) {
+            actual if actual == layer.digest => return Ok(Found::Bytes(bytes)),
+            actual => format!("its component manifest hashes to {actual} instead of {}", layer.digest),
+        },
+        Ok(None) => "its component manifest is missing".to_owned(),
+        Err(error) if *error.kind() == StoreErrorKind::Corrupt => chain(&error),
         Err(error) => return Err(error),
     };
-    Ok(match (promised, bytes) {
-        (Some(promised), Some(bytes)) => match Digest::of(promised.algorithm(), &bytes) {
-            actual if actual == promised => Found::Bytes(bytes),
-            actual => Found::Damaged(format!("its component manifest hashes to {actual} instead of {promised}")),
-        },
-        (Some(_), None) => Found::Damaged("its component manifest is missing".to_owned()),
-        (None, Some(bytes)) if entry.record.vouched || entry.pin == entry.content_digest => Found::Bytes(bytes),
-        // The manifest names none; somebody else put it there.
-        (None, _) => Found::Nothing,
-    })
+    Ok(Found::Damaged(Box::new(Damage { reason, layer })))
 }
 
-/// The digest of the component manifest that is kept beside the component; one that is too large is not.
-fn promised(store: &Store, entry: &Entry) -> Result<Option<Digest>, StoreError> {
+/// The layer that is the component manifest kept beside the component; one that is too large is not.
+fn promised(store: &Store, entry: &Entry) -> Result<Option<Descriptor>, StoreError> {
     let Some(raw) = store.manifest(entry)? else { return Ok(None) };
     let Ok(ManifestKind::Image(manifest)) = parse_manifest(&raw, None) else { return Ok(None) };
     let layer = manifest.component_manifest_layer().filter(|layer| layer.size_bytes <= limits::SIDECAR_BYTES);
-    Ok(layer.map(|layer| layer.digest))
+    Ok(layer.cloned())
 }

@@ -6,7 +6,7 @@ use greentic_dist_store::Proof;
 use greentic_dist_types::{Digest, LayerRule, ParseDigestError};
 
 use super::bounded::{OnFailure, Work, in_order};
-use super::published::{self, Published};
+use super::published::{self, Damage, Published};
 use super::{
     ComponentResolveOptions, ComponentsExtension, ComponentsMode, DefaultRegistryClient, OciComponentError,
     PulledImage, RegistryClient, ResolvedComponent, ResolvedComponentDescriptor,
@@ -171,21 +171,14 @@ impl<C: RegistryClient> OciComponentResolver<C> {
     /// The component, in the cache, under the name its publisher gave it.
     async fn bring(&self, asked: &Asked) -> Result<ResolvedComponent, OciComponentError> {
         let fetched = self.fetch_once(asked).await?;
-        let (named, from_network) = (fetched.named.clone(), fetched.from_network);
         match self.look_at(asked, &fetched).await? {
-            Published::Whole(path) => Ok(resolved(asked, named, path, from_network)),
-            Published::Damaged(reason) if from_network || self.fetcher.is_offline() => {
-                Err(OciComponentError::of(asked.text(), FetchError::Corrupt { reason }))
-            }
-            Published::Damaged(reason) => {
-                tracing::warn!(reference = asked.text(), reason, "a cached component is fetched again");
-                self.put_aside(asked, &fetched).await?;
-                let fetched = self.fetch_once(asked).await?;
+            Published::Whole(path) => Ok(resolved(asked, fetched.named, path, fetched.from_network)),
+            Published::Damaged(damage) if self.fetcher.is_offline() => Err(corrupt(asked, damage)),
+            Published::Damaged(damage) => {
+                self.heal(asked, &fetched, damage).await?;
                 match self.look_at(asked, &fetched).await? {
-                    Published::Whole(path) => Ok(resolved(asked, fetched.named, path, fetched.from_network)),
-                    Published::Damaged(reason) => {
-                        Err(OciComponentError::of(asked.text(), FetchError::Corrupt { reason }))
-                    }
+                    Published::Whole(path) => Ok(resolved(asked, fetched.named, path, true)),
+                    Published::Damaged(damage) => Err(corrupt(asked, damage)),
                 }
             }
         }
@@ -219,9 +212,7 @@ impl<C: RegistryClient> OciComponentResolver<C> {
         if let Some(found) = found {
             match self.look_at(asked, &found).await? {
                 Published::Whole(path) => return Ok(resolved(asked, named, path, found.from_network)),
-                Published::Damaged(reason) if self.fetcher.is_offline() => {
-                    return Err(of(FetchError::Corrupt { reason }));
-                }
+                Published::Damaged(damage) if self.fetcher.is_offline() => return Err(corrupt(asked, damage)),
                 // Healed when it is asked for.
                 Published::Damaged(_) => {}
             }
@@ -286,13 +277,27 @@ impl<C: RegistryClient> OciComponentResolver<C> {
             .map_err(|error| OciComponentError::of(asked.text(), FetchError::from_dist(error, asked)))
     }
 
-    /// Makes room for the same component anew.
-    async fn put_aside(&self, asked: &Asked, fetched: &Fetched) -> Result<(), OciComponentError> {
+    /// Brings the component manifest of a cached component anew.
+    async fn heal(&self, asked: &Asked, fetched: &Fetched, damage: Box<Damage>) -> Result<(), OciComponentError> {
+        let of = |error| OciComponentError::of(asked.text(), error);
+        let Damage { reason, layer } = *damage;
+        tracing::warn!(reference = asked.text(), reason, "a cached component manifest is fetched again");
+        let bytes = if let Some(client) = self.client.streaming() {
+            self.fetcher.small_blob(client, asked, &layer).await.map_err(of)?
+        } else {
+            let is_it = |bytes: &Vec<u8>| Digest::of(layer.digest.algorithm(), bytes) == layer.digest;
+            let found = self.pull(asked).await?.layers.into_iter().map(|layer| layer.data).find(is_it);
+            found.ok_or_else(|| of(FetchError::Corrupt { reason }))?
+        };
         let (store, named, reference) = (self.fetcher.store().clone(), fetched.named.clone(), asked.text().to_owned());
-        blocking::run(move || published::put_aside(&store, &reference, &named))
+        blocking::run(move || published::heal(&store, &reference, &named, &bytes))
             .await
-            .map_err(|error| OciComponentError::of(asked.text(), FetchError::from_dist(error, asked)))
+            .map_err(|error| of(FetchError::from_dist(error, asked)))
     }
+}
+
+fn corrupt(asked: &Asked, damage: Box<Damage>) -> OciComponentError {
+    OciComponentError::of(asked.text(), FetchError::Corrupt { reason: damage.reason })
 }
 
 fn resolved(asked: &Asked, named: Named, path: PathBuf, fetched_from_network: bool) -> ResolvedComponent {

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use greentic_dist_store::{ArtifactFile, Store, StoreOptions};
-use greentic_dist_types::{ArtifactType, Digest, Verifier, VerifyReader, media_type};
+use greentic_dist_types::{ArtifactType, Descriptor, Digest, Verifier, VerifyReader, media_type};
 
 use super::asked::Asked;
 use super::{DefaultRegistryClient, FetchError};
 use crate::blocking;
 use crate::dist::client::Inner;
 use crate::dist::resolve::oci::{Resolution, resolve_named};
-use crate::dist::{ArtifactDescriptor, ArtifactRule, DistClient, DistOptions, Listed, fetch};
+use crate::dist::{ArtifactDescriptor, ArtifactRule, DistClient, DistError, DistOptions, Listed, fetch};
 use crate::output_file::{Existing, OutputFile, unwritable};
 
 /// How much is copied at a time.
@@ -168,6 +168,26 @@ async fn own_path(inner: &Arc<Inner>, path: PathBuf, pin: Option<Digest>) -> Pat
     let named =
         blocking::run(move || Ok(store.stat(&pin).ok().flatten().and_then(|entry| store.own_name(&entry).ok())));
     named.await.ok().flatten().unwrap_or(path)
+}
+
+impl Fetcher {
+    /// The bytes of a small blob of the repository that a reference names, proven.
+    pub(crate) async fn small_blob(
+        &self,
+        client: &DefaultRegistryClient,
+        asked: &Asked,
+        blob: &Descriptor,
+    ) -> Result<Vec<u8>, FetchError> {
+        client.expect(&asked.reference);
+        let wrap = |error| FetchError::from_dist(DistError::from_net(&asked.text, error), asked);
+        let net = self.engine(client).inner.net(&asked.text).map_err(|error| FetchError::from_dist(error, asked))?;
+        let mut stream = net.repository(&asked.reference).blob(blob).open().await.map_err(wrap)?;
+        let mut bytes = Vec::new();
+        while let Some(chunk) = stream.next().await {
+            bytes.extend_from_slice(&chunk.map_err(wrap)?);
+        }
+        Ok(bytes)
+    }
 }
 
 impl Fetched {

@@ -452,15 +452,32 @@ async fn whatever_is_changed_in_the_cache_is_healed_online_and_refused_offline()
         let (home, registry) = (Home::new(), Scenario::new(artifact.clone()).start());
         let component = resolver(&home).resolve_ref(&registry.pinned()).await.unwrap();
         tamper(&component.path.with_file_name(file), wrong);
+        registry.journal().clear();
         let error = assert_refused(offline(&home).resolve_ref(&registry.pinned()).await, DistErrorKind::Integrity, &[]);
         assert!(!error.hints().is_empty(), "{error}");
         let healed = resolver(&home).resolve_ref(&registry.pinned()).await.unwrap();
         assert!(healed.fetched_from_network, "{file}");
+        if file == "component.manifest.json" {
+            assert_eq!(registry.journal().lines(), [blob_line(&artifact.layers[0])], "nothing else is moved");
+        }
         assert_eq!(healed.path, component.path);
         assert_holds(&healed, wasm);
         assert!(fs::read(healed.path.with_file_name("component.manifest.json")).unwrap() == *manifest, "{file}");
         assert_holds(&offline(&home).resolve_ref(&registry.pinned()).await.unwrap(), wasm);
     }
+}
+
+#[tokio::test]
+async fn a_component_manifest_that_cannot_be_healed_costs_nothing_that_was_good() {
+    let (home, artifact) = (Home::new(), named_component("hello.wasm"));
+    let registry = Scenario::new(artifact.clone()).start();
+    let component = resolver(&home).resolve_ref(&registry.pinned()).await.unwrap();
+    fs::remove_file(component.path.with_file_name("component.manifest.json")).unwrap();
+    registry.lie(Lie::Status { on: Part::Blob, status: 404, times: Lie::ALWAYS, retry_after: None });
+    assert_refused(resolver(&home).resolve_ref(&registry.pinned()).await, DistErrorKind::NotFound, &[]);
+    assert_holds(&component, &artifact.layers[1].bytes);
+    registry.be_honest();
+    assert!(resolver(&home).resolve_ref(&registry.pinned()).await.unwrap().fetched_from_network);
 }
 
 #[tokio::test]

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use greentic_dist_testkit::TreeSnapshot;
+use greentic_dist_testkit::fixture::{Blob, artifact_of};
+use greentic_dist_testkit::scenario::Scenario;
 use greentic_dist_types::{Algorithm, Digest};
 use greentic_distributor_client::dist::DistErrorKind;
 use greentic_distributor_client::oci_components::{
@@ -291,4 +293,25 @@ async fn sixty_four_references_are_pulled_once_each_and_told_in_order() {
         assert_eq!(fs::read(&component.path).unwrap(), reference.as_bytes());
     }
     assert_eq!(mock.pulls(), 64);
+}
+
+#[tokio::test]
+async fn a_damaged_component_manifest_is_healed_from_what_a_client_returns_when_it_is_the_published_one() {
+    let manifest = br#"{ "artifacts": { "component_wasm": "hello.wasm" } }"#;
+    let layers = vec![Blob::new(COMPONENT_MANIFEST, manifest.to_vec()), Blob::new(WASM, b"component".to_vec())];
+    let registry = Scenario::new(artifact_of(layers, &[])).start();
+    let (home, reference) = (Home::new(), registry.pinned());
+    let brought: OciComponentResolver = OciComponentResolver::new(options(&home));
+    let component = brought.resolve_ref(&reference).await.unwrap();
+    fs::remove_file(component.path.with_file_name("component.manifest.json")).unwrap();
+    let pin = Some(registry.artifact().manifest_digest.to_string());
+    let with = |manifest: &[u8]| {
+        let layers = vec![layer(COMPONENT_MANIFEST, manifest), layer(WASM, b"component")];
+        Mock::default().with(&reference, image(pin.clone(), layers))
+    };
+    let refused = resolver(&home, &with(b"{}")).resolve_ref(&reference).await.unwrap_err();
+    assert_eq!(refused.kind(), DistErrorKind::Integrity, "{refused:?}");
+    let healed = resolver(&home, &with(manifest)).resolve_ref(&reference).await.unwrap();
+    assert_eq!((healed.path.clone(), healed.fetched_from_network), (component.path, true));
+    assert_eq!(fs::read(healed.path.with_file_name("component.manifest.json")).unwrap(), manifest);
 }
