@@ -12,7 +12,8 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::task::JoinHandle;
 
-use crate::options::Logged;
+use crate::connection::InRequest;
+use crate::log::Logged;
 use crate::store::Content;
 use crate::tree::Proof;
 
@@ -46,8 +47,8 @@ impl Payload {
         }
     }
 
-    /// The body, counted and logged by `logged`, its pieces counted in `on_their_way`.
-    pub(crate) fn into_body(self, logged: Logged, on_their_way: &OnTheirWay) -> CountedBody {
+    /// The body, counted and logged by `logged`, its pieces counted in `on_their_way`; `in_request` ends with it.
+    pub(crate) fn into_body(self, logged: Logged, in_request: InRequest, on_their_way: &OnTheirWay) -> CountedBody {
         let left = self.len();
         let source = match self {
             Self::Empty => Source::Bytes(Bytes::new()),
@@ -64,7 +65,7 @@ impl Payload {
                 Source::File(Box::new(Pieces::new(file, Some(proof), first, on_their_way)))
             }
         };
-        CountedBody { source, left, handed_out: None, logged }
+        CountedBody { source, left, handed_out: None, logged, _in_request: in_request }
     }
 }
 
@@ -172,6 +173,7 @@ pub(crate) struct CountedBody {
     left: u64,
     handed_out: Option<Instant>,
     logged: Logged,
+    _in_request: InRequest,
 }
 
 impl Body for CountedBody {

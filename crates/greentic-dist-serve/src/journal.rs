@@ -36,40 +36,37 @@ pub(crate) struct Journal(Mutex<Kept>);
 
 #[derive(Debug, Default)]
 struct Kept {
-    records: VecDeque<RequestRecord>,
+    records: VecDeque<Ticket>,
     forgotten: u64,
 }
 
-/// The right to complete one record.
+/// One record that is still completed, also after the journal forgot it.
 #[derive(Clone, Debug)]
-pub(crate) struct Ticket {
-    journal: Arc<Journal>,
-    number: u64,
-}
+pub(crate) struct Ticket(Arc<Mutex<RequestRecord>>);
 
 impl Journal {
     fn lock(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn begin(self: &Arc<Self>, method: &str, target: &str) -> Ticket {
+    pub(crate) fn begin(&self, method: &str, target: &str) -> Ticket {
+        let ticket = Ticket(Arc::new(Mutex::new(RequestRecord {
+            method: SafeText::excerpt(method, 16).as_str().to_owned(),
+            path: SafeText::excerpt(target, TARGET_CHARS).as_str().to_owned(),
+            status: 0,
+            bytes: 0,
+        })));
         let mut kept = self.lock();
         if kept.records.len() >= KEPT {
             kept.records.pop_front();
             kept.forgotten += 1;
         }
-        kept.records.push_back(RequestRecord {
-            method: SafeText::excerpt(method, 16).as_str().to_owned(),
-            path: SafeText::excerpt(target, TARGET_CHARS).as_str().to_owned(),
-            status: 0,
-            bytes: 0,
-        });
-        let number = kept.forgotten + u64::try_from(kept.records.len()).unwrap_or(u64::MAX) - 1;
-        Ticket { journal: Arc::clone(self), number }
+        kept.records.push_back(ticket.clone());
+        ticket
     }
 
     pub(crate) fn records(&self) -> Vec<RequestRecord> {
-        self.lock().records.iter().cloned().collect()
+        self.lock().records.iter().map(Ticket::record).collect()
     }
 
     pub(crate) fn count(&self) -> u64 {
@@ -79,27 +76,21 @@ impl Journal {
 }
 
 impl Ticket {
-    fn edit(&self, change: impl FnOnce(&mut RequestRecord)) {
-        let mut kept = self.journal.lock();
-        let place = self.number.checked_sub(kept.forgotten).and_then(|at| usize::try_from(at).ok());
-        if let Some(record) = place.and_then(|at| kept.records.get_mut(at)) {
-            change(record);
-        }
+    fn lock(&self) -> MutexGuard<'_, RequestRecord> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The record as it is now, unless it was forgotten.
-    pub(crate) fn record(&self) -> Option<RequestRecord> {
-        let kept = self.journal.lock();
-        let place = self.number.checked_sub(kept.forgotten).and_then(|at| usize::try_from(at).ok());
-        place.and_then(|at| kept.records.get(at).cloned())
+    /// The record as it is now.
+    pub(crate) fn record(&self) -> RequestRecord {
+        self.lock().clone()
     }
 
     pub(crate) fn answered(&self, status: u16) {
-        self.edit(|record| record.status = status);
+        self.lock().status = status;
     }
 
     pub(crate) fn sent(&self, bytes: usize) {
-        self.edit(|record| record.bytes += u64::try_from(bytes).unwrap_or(u64::MAX));
+        self.lock().bytes += u64::try_from(bytes).unwrap_or(u64::MAX);
     }
 }
 
@@ -109,7 +100,7 @@ mod tests {
 
     #[test]
     fn old_records_are_forgotten_but_counted() {
-        let journal = Arc::new(Journal::default());
+        let journal = Journal::default();
         let first = journal.begin("GET", "/first");
         for _ in 0..KEPT {
             journal.begin("GET", "/later");
@@ -118,6 +109,7 @@ mod tests {
         assert_eq!(journal.count(), 10_001);
         assert_eq!(journal.records().len(), KEPT);
         assert!(journal.records().iter().all(|record| record.status == 0));
+        assert_eq!((first.record().line().as_str(), first.record().status), ("GET /first", 200));
         let last = journal.begin("GET", "/last");
         last.answered(404);
         last.sent(3);

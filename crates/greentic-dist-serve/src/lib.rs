@@ -26,9 +26,11 @@
 
 mod api;
 mod body;
+mod connection;
 mod disk;
 mod error;
 mod journal;
+mod log;
 mod name;
 mod options;
 mod range;
@@ -43,7 +45,8 @@ mod utc;
 
 pub use error::ServeError;
 pub use journal::RequestRecord;
-pub use options::{AccessRecord, ServeOptions};
+pub use log::{AccessEvent, AccessRecord};
+pub use options::ServeOptions;
 pub use registry::Registry;
 pub use running::RunningRegistry;
 pub use tree::TreeLayout;

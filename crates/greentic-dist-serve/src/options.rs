@@ -1,39 +1,33 @@
 //! How a registry serves.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use greentic_dist_types::Secret;
 
-use crate::journal::{RequestRecord, Ticket};
+use crate::log::{AccessEvent, Listener};
 
-/// Who is told about answers.
-type Log = Arc<dyn Fn(&AccessRecord) + Send + Sync>;
+/// How long answers on their way may take when the registry stops, when nothing else is said.
+const STOP_GRACE: Duration = Duration::from_secs(2);
 
 /// What [`Registry::start_with`](crate::Registry::start_with) can be told beside the address.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 #[must_use]
 pub struct ServeOptions {
     pub(crate) token: Option<Secret>,
-    pub(crate) access_log: Option<Log>,
+    pub(crate) access_log: Option<Listener>,
+    pub(crate) stop_grace: Duration,
 }
 
-/// One answer, when all of it was sent or the peer was gone.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct AccessRecord {
-    /// Who asked.
-    pub peer: SocketAddr,
-    /// What was asked, and what was answered.
-    pub request: RequestRecord,
-    /// From the request to the end of its answer.
-    pub took: Duration,
+impl Default for ServeOptions {
+    fn default() -> Self {
+        Self { token: None, access_log: None, stop_grace: STOP_GRACE }
+    }
 }
 
 impl ServeOptions {
-    /// No token, no log.
+    /// No token, no log, two seconds to stop.
     pub fn new() -> Self {
         Self::default()
     }
@@ -45,9 +39,16 @@ impl ServeOptions {
         self
     }
 
-    /// Told about every answer. Called on the serving thread: must not block for long.
-    pub fn access_log(mut self, log: impl Fn(&AccessRecord) + Send + Sync + 'static) -> Self {
+    /// Told about every answer, on a thread of its own, which may block: answers do not wait for it. Up to 1 024 of them wait to
+    /// be told; those beyond are counted, and their number is told.
+    pub fn access_log(mut self, log: impl Fn(&AccessEvent) + Send + Sync + 'static) -> Self {
         self.access_log = Some(Arc::new(log));
+        self
+    }
+
+    /// How long answers on their way may take when the registry stops, before they are cut. Two seconds when this is not said.
+    pub const fn stop_grace(mut self, grace: Duration) -> Self {
+        self.stop_grace = grace;
         self
     }
 }
@@ -57,38 +58,7 @@ impl fmt::Debug for ServeOptions {
         f.debug_struct("ServeOptions")
             .field("token", &self.token)
             .field("access_log", &self.access_log.is_some())
+            .field("stop_grace", &self.stop_grace)
             .finish()
-    }
-}
-
-/// Tells the log about one answer when it is dropped.
-pub(crate) struct Logged {
-    log: Option<Log>,
-    peer: SocketAddr,
-    began: Instant,
-    ticket: Ticket,
-}
-
-impl Logged {
-    pub(crate) fn new(log: Option<&Log>, peer: SocketAddr, ticket: Ticket) -> Self {
-        Self { log: log.map(Arc::clone), peer, began: Instant::now(), ticket }
-    }
-
-    pub(crate) const fn ticket(&self) -> &Ticket {
-        &self.ticket
-    }
-}
-
-impl Drop for Logged {
-    fn drop(&mut self) {
-        if let Some((log, request)) = self.log.take().zip(self.ticket.record()) {
-            log(&AccessRecord { peer: self.peer, request, took: self.began.elapsed() });
-        }
-    }
-}
-
-impl fmt::Debug for Logged {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Logged").field("peer", &self.peer).field("ticket", &self.ticket).finish_non_exhaustive()
     }
 }

@@ -6,11 +6,13 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::{Method, Request, StatusCode};
 use serde_json::{Value, json};
 
-use super::{Reply, header, json as json_reply, set};
+use super::{Reply, guard, header, json as json_reply, set};
+use crate::connection::BodyRead;
+use crate::log::Reason;
 use crate::name;
 use crate::route::param;
 use crate::tree::{Artifact, Kind, Missing, Name, Tree};
@@ -27,11 +29,20 @@ const QUESTION_TIMEOUT: Duration = Duration::from_secs(30);
 struct Refusal {
     status: StatusCode,
     message: String,
+    /// The method the endpoint is asked with.
+    allow: Option<&'static str>,
 }
 
 impl Refusal {
     fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into() }
+        Self { status, message: message.into(), allow: None }
+    }
+}
+
+impl Refusal {
+    fn method(allow: &'static str) -> Self {
+        let message = "this endpoint is asked with another method";
+        Self { allow: Some(allow), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, message) }
     }
 }
 
@@ -59,15 +70,21 @@ pub(super) async fn answer(tree: &Arc<Tree>, request: Request<Incoming>, own_add
         ("pack-status-v2", &Method::GET) => pack_status(tree, &request)
             .await
             .map(|versions| json!({ "status": "ready", "extra": { "versions": versions } })),
-        ("resolve-component" | "warm-pack" | "pack-status" | "pack-status-v2", _) => {
-            Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "this endpoint is asked with another method"))
-        }
+        ("resolve-component" | "warm-pack", _) => Err(Refusal::method("POST")),
+        ("pack-status" | "pack-status-v2", _) => Err(Refusal::method("GET")),
         _ => Err(Refusal::new(StatusCode::NOT_FOUND, "there is no such endpoint")),
     };
     match answered {
         Ok(document) => json_reply(StatusCode::OK, document.to_string()),
         Err(refusal) => {
             let mut reply = json_reply(refusal.status, json!({ "error": { "message": refusal.message } }).to_string());
+            if let Some(allow) = refusal.allow {
+                set(&mut reply, http::header::ALLOW, allow);
+            }
+            if refusal.status == StatusCode::SERVICE_UNAVAILABLE {
+                set(&mut reply, http::header::RETRY_AFTER, "1");
+            }
+            reply.extensions_mut().insert(Reason(refusal.message));
             if refusal.status != StatusCode::NOT_FOUND {
                 // What is left of the question is not wanted.
                 set(&mut reply, http::header::CONNECTION, "close");
@@ -79,12 +96,7 @@ pub(super) async fn answer(tree: &Arc<Tree>, request: Request<Incoming>, own_add
 
 /// The address the asking side knows this server by: what it is told is reached there.
 fn host_of(request: &Request<Incoming>, own_address: &str) -> String {
-    let plausible = |host: &&str| {
-        !host.is_empty()
-            && host.len() <= 255
-            && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'[' | b']'))
-    };
-    header(request, HOST).filter(plausible).unwrap_or(own_address).to_owned()
+    header(request, HOST).filter(|host| guard::name_of(host).is_some()).unwrap_or(own_address).to_owned()
 }
 
 async fn resolve_component(tree: &Arc<Tree>, request: Request<Incoming>, host: &str) -> Result<Value, Refusal> {
@@ -165,15 +177,22 @@ async fn question(request: Request<Incoming>) -> Result<Value, Refusal> {
         // A page can send other types without asking first.
         return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the question must be application/json"));
     }
+    let too_large = || Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "the question is larger than 1 MiB");
+    // Before anything is read: a peer that asks whether to send it is told.
+    if request.body().size_hint().lower() > u64::try_from(QUESTION_BYTES).unwrap_or(u64::MAX) {
+        return Err(too_large());
+    }
+    let body_read = request.extensions().get::<BodyRead>().cloned();
     let read = Limited::new(request.into_body(), QUESTION_BYTES).collect();
     let bytes: Bytes = match tokio::time::timeout(QUESTION_TIMEOUT, read).await {
         Err(_elapsed) => return Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "the question took too long")),
         Ok(Ok(collected)) => collected.to_bytes(),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "the question is larger than 1 MiB"));
-        }
+        Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large()),
         Ok(Err(_broken)) => return Err(Refusal::new(StatusCode::BAD_REQUEST, "the question ended early")),
     };
+    if let Some(body_read) = body_read {
+        body_read.over();
+    }
     match serde_json::from_slice::<Value>(&bytes) {
         Ok(question) if question.is_object() => Ok(question),
         _ => Err(Refusal::new(StatusCode::BAD_REQUEST, "the question is no JSON object")),

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::Reply;
 use crate::ServeError;
+use crate::log::Reason;
 use crate::route::Route;
 use crate::tree::Missing;
 
@@ -44,6 +45,7 @@ impl ApiError {
         if let Some((name, value)) = &self.header {
             super::set(&mut reply, name, value);
         }
+        reply.extensions_mut().insert(Reason(self.message));
         if self.close {
             super::set(&mut reply, CONNECTION, "close");
         }
@@ -77,6 +79,10 @@ impl ApiError {
         let mut error = Self::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "the token is missing or wrong").closing();
         error.header = Some((WWW_AUTHENTICATE, "Basic realm=\"greentic-dist serve\"".to_owned()));
         error
+    }
+
+    pub(crate) fn host_missing() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "UNSUPPORTED", "a request names one host, once").closing()
     }
 
     pub(crate) fn foreign_host() -> Self {

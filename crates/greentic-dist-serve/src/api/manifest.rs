@@ -8,7 +8,7 @@ use greentic_dist_types::{Digest, limits, media_type};
 use http::header::{ACCEPT, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION};
 use http::{HeaderName, HeaderValue};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::{Request, StatusCode};
 use serde_json::Value;
 
@@ -129,6 +129,10 @@ pub(super) async fn put(
 }
 
 async fn read_body(body: Incoming) -> Result<Bytes, ApiError> {
+    // Before anything is read: a peer that asks whether to send it is told.
+    if body.size_hint().lower() > limits::MANIFEST_BYTES {
+        return Err(ApiError::too_large(limits::MANIFEST_BYTES));
+    }
     let limit = usize::try_from(limits::MANIFEST_BYTES).unwrap_or(usize::MAX);
     match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, limit).collect()).await {
         Err(_elapsed) => Err(ApiError::body_timeout()),

@@ -362,3 +362,29 @@ fn manifest(name: &Name, content: Digest, size_bytes: u64) -> Vec<u8> {
     });
     document.to_string().into_bytes()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_that_many_ask_for_at_once_is_hashed_once() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("packs")).unwrap();
+        File::create(dir.path().join("packs/kit-1.0.0.gtpack")).unwrap().set_len(8 << 20).unwrap();
+        let tree = Arc::new(Tree::open(dir.path(), TreeLayout::Flat).unwrap());
+        let name = Name::new(Kind::Pack, "kit", "1.0.0").unwrap();
+        let asking: Vec<_> = (0..12)
+            .map(|_| {
+                let (tree, name) = (Arc::clone(&tree), name.clone());
+                tokio::spawn(async move { tree.artifact(&name).await.unwrap().artifact })
+            })
+            .collect();
+        let mut found = Vec::new();
+        for asking in asking {
+            found.push(asking.await.unwrap());
+        }
+        assert!(found.iter().all(|artifact| Arc::ptr_eq(artifact, &found[0])));
+        assert!(tree.turns.lock().unwrap().values().all(|turn| turn.strong_count() == 0));
+    }
+}

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod disk;
+mod guard;
 mod list;
+mod log;
 mod pull;
 mod push;
 mod running;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::sync::{Arc, Mutex};
 
-use greentic_dist_serve::{Registry, RunningRegistry, ServeError, ServeOptions, TreeLayout};
+use greentic_dist_serve::{AccessEvent, Registry, RunningRegistry, ServeError, ServeOptions, TreeLayout};
 use greentic_dist_testkit::TreeSnapshot;
 use greentic_dist_testkit::raw_client::Answer;
 use greentic_dist_types::{Digest, Secret};
@@ -187,12 +187,18 @@ fn packs_have_a_status_and_are_warmed() {
         status("pack-status-v2", "kit").json(),
         json!({ "status": "ready", "extra": { "versions": ["1.0.0"] } })
     );
+    served.file("root/packs/kit-1.10.0.gtpack", b"newest");
+    served.file("root/packs/kit-1.9.0.gtpack", b"newer");
+    served.file("root/packs/kit-1.10.0-rc.1.gtpack", b"before it");
+    let newest_first = json!(["1.10.0", "1.10.0-rc.1", "1.9.0", "1.0.0"]);
+    assert_eq!(status("pack-status", "kit").json()["versions"], newest_first);
+    assert_eq!(status("pack-status-v2", "kit").json()["extra"]["versions"], newest_first);
     assert_eq!(status("pack-status", "none").status, 404);
     assert_eq!(status("pack-status-v2", "..").status, 400);
     assert_eq!(get(&served.running, "/distributor-api/pack-status?pack_id=kit").status, 400);
     let question = |pack: &str| json!({ "tenant_id": "acme", "environment_id": "dev", "pack_id": pack });
     let warmed = served.post("warm-pack", &question("kit"));
-    assert_eq!((warmed.status, warmed.json()["versions"].clone()), (200, json!(["1.0.0"])));
+    assert_eq!((warmed.status, warmed.json()["versions"].clone()), (200, newest_first));
     assert_eq!(served.post("warm-pack", &question("none")).status, 404);
     assert_eq!(served.post("warm-pack", &json!({ "pack_id": "kit" })).status, 400);
     // Without a directory there is no distributor.
@@ -235,8 +241,15 @@ fn row_81_links_that_lead_out_pipes_and_directories_are_not_served() {
     fs::create_dir(packs.join("dir-1.0.0.gtpack")).unwrap();
     let made = std::process::Command::new("mkfifo").arg(packs.join("pipe-1.0.0.gtpack")).status().unwrap();
     assert!(made.success());
-    for id in ["link", "abs", "dir", "pipe"] {
-        assert_error(&get(&served.running, &format!("/v2/packs/{id}/manifests/1.0.0")), 404, "MANIFEST_UNKNOWN");
+    for (id, why) in [
+        ("link", "leads out of the directory"),
+        ("abs", "leads out of the directory"),
+        ("dir", "a directory is in the place of its file"),
+        ("pipe", "no regular file is in the place of its file"),
+    ] {
+        let answer = get(&served.running, &format!("/v2/packs/{id}/manifests/1.0.0"));
+        assert_error(&answer, 404, "MANIFEST_UNKNOWN");
+        assert!(answer.text().contains(why), "{}", answer.text());
         assert_error(&get(&served.running, &format!("/v2/packs/{id}/tags/list")), 404, "NAME_UNKNOWN");
     }
     assert_eq!(pulled(&served.running, "packs/inside", "1.0.0").1, KIT);
@@ -252,7 +265,9 @@ fn row_82_ids_of_dots_and_names_that_mean_two_artifacts_are_refused() {
     }
     let flat = Served::new(TreeLayout::Flat, &[("root/packs/foo-1.0.0-2.0.0.gtpack", KIT)]);
     for (id, version) in [("foo", "1.0.0-2.0.0"), ("foo-1.0.0", "2.0.0")] {
-        assert_error(&get(&flat.running, &format!("/v2/packs/{id}/manifests/{version}")), 404, "MANIFEST_UNKNOWN");
+        let answer = get(&flat.running, &format!("/v2/packs/{id}/manifests/{version}"));
+        assert_error(&answer, 404, "MANIFEST_UNKNOWN");
+        assert!(answer.text().contains("may as well be"), "{}", answer.text());
     }
     assert_eq!(get(&flat.running, "/v2/_catalog").json()["repositories"], json!([]));
 }
@@ -316,7 +331,8 @@ fn every_answer_is_told_to_the_log_once_with_who_asked_and_how_it_ended() {
     let served = Served::flat();
     let lines: Arc<Mutex<Vec<(String, u16, u64)>>> = Arc::default();
     let log = Arc::clone(&lines);
-    let options = ServeOptions::new().access_log(move |record| {
+    let options = ServeOptions::new().access_log(move |event| {
+        let AccessEvent::Answer(record) = event else { panic!("{event:?}") };
         assert!(record.peer.ip().is_loopback());
         log.lock().unwrap().push((record.request.line(), record.request.status, record.request.bytes));
     });

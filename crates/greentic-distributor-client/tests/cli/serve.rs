@@ -29,6 +29,10 @@ impl Server {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, bytes).unwrap();
         }
+        Self::over(root, more)
+    }
+
+    fn over<const N: usize>(root: TempDir, more: [&str; N]) -> Self {
         let mut process = Command::new(BIN)
             .env_clear()
             .env("HOME", root.path().join("home"))
@@ -99,7 +103,34 @@ fn what_a_distributor_names_is_pulled_with_the_same_program_and_a_signal_ends_it
     let (code, rest, log) = server.terminate();
     assert_eq!((code, rest.as_str()), (Some(0), ""));
     assert!(log.contains("127.0.0.1 POST /distributor-api/resolve-component 200 "), "{log}");
-    assert!(log.trim_end().ends_with("stopping: answers on their way may end"), "{log}");
+    assert!(log.contains("stopping: answers on their way have 10 s, and a second signal cuts them"), "{log}");
+}
+
+#[test]
+fn a_log_that_nobody_reads_holds_up_no_answer_and_no_end() {
+    let server = Server::start([]);
+    let addr: std::net::SocketAddr = server.url().strip_prefix("http://").unwrap().parse().unwrap();
+    // Far more than a pipe and the queue before it hold.
+    let target = format!("/v2/packs/kit/manifests/{}", "x".repeat(1_000));
+    for _ in 0..1_500 {
+        assert_eq!(greentic_dist_testkit::raw_client::get(addr, &target).unwrap().status, 404);
+    }
+    let mut server = server;
+    let killed = Command::new("kill").arg("-TERM").arg(server.process.id().to_string()).status().unwrap();
+    assert!(killed.success());
+    // It ends although its stderr was never read.
+    assert_eq!(server.process.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_directory_without_packs_and_components_is_served_and_said_to_have_none() {
+    let root = tempfile::tempdir().unwrap();
+    let server = Server::over(root, ["--token", CANARY, "--listen", "0.0.0.0:0"]);
+    let port = server.url().rsplit(':').next().unwrap().to_owned();
+    let (code, _, log) = server.terminate();
+    assert_eq!(code, Some(0));
+    assert!(log.contains("has neither `packs/` nor `components/`"), "{log}");
+    assert!(log.contains(&format!("from here it is http://127.0.0.1:{port}")), "{log}");
 }
 
 #[test]

@@ -1,10 +1,15 @@
 //! `greentic-dist serve --root DIR`: a directory of packs and components as a registry and a distributor.
 
+use std::future::{Future as _, poll_fn};
 use std::io::{self, IsTerminal as _};
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::mpsc;
+use std::task::Poll;
+use std::time::Duration;
 
-use greentic_dist_serve::{AccessRecord, Registry, ServeError, ServeOptions, TreeLayout};
+use greentic_dist_serve::{AccessEvent, Registry, ServeError, ServeOptions, TreeLayout};
 use greentic_dist_types::Secret;
 use serde_json::json;
 
@@ -13,8 +18,14 @@ use crate::dist_cli::CliError;
 use crate::dist_cli::output::Output;
 use crate::env;
 
+/// How long answers that are on their way may take when the server is told to end.
+const STOP_GRACE: Duration = Duration::from_secs(10);
+/// How long a line may wait for whoever reads stderr, when the server ends.
+const STDERR_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Arguments of `greentic-dist serve`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "The first SIGTERM or interrupt gives answers on their way 10 s to end, the second cuts them.")]
 pub struct ServeArgs {
     /// Directory with `packs/` and `components/`; read, never written
     #[arg(long, value_name = "DIR")]
@@ -58,12 +69,21 @@ pub(crate) async fn run(context: &Context<'_>, args: ServeArgs) -> Result<(), Cl
         LayoutArg::Nested => TreeLayout::ByIdAndVersion,
     };
     let registry = Registry::over_tree(&args.root, layout).map_err(|error| failed(&error))?;
-    let options = ServeOptions::new().token(token).access_log(log);
+    let options = ServeOptions::new().token(token).access_log(log).stop_grace(STOP_GRACE);
     // Before the port is open: a signal that comes early is not lost.
-    let stop = Stop::new()?;
+    let mut stop = Stop::new()?;
     let running = registry.start_with(args.listen, options).map_err(|error| failed(&error))?;
     if !args.listen.ip().is_loopback() {
         output.note("warning: others than this machine are answered over plain HTTP; something that speaks TLS belongs in front");
+    }
+    if let Some(here) = address_here(running.addr()) {
+        output.note(&format!("note: it listens on every address of this machine; from here it is http://{here}"));
+    }
+    if is_bare(&args.root) {
+        output.note(&format!(
+            "note: {} has neither `packs/` nor `components/`; there is nothing to serve until it has",
+            args.root.display()
+        ));
     }
     let url = running.url();
     if output.is_json() {
@@ -73,18 +93,64 @@ pub(crate) async fn run(context: &Context<'_>, args: ServeArgs) -> Result<(), Cl
     }
     output.end()?;
     stop.wait().await;
-    output.note("stopping: answers on their way may end");
-    // Joins the serving thread.
-    running.stop();
+    running.begin_stop();
+    say("stopping: answers on their way have 10 s, and a second signal cuts them");
+    let hurried = {
+        let (mut ended, mut again) = (pin!(running.ended()), pin!(stop.wait()));
+        poll_fn(|cx| match ended.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(false),
+            Poll::Pending => again.as_mut().poll(cx).map(|()| true),
+        })
+        .await
+    };
+    if hurried {
+        running.stop_now();
+    } else {
+        running.stop();
+    }
     Ok(())
 }
 
-/// One line for one answer.
-fn log(record: &AccessRecord) {
-    let request = &record.request;
-    let took = record.took.as_millis();
-    let line = format!("{} {} {} {} B {took} ms", record.peer.ip(), request.line(), request.status, request.bytes);
+/// The address to ask from this machine, when it listens on every address.
+fn address_here(addr: SocketAddr) -> Option<SocketAddr> {
+    let here = match addr.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        _ => return None,
+    };
+    Some(SocketAddr::new(here, addr.port()))
+}
+
+/// Whether a directory has nothing that is ever served.
+fn is_bare(root: &Path) -> bool {
+    !["packs", "components"].into_iter().any(|dir| root.join(dir).is_dir())
+}
+
+/// One line for one answer. Called on a thread of its own: whoever reads stderr may take their time.
+fn log(event: &AccessEvent) {
+    let line = match event {
+        AccessEvent::Answer(record) => {
+            let (request, took) = (&record.request, record.took.as_millis());
+            let reason = record.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+            let status = request.status;
+            format!("{} {} {status} {} B {took} ms{reason}", record.peer.ip(), request.line(), request.bytes)
+        }
+        AccessEvent::Dropped(count) => format!("{count} lines were dropped: stderr is read too slowly"),
+        _ => return,
+    };
     Output::new(false).note(&line);
+}
+
+/// Writes a line to stderr, and does not wait for long when nobody reads it: the end of the server must not.
+fn say(line: &'static str) {
+    let (saying, said) = mpsc::channel::<()>();
+    let spawned = std::thread::Builder::new().name("stderr".to_owned()).spawn(move || {
+        Output::new(false).note(line);
+        drop(saying);
+    });
+    if spawned.is_ok() {
+        let _read_or_not = said.recv_timeout(STDERR_PATIENCE);
+    }
 }
 
 fn failed(error: &ServeError) -> CliError {
@@ -130,14 +196,14 @@ impl Stop {
         Ok(Self {})
     }
 
-    /// Returns at the first of them.
+    /// Returns at the next of them.
     #[cfg(unix)]
-    async fn wait(mut self) {
-        std::future::poll_fn(|cx| {
+    async fn wait(&mut self) {
+        poll_fn(|cx| {
             if self.terminated.poll_recv(cx).is_ready() || self.interrupted.poll_recv(cx).is_ready() {
-                std::task::Poll::Ready(())
+                Poll::Ready(())
             } else {
-                std::task::Poll::Pending
+                Poll::Pending
             }
         })
         .await;
@@ -145,7 +211,7 @@ impl Stop {
 
     /// Returns when the user interrupts.
     #[cfg(not(unix))]
-    async fn wait(self) {
+    async fn wait(&mut self) {
         let _no_signals_here = tokio::signal::ctrl_c().await;
     }
 }
