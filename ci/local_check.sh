@@ -23,9 +23,9 @@ features() {
     for set in http-runtime dist-client; do
         cargo clippy -p greentic-distributor-client --no-default-features --features "$set" --locked -- -D warnings
     done
-    # What published programs ask for, with their calls: `pack-fetch`; `dist-client,http-runtime`; the default features with
-    # `dist-client` and `pack-fetch`; `reqwest`.
-    for set in operator,start,dev flow runner-host,setup runtime-http,deployer; do
+    # What published programs ask for, with their calls: `pack-fetch`, `oci-components`; `dist-client,http-runtime`; the
+    # default features with `dist-client` and `pack-fetch`; `reqwest`.
+    for set in operator,start,dev,component flow runner-host,setup runtime-http,deployer; do
         cargo clippy -p greentic-dist-compat-tests --no-default-features --features "$set" --all-targets --locked -- -D warnings
     done
 }

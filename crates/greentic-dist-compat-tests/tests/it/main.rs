@@ -1,6 +1,8 @@
 //! Published programs, and how they call the client. What compiles and passes here is what they can go on doing.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test has nothing better to do")]
 
+#[cfg(feature = "component")]
+mod component;
 #[cfg(feature = "deployer")]
 mod deployer;
 #[cfg(feature = "dev")]
