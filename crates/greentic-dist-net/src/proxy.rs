@@ -72,7 +72,8 @@ impl Proxy {
         }
         if !url.username().is_empty() || url.password().is_some() {
             let decode = |text: &str| {
-                let pairs = format!("x={}", text.replace('+', "%2B"));
+                // Neither means anything in a user name, and both do in a form.
+                let pairs = format!("x={}", text.replace('+', "%2B").replace('&', "%26"));
                 let decoded = url::form_urlencoded::parse(pairs.as_bytes()).next().map(|(_, value)| value.into_owned());
                 decoded.unwrap_or_default()
             };
@@ -123,12 +124,12 @@ mod tests {
 
     #[test]
     fn a_login_in_the_url_of_a_proxy_is_a_secret_like_any_other() {
-        let proxy = Proxy::new("http://ann:can%40ary+x@proxy.example:3128/");
+        let proxy = Proxy::new("http://a%6En:can%40ary+x&y=%26@proxy.example:3128/");
         assert!(!format!("{proxy:?}").contains("ary"), "{proxy:?}");
         let checked = proxy.checked().unwrap();
         assert_eq!(checked.url, "http://proxy.example:3128/");
         let (username, password) = checked.login.as_ref().unwrap();
-        assert_eq!((username.as_str(), password.expose()), ("ann", "can@ary+x"));
+        assert_eq!((username.as_str(), password.expose()), ("ann", "can@ary+x&y=&"));
         assert!(!format!("{checked:?}").contains("ary+x"), "{checked:?}");
         checked.to_reqwest().unwrap();
     }

@@ -7,7 +7,7 @@ use http::HeaderMap;
 /// Longest header value that is looked at, in bytes.
 const VALUE_BYTES: usize = 256;
 /// Longest window or wait that is believed.
-const LONGEST: Duration = Duration::from_hours(24 * 366);
+pub(crate) const LONGEST: Duration = Duration::from_hours(24 * 366);
 
 /// A server's limit of requests, as far as its answer tells: in `RateLimit-Limit`, `RateLimit-Remaining` and `RateLimit-Reset`
 /// (Docker Hub writes `100;w=21600`), or in `RateLimit`. The server's word, strictly parsed.

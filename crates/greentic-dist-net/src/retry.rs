@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::host::parse_duration;
 use crate::limit::HostLimit;
+use crate::rate_limit::LONGEST;
 use crate::{NetError, NetErrorKind, RetryPolicy};
 
 /// Counts the attempts of one request and decides about the next.
@@ -99,16 +100,16 @@ impl RetryPolicy {
 
 /// The wait a `Retry-After` asks for (RFC 9110, 10.2.3): seconds, or a date seen from the answer's own `Date`.
 ///
-/// `None` when there is no such header or it is neither. A date in the past is no wait.
+/// `None` when there is no such header or it is neither. A date in the past is no wait, and none is longer than a year.
 pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
+        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)).min(LONGEST));
     }
     let until = httpdate::parse_http_date(value).ok()?;
     let date = headers.get(header::DATE).and_then(|date| date.to_str().ok());
     let seen_from = date.and_then(|date| httpdate::parse_http_date(date).ok()).unwrap_or(now);
-    Some(until.duration_since(seen_from).unwrap_or_default())
+    Some(until.duration_since(seen_from).unwrap_or_default().min(LONGEST))
 }
 
 /// The wait a registry asks for in its words: `toomanyrequests: retry-after: 1.16676ms, allowed: 44000/minute`.
@@ -116,7 +117,7 @@ pub(crate) fn retry_after_said(text: &str) -> Option<Duration> {
     const NAME: &str = "retry-after:";
     let at = text.to_ascii_lowercase().find(NAME)?;
     let rest = text.get(at.checked_add(NAME.len())?..)?.trim_start();
-    parse_duration(rest.split([',', ';', ' ', ')']).next()?)
+    parse_duration(rest.split([',', ';', ' ', ')']).next()?).map(|wait| wait.min(LONGEST))
 }
 
 #[cfg(test)]
@@ -144,7 +145,8 @@ mod tests {
     #[test]
     fn both_forms_of_retry_after_are_read() {
         assert_eq!(asked("2", None), Some(Duration::from_secs(2)));
-        assert_eq!(asked("99999999999999999999999", None), Some(Duration::from_secs(u64::MAX)));
+        assert_eq!(asked("99999999999999999999999", None), Some(LONGEST));
+        assert_eq!(asked("Fri, 01 Jan 9999 00:00:00 GMT", None), Some(LONGEST));
         assert_eq!(asked("Fri, 20 Nov 2026 10:00:05 GMT", None), Some(Duration::from_secs(5)));
         assert_eq!(asked("Fri, 20 Nov 2026 09:00:00 GMT", None), Some(Duration::ZERO));
         // The server's own clock counts where it tells it.

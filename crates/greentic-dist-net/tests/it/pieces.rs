@@ -271,6 +271,17 @@ async fn a_server_that_fails_segments_is_read_over_its_first_connection() {
 }
 
 #[tokio::test]
+async fn a_server_that_is_too_busy_for_segments_is_read_over_its_first_connection() {
+    // Every refusal halves what the host gets at a time, down to the first connection's own turn.
+    let server = registry(|request, blob| {
+        let busy = request.header("range").is_some();
+        if busy { Response::status(429, "").header("Retry-After", "0") } else { honest(request, blob) }
+    });
+    let asked = right_bytes(several().requests_per_host(4), &server).await;
+    assert_eq!(asked.iter().filter(|range| range.is_none()).count(), 1, "{asked:?}");
+}
+
+#[tokio::test]
 async fn segments_are_asked_for_where_the_redirect_led_and_anew_when_that_expires() {
     let issued = Arc::new(AtomicUsize::new(0));
     let expired = Arc::new(AtomicBool::new(false));

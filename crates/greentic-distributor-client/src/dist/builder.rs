@@ -133,7 +133,8 @@ impl DistClientBuilder {
         self
     }
 
-    /// How often and after which waits a failed request is made again. Default: 5 attempts, full jitter from 200 ms to 10 s.
+    /// How often and after which waits a failed request is made again. Default: 5 attempts, full jitter from 200 ms to 10 s, and
+    /// all requests to one host together not more often than a fifth of them and ten at once.
     pub fn retry(mut self, retry: RetryPolicy) -> Self {
         self.net = self.net.retry(retry);
         self
