@@ -2,11 +2,13 @@
 
 use std::io::{self, Read};
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::{Buf as _, Bytes};
 
 use super::runtime::wait_or;
+use crate::dist::DistError;
 use crate::oci::{
     self, BlobHead, BlobRange, BlobRequest, BlobSource, BlobStream, BlobUpload, Descriptor, Digest, Error,
     FetchedImage, FetchedManifest, ManifestHead, ManifestUpload, Paged, PlatformChoice, PushedBlob, PushedManifest,
@@ -172,6 +174,14 @@ impl Repository {
     pub fn open_blob(&self, descriptor: &Descriptor) -> Result<BlobReader, Error> {
         let stream = Stream::Whole(Box::new(wait(self.0.blob(descriptor).open())?));
         Ok(BlobReader { stream, rest: Bytes::new() })
+    }
+
+    /// Writes a whole blob into a file; see [`oci::save_blob`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn save_blob(&self, descriptor: &Descriptor, path: &Path, replace: bool) -> Result<u64, DistError> {
+        super::wait(oci::save_blob(&self.0, descriptor, path, replace))?
     }
 
     /// Opens a part of a blob, which nothing can prove; see [`BlobRequest::open_range`].

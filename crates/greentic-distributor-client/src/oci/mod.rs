@@ -124,6 +124,10 @@
 //! // Into any `AsyncWrite`: continued after a cut, proven in the end.
 //! let mut file = Vec::new();
 //! let written = repository.blob(layer).to_writer(&mut file).await?;
+//! // Into a file, which appears when it is proven.
+//! # let dir = tempfile::tempdir()?;
+//! # let path = dir.path().join("hello.wasm");
+//! oci::save_blob(&repository, layer, &path, false).await?;
 //! // Into memory, with a limit.
 //! let bytes = repository.blob(layer).bytes(16 << 20).await?;
 //! // Piece by piece; the last one comes when all of them are proven.
@@ -136,6 +140,7 @@
 //! let magic = range.next().await.ok_or("nothing")??;
 //! # assert_eq!((written, bytes.len() as u64, &magic[..]), (layer.size_bytes, layer.size_bytes, &b"\0asm"[..]));
 //! # assert_eq!(file, made.layer_bytes());
+//! # assert_eq!(std::fs::read(&path)?, made.layer_bytes());
 //! # Ok(())
 //! # }
 //! ```
@@ -261,6 +266,7 @@ mod place;
 mod push;
 mod registry;
 mod remote;
+mod save;
 mod sink;
 mod source;
 mod wasm;
@@ -290,6 +296,7 @@ pub use greentic_dist_types::{
 pub use place::{Place, PlaceKind};
 pub use push::{PushOptions, PushReport};
 pub use remote::{Deletion, ListOptions, Listing, TagReport};
+pub use save::save_blob;
 
 pub use crate::credentials::{CredentialChain, EnvCredentials};
 pub use crate::hosts::HostsDir;

@@ -115,6 +115,13 @@ fn life_of_a_manifest() {
     repository.open_blob_range(layer, 10..5_000).unwrap().read_to_end(&mut part).unwrap();
     assert!(whole == made.layer_bytes() && part == made.layer_bytes()[10..5_000]);
 
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("hello.wasm");
+    assert_eq!(repository.save_blob(layer, &path, false).unwrap(), layer.size_bytes);
+    assert!(fs::read(&path).unwrap() == made.layer_bytes());
+    assert_fails(repository.save_blob(layer, &path, false), DistErrorKind::InvalidInput, 2);
+    repository.save_blob(layer, &path, true).unwrap();
+
     let content = BytesSource::new("text/plain", &b"signed"[..]);
     let mut signature = ImageManifest::new(image.config.clone(), vec![content.descriptor().clone()]);
     signature.artifact_type = Some("application/vnd.acme.signature".to_owned());
@@ -171,6 +178,11 @@ fn a_blob_that_is_wrong_fails_its_reader_before_its_end() {
     let error = error.get_ref().and_then(|inner| inner.downcast_ref::<oci::Error>()).unwrap();
     assert_eq!(error.kind(), ErrorKind::Integrity);
     assert!(read.len() < sample().layer_bytes().len());
+    // And becomes no file.
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("hello.wasm");
+    assert_fails(repository.save_blob(&image.layers[0], &path, false), DistErrorKind::Integrity, 8);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
 #[test]
