@@ -15,7 +15,9 @@ const USE_A_FILE: &str =
 
 /// A path as it was typed: what was meant as a reference may hold a login.
 fn typed(path: &Path) -> String {
-    redact_reference(&path.display().to_string())
+    let path = path.display().to_string();
+    // A path without an at sign holds none, and may hold what a URL would end with.
+    if path.contains('@') { redact_reference(&path) } else { path }
 }
 
 /// Any failure of this module.

@@ -111,7 +111,8 @@ struct Asking {
     target: Result<Reference, ProviderRegistryError>,
     /// What is used when it does not answer.
     copy: Option<Copy>,
-    passed_over: Vec<String>,
+    /// Whether a copy that somebody else brings meanwhile is not enough.
+    is_refresh: bool,
 }
 
 impl ProviderRegistry {
@@ -200,12 +201,17 @@ impl ProviderRegistry {
             self.warn(&remote, &what);
         }
         let target = remote.locate(&self.bases);
+        // With another base a name means something else: what is cached is not it, unless a pin says so.
+        let has_moved = shelf.copy.as_ref().is_some_and(|copy| has_moved(copy, target.as_ref().ok()));
+        let is_refresh = (self.wants_refresh || has_moved) && pin_of(&remote.text).is_none();
         match (shelf.copy, target) {
-            (Some(copy), _) if !self.wants_refresh || pin_of(&remote.text).is_some() => {
-                done(self.cached(copy, &remote))
-            }
+            (Some(copy), _) if !is_refresh => done(self.cached(copy, &remote)),
             (Some(copy), _) if self.is_offline => {
-                let why = "offline mode wins over a refresh: the registry was not asked";
+                let why = if has_moved {
+                    "offline, and the copy is of another registry than the base names now"
+                } else {
+                    "offline mode wins over a refresh: the registry was not asked"
+                };
                 self.warn(&remote, why);
                 done(self.cached(copy, &remote).stale(DistErrorKind::Offline, why))
             }
@@ -216,39 +222,52 @@ impl ProviderRegistry {
                 passed_over: shelf.passed_over,
             }),
             (None, Err(error)) => Err(error),
-            (copy, target) => Ok(Begun::Ask(Box::new(Asking { remote, target, copy, passed_over: shelf.passed_over }))),
+            (copy, target) => Ok(Begun::Ask(Box::new(Asking { remote, target, copy, is_refresh }))),
         }
     }
 
     async fn ask(&self, asking: Asking) -> Result<ResolvedCatalog, ProviderRegistryError> {
-        let Asking { remote, target, copy, passed_over } = asking;
+        let Asking { remote, target, copy, is_refresh } = asking;
         let asked = match target {
-            Ok(target) => self.attempt(&remote, &target).await,
+            Ok(target) => self.attempt(&remote, &target, is_refresh).await,
             Err(error) => Err(error.into()),
         };
-        match (asked, copy) {
-            (Ok(resolved), _) => Ok(resolved),
-            (Err(failure), Some(copy)) => {
+        let failure = match asked {
+            Ok(resolved) => return Ok(resolved),
+            Err(failure) => failure,
+        };
+        // Somebody else may have had more luck meanwhile.
+        let (cache, text) = (self.cache.clone(), remote.text.clone());
+        let shelf = on_disk(move || cache.look(&text, First::Reference)).await?;
+        match shelf.copy.or(copy) {
+            Some(copy) => {
                 let why = chain(&failure);
                 self.warn(&remote, &format!("the cached copy is used, since a refresh failed: {why}"));
                 Ok(self.cached(copy, &remote).stale(failure.kind(), &why))
             }
-            (Err(failure), None) => Err(ProviderRegistryError::Unavailable {
+            None => Err(ProviderRegistryError::Unavailable {
                 reference: remote.shown(),
                 cache_path: self.cache.layout().copy(&remote.text),
-                passed_over,
+                passed_over: shelf.passed_over,
                 source: Box::new(failure),
             }),
         }
     }
 
     /// Asks the registry, in turn with whoever else fetches the same reference.
-    async fn attempt(&self, remote: &RemoteRef, target: &Reference) -> Result<ResolvedCatalog, FetchFailure> {
+    async fn attempt(
+        &self,
+        remote: &RemoteRef,
+        target: &Reference,
+        is_refresh: bool,
+    ) -> Result<ResolvedCatalog, FetchFailure> {
         let (turn, copy) = self.turn(remote).await?;
-        if let Some(copy) = copy.as_ref().filter(|_| !self.wants_refresh) {
+        if let Some(copy) = copy.as_ref().filter(|_| !is_refresh) {
             return Ok(self.cached(copy.clone(), remote));
         }
-        let known = copy.as_ref().and_then(|copy| copy.record.as_ref());
+        // "Not modified" means something only where the copy came from.
+        let here = copy.as_ref().filter(|copy| !has_moved(copy, Some(target)));
+        let known = here.and_then(|copy| copy.record.as_ref());
         let known = known.filter(|known| known.origin == CatalogOrigin::Registry);
         let found = match (fetch::ask(&self.client, target, known).await?, known) {
             (Answer::Found(found), _) => found,
@@ -314,6 +333,12 @@ impl ProviderRegistry {
     fn warn(&self, remote: &RemoteRef, what: &str) {
         self.client.inner.warn(&format!("provider registry `{}`: {what}", remote.shown()));
     }
+}
+
+/// Whether a copy came from elsewhere than where its reference leads now.
+fn has_moved(copy: &Copy, target: Option<&Reference>) -> bool {
+    let came_from = copy.record.as_ref().and_then(|record| record.resolved_reference.as_ref());
+    came_from.zip(target).is_some_and(|(came_from, target)| *came_from != target.to_string())
 }
 
 /// A local reference is a regular file.

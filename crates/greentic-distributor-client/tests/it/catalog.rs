@@ -58,6 +58,8 @@ async fn a_local_reference_is_that_very_path_and_must_be_a_regular_file() {
         let said = ["provider registry path", "does not exist", missing.as_str()];
         assert_refused(resolve(&registry, &reference).await, NotFound, 3, &said);
     }
+    let odd = shop.home.path().join("cat?a=log#1.json").display().to_string();
+    assert_refused(resolve(&registry, &odd).await, NotFound, 3, &[&odd]);
     let dir = shop.home.path().display().to_string();
     assert_refused(resolve(&registry, &dir).await, InvalidInput, 2, &["not a regular file", &dir]);
     // A bare name of a registry is a path, and asked of nobody.
@@ -327,6 +329,28 @@ async fn names_are_mapped_to_the_bases_and_cached_under_what_was_written() {
             resolve(&builder.bases(RegistryBases::default()).build(), &explicit).await.unwrap();
         }
     }
+}
+
+#[tokio::test]
+async fn a_name_that_another_base_gives_another_meaning_is_asked_there() {
+    let (here, there) = (Shop::new(), Shop::with(Scenario::new(artifact(&["there"]))));
+    let registry = |shop: &Shop| {
+        let bases = RegistryBases { repo: Some(format!("{}/acme", shop.registry.host())), store: None };
+        here.builder().bases(bases)
+    };
+    let reference = "repo://providers:latest";
+    assert_eq!(ids(&resolve(&registry(&here).build(), reference).await.unwrap()), ["a", "b"]);
+    // Offline the copy is all there is, and it says what it is.
+    let old = resolve(&registry(&there).offline(true).build(), reference).await.unwrap();
+    assert!(ids(&old) == ["a", "b"] && old.is_stale, "{:?}", old.refresh_failure);
+    assert!(old.refresh_failure.unwrap().message.contains("another registry"));
+    here.asked();
+    let found = resolve(&registry(&there).build(), reference).await.unwrap();
+    assert_eq!((ids(&found), here.asked().len()), (vec!["there"], 0));
+    // What the one registry told about the other's catalog was no condition.
+    assert_eq!(there.registry.journal().header_of(0, "If-None-Match"), None);
+    assert_eq!(resolve(&registry(&there).build(), reference).await.unwrap().source, CatalogSource::Cache);
+    assert_eq!(there.asked().len(), 2);
 }
 
 #[tokio::test]
