@@ -277,4 +277,18 @@ mod tests {
         other.read_to_string(&mut told).await.unwrap();
         assert!(told.starts_with("HTTP/1.1 408 "), "{told}");
     }
+
+    #[tokio::test]
+    async fn row_84_who_finds_no_room_is_asked_to_come_back() {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let mut other = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let connections = Connections::new();
+        connections.refuse(listener.accept().await.unwrap().0);
+        // The request it came with does not cost it the answer.
+        other.write_all(b"GET /v2/ HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        let mut told = String::new();
+        other.read_to_string(&mut told).await.unwrap();
+        assert!(told.starts_with("HTTP/1.1 503 ") && told.contains("\r\nRetry-After: 1\r\n"), "{told}");
+        assert_eq!(told, BUSY);
+    }
 }
