@@ -10,6 +10,7 @@ use crate::oci::errcode::ErrorBody;
 use crate::oci::link::next_link;
 use crate::retry;
 use crate::sent::SentSecrets;
+use crate::warning::warnings;
 
 /// A scheme and its parameters.
 pub type Challenge = (String, Vec<(String, String)>);
@@ -23,6 +24,13 @@ pub fn www_authenticate(fields: &[&[u8]]) -> Option<Vec<Challenge>> {
 /// The next page that `Link` fields name. `None` for none, for what is malformed and for what no HTTP client would hand on.
 pub fn link(fields: &[&[u8]]) -> Option<String> {
     next_link(&headers(&header::LINK, fields)?).ok()?
+}
+
+/// What is told of `Warning` fields, when this login was sent. `None` for what no HTTP client would hand on.
+pub fn warning(fields: &[&[u8]], sent: &str) -> Option<Vec<String>> {
+    let login = HeaderValue::from_str(&format!("Bearer {sent}")).ok();
+    let told = warnings(&headers(&header::WARNING, fields)?, &SentSecrets::of(login.as_ref()));
+    Some(told.iter().map(ToString::to_string).collect())
 }
 
 /// First and last byte and the whole of a `Content-Range`.

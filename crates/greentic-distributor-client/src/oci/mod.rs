@@ -261,7 +261,7 @@ mod created;
 mod describe;
 mod error;
 mod graph;
-mod layout;
+pub(crate) mod layout;
 mod place;
 mod push;
 mod registry;

@@ -156,6 +156,7 @@ fn is_attached(name: Option<&str>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn entry(content: &[u8]) -> Descriptor {
         Descriptor::new(OCI_INDEX, Digest::sha256(content), content.len() as u64)
@@ -204,5 +205,19 @@ mod tests {
         assert_eq!(only(&index).unwrap(), Digest::sha256(b"1"));
         index.add(&entry(b"2"), None);
         assert!(matches!(only(&index).unwrap_err().problem(), LayoutProblem::Several { .. }));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_an_index_or_an_error_and_any_name_is_found_again(
+            bytes in proptest::collection::vec(any::<u8>(), 0..200),
+            name in "\\PC{0,40}",
+        ) {
+            drop(IndexDocument::parse(path(), &bytes));
+            let mut index = IndexDocument::empty();
+            index.add(&entry(b"1"), Some(&name));
+            let again = IndexDocument::parse(path(), &index.to_bytes()).unwrap();
+            prop_assert_eq!(again.named(&name).map(|found| found.digest), Some(Digest::sha256(b"1")));
+        }
     }
 }

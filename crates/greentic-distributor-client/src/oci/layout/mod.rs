@@ -32,3 +32,23 @@ const LAYOUT_FILE_BYTES: u64 = 4 << 10;
 fn blob_name(digest: Digest) -> String {
     format!("{BLOBS}/{}/{}", digest.algorithm(), digest.to_hex())
 }
+
+/// The members of an archive in memory.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn members_of(archive: &[u8]) -> Option<Vec<(String, u64, u64)>> {
+    let members = tar::index(&mut std::io::Cursor::new(archive), |_| true).ok()?;
+    Some(members.into_iter().map(|(name, member)| (name, member.offset, member.size_bytes)).collect())
+}
+
+/// What an index is after a manifest was added to it.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn index_after(document: &[u8], added: Digest, name: &str) -> Result<crate::fuzzing::IndexAfter, String> {
+    use greentic_dist_types::{Descriptor, media_type};
+
+    let path = std::path::Path::new("layout");
+    let mut index = index::IndexDocument::parse(path, document).map_err(|error| error.to_string())?;
+    index.add(&Descriptor::new(media_type::OCI_MANIFEST, added, 2), Some(name));
+    let only = index.only(path, |_| false).map(|entry| entry.digest).map_err(|error| error.to_string());
+    let named = index.named(name).map(|entry| entry.digest);
+    Ok(crate::fuzzing::IndexAfter { document: index.to_bytes(), named, only })
+}
