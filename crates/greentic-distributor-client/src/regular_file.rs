@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
+use greentic_dist_types::redact_reference;
+
 /// Opens a regular file for reading; a link leads to where it leads.
 ///
 /// # Errors
@@ -17,6 +19,14 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
     }
     let file = open_at_once(path)?;
     if file.metadata()?.is_file() { Ok(file) } else { Err(odd()) }
+}
+
+/// A path as errors repeat it: as it is, unless it is a URL or a `user:password@host/name` that somebody wrote where a file
+/// belongs.
+pub(crate) fn shown(path: &Path) -> String {
+    let text = path.display().to_string();
+    let has_login = text.split_once('@').is_some_and(|(login, _)| login.contains(':') && !login.contains('/'));
+    if has_login || text.contains("://") { redact_reference(&text) } else { text }
 }
 
 #[cfg(unix)]

@@ -167,5 +167,5 @@ fn check(path: &Path, digests: &[String], issuers: &[String], minimum: Option<&s
 }
 
 fn shown(path: &Path) -> SafeText {
-    SafeText::new(&path.display().to_string())
+    SafeText::new(&regular_file::shown(path))
 }

@@ -406,7 +406,7 @@ impl DistError {
     }
 
     pub(crate) fn io(path: &std::path::Path, error: std::io::Error) -> Self {
-        Self::CacheError { path: path.display().to_string(), source: error.into() }
+        Self::CacheError { path: crate::regular_file::shown(path), source: error.into() }
     }
 }
 

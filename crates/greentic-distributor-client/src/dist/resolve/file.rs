@@ -100,9 +100,9 @@ fn copy(path: &Path, limit: u64, mut take: impl FnMut(&[u8]) -> Result<(), DistE
 /// Opens a regular file; devices, pipes and directories are refused.
 pub(crate) fn open_regular(path: &Path) -> Result<File, DistError> {
     regular_file::open(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => DistError::NotFound { reference: path.display().to_string() },
+        io::ErrorKind::NotFound => DistError::NotFound { reference: regular_file::shown(path) },
         io::ErrorKind::InvalidInput => {
-            DistError::InvalidInput(format!("`{}` is not a regular file", SafeText::new(&path.display().to_string())))
+            DistError::InvalidInput(format!("`{}` is not a regular file", SafeText::new(&regular_file::shown(path))))
         }
         _ => DistError::io(path, error),
     })
