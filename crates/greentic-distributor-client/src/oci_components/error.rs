@@ -191,6 +191,9 @@ impl OciComponentError {
     /// What a person may do about it: short imperative sentences, most useful first. Empty when there is nothing to say.
     pub fn hints(&self) -> Vec<String> {
         match self {
+            Self::InvalidReference { reference, .. } if reference.contains("://") => {
+                vec!["leave the scheme away: `host/name@sha256:…`".into()]
+            }
             Self::DigestRequired { .. } => {
                 vec!["write the digest (`host/name@sha256:…`), or allow tags (`allow_tags`, `--allow-tags`)".into()]
             }

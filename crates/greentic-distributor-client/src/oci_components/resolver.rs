@@ -1,9 +1,11 @@
 //! `OciComponentResolver`: from references to components, all of them or one.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use greentic_dist_store::Proof;
 use greentic_dist_types::{Digest, LayerRule, ParseDigestError};
+use tokio::sync::Semaphore;
 
 use super::bounded::{OnFailure, Work, in_order};
 use super::published::{self, Damage, Published};
@@ -24,7 +26,12 @@ pub struct OciComponentResolver<C: RegistryClient = DefaultRegistryClient> {
     preferred: Vec<String>,
     layers: LayerRule,
     fetcher: Fetcher,
+    /// Whole artifacts of a client of the host that may be in memory at once.
+    pulls: Semaphore,
 }
+
+/// Pulls of a client of the host at once: each holds an artifact in memory.
+const PULLS: usize = 4;
 
 impl Default for OciComponentResolver<DefaultRegistryClient> {
     /// A resolver with [`ComponentResolveOptions::default`], which reads the environment.
@@ -43,7 +50,7 @@ impl<C: RegistryClient> OciComponentResolver<C> {
     pub fn with_client(client: C, opts: ComponentResolveOptions) -> Self {
         let preferred = opts.preferred_layer_media_types.clone();
         let layers = LayerRule::new(&preferred, &[]);
-        Self { client, preferred, layers, fetcher: Fetcher::new(opts.into_rules()) }
+        Self { client, preferred, layers, fetcher: Fetcher::new(opts.into_rules()), pulls: Semaphore::new(PULLS) }
     }
 
     /// Resolves the references of an extension, up to 32 at once; the results are in their order.
@@ -57,7 +64,7 @@ impl<C: RegistryClient> OciComponentResolver<C> {
     /// and what stands behind it is given up where it was. What was brought stays in the cache, and a transfer that was given
     /// up goes on where it stopped the next time. [`OciComponentResolver::resolve_each`] goes on and tells all failures.
     ///
-    /// A reference that is none, and a tag where they are not allowed, is told before anybody is asked. Cancel-safe.
+    /// A reference that stands there several times is resolved once. A reference that is none, and a tag where they are not allowed, is told before anybody is asked. Cancel-safe.
     ///
     /// # Errors
     /// By kind, see [`OciComponentError::kind`]: invalid input, not found, offline, auth, policy, temporary, integrity, internal.
@@ -66,8 +73,10 @@ impl<C: RegistryClient> OciComponentResolver<C> {
         extension: &ComponentsExtension,
     ) -> Result<Vec<ResolvedComponent>, OciComponentError> {
         let asked = self.ask_all(extension)?;
-        let works = asked.iter().map(|asked| -> Work<'_, _, _> { Box::pin(self.by_mode(asked, extension.mode)) });
-        in_order(works, OnFailure::Stop).await.into_iter().collect()
+        let (firsts, positions) = firsts(&asked);
+        let works = firsts.iter().map(|asked| -> Work<'_, _, _> { Box::pin(self.by_mode(asked, extension.mode)) });
+        let found = in_order(works, OnFailure::Stop).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+        Ok(positions.into_iter().filter_map(|at| found.get(at).cloned()).collect())
     }
 
     /// As [`OciComponentResolver::resolve_refs`], with one result for each reference: one failure does not stop the others.
@@ -95,8 +104,10 @@ impl<C: RegistryClient> OciComponentResolver<C> {
         extension: &ComponentsExtension,
     ) -> Result<Vec<ResolvedComponentDescriptor>, OciComponentError> {
         let asked = self.ask_all(extension)?;
-        let works = asked.iter().map(|asked| -> Work<'_, _, _> { Box::pin(self.describe(asked)) });
-        in_order(works, OnFailure::Stop).await.into_iter().collect()
+        let (firsts, positions) = firsts(&asked);
+        let works = firsts.iter().map(|asked| -> Work<'_, _, _> { Box::pin(self.describe(asked)) });
+        let found = in_order(works, OnFailure::Stop).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+        Ok(positions.into_iter().filter_map(|at| found.get(at).cloned()).collect())
     }
 
     /// As [`OciComponentResolver::resolve_descriptors`], with one result for each reference: one failure does not stop the
@@ -189,10 +200,11 @@ impl<C: RegistryClient> OciComponentResolver<C> {
         if let Some(client) = self.client.streaming() {
             return self.fetcher.fetch(client, asked).await.map_err(of);
         }
-        match self.fetcher.find(asked).await.map_err(of)? {
-            Some(found) => Ok(found),
-            None => self.fetcher.take(asked, self.pull(asked).await?).await.map_err(of),
+        if let Some(found) = self.fetcher.find(asked).await.map_err(of)? {
+            return Ok(found);
         }
+        let _permit = self.pulls.acquire().await;
+        self.fetcher.take(asked, self.pull(asked).await?).await.map_err(of)
     }
 
     /// The component when it is in the cache, else where it will be.
@@ -206,7 +218,7 @@ impl<C: RegistryClient> OciComponentResolver<C> {
         } else {
             match self.fetcher.find(asked).await.map_err(of)? {
                 Some(found) => (found.named.clone(), Some(found)),
-                None => (self.fetcher.look_at(asked, self.pull(asked).await?).await.map_err(of)?, None),
+                None => (self.glance(asked).await?, None),
             }
         };
         if let Some(found) = found {
@@ -240,7 +252,7 @@ impl<C: RegistryClient> OciComponentResolver<C> {
             }
             None => match self.fetcher.find(asked).await.map_err(of)? {
                 Some(found) => (found.named, false),
-                None => (self.fetcher.look_at(asked, self.pull(asked).await?).await.map_err(of)?, true),
+                None => (self.glance(asked).await?, true),
             },
         };
         let Named { digest, manifest, media_type, size_bytes } = named;
@@ -252,6 +264,14 @@ impl<C: RegistryClient> OciComponentResolver<C> {
             fetched_from_network,
             manifest_digest: manifest.map(|digest| digest.to_string()),
         })
+    }
+
+    /// What a client of the host has for a reference; its bytes are let go.
+    async fn glance(&self, asked: &Asked) -> Result<Named, OciComponentError> {
+        let _permit = self.pulls.acquire().await;
+        let image = self.pull(asked).await?;
+        let looked = self.fetcher.look_at(asked, image).await;
+        looked.map_err(|error| OciComponentError::of(asked.text(), error))
     }
 
     /// What a client of the host returns, when there may be a component in it.
@@ -294,6 +314,19 @@ impl<C: RegistryClient> OciComponentResolver<C> {
             .await
             .map_err(|error| of(FetchError::from_dist(error, asked)))
     }
+}
+
+/// The references without those that stand there again, and for each reference which of them it is.
+fn firsts(asked: &[Asked]) -> (Vec<&Asked>, Vec<usize>) {
+    let (mut firsts, mut known) = (Vec::new(), HashMap::new());
+    let positions = asked.iter().map(|asked| {
+        *known.entry(asked.text()).or_insert_with(|| {
+            firsts.push(asked);
+            firsts.len() - 1
+        })
+    });
+    let positions = positions.collect();
+    (firsts, positions)
 }
 
 fn corrupt(asked: &Asked, damage: Box<Damage>) -> OciComponentError {

@@ -105,8 +105,28 @@ fn every_failure_is_told_the_worst_decides_and_what_was_brought_stays() {
     let plain = bench.run(["components", "fetch", "--allow-tags", manifest]);
     plain.expect_code(3);
     assert!(plain.stdout.starts_with(&format!("{} ", artifacts[0].manifest_digest)), "{}", plain.stdout);
+    // A reference that is none stays one, online or not.
     let offline = bench.run(["--offline", "components", "fetch", "--allow-tags", manifest]);
-    offline.expect_code(4);
+    offline.expect_code(2);
+}
+
+#[test]
+fn a_failure_that_passes_by_itself_hides_none_that_does_not() {
+    let (bench, registry) = (Bench::new(), registry());
+    let refs = [
+        "127.0.0.1:1/acme/hello:1".to_owned(),
+        registry.reference_to("missing"),
+        "not a reference".to_owned(),
+        registry.reference_to("gone"),
+    ];
+    let manifest = manifest(&bench, &refs, "eager");
+    let outcome = bench.run(["--json", "components", "ls", "--allow-tags", manifest.to_str().unwrap()]);
+    let error = error_of(&outcome, 3, "not_found");
+    assert_eq!(error["reference"], refs[1]);
+    // The others in the order of the manifest, before the one that decides.
+    let places: Vec<_> =
+        [0, 2, 3, 1].map(|at: usize| outcome.stderr.find(&format!("`{}`", refs[at])).unwrap()).to_vec();
+    assert!(places.is_sorted(), "{}", outcome.stderr);
 }
 
 #[test]

@@ -193,12 +193,13 @@ async fn what_is_no_reference_to_a_registry_is_refused_before_anybody_is_asked()
         assert!(matches!(error, OciComponentError::InvalidReference { .. }), "{wrong}: {error:?}");
         assert_eq!(error.exit_code(), 2);
         assert!(!format!("{error} {error:?}").contains("hidden"), "{error:?}");
+        assert_eq!(error.hints().is_empty(), !wrong.contains("://"), "{error:?}");
     }
     assert!(registry.journal().is_empty() && !home.cache().exists());
 }
 
 #[tokio::test]
-async fn layers_of_other_kinds_are_neither_refused_nor_downloaded() {
+async fn d12_layers_of_other_kinds_are_neither_refused_nor_downloaded() {
     let extras = ["application/spdx+json", "text/markdown", "application/vnd.acme.licence.v1"]
         .map(|kind| Blob::new(kind, format!("some {kind}")));
     let manifest = Blob::new(COMPONENT_MANIFEST, r#"{ "id": "acme.hello" }"#);
@@ -332,7 +333,7 @@ async fn a_digest_header_never_becomes_a_path() {
 }
 
 #[tokio::test]
-async fn a_component_has_the_name_its_publisher_gave_it_beside_the_fixed_one() {
+async fn d05_a_component_has_the_name_its_publisher_gave_it_beside_the_fixed_one() {
     let (home, artifact) = (Home::new(), named_component(" component_templates.wasm "));
     let registry = Scenario::new(artifact.clone()).start();
     let component = resolver(&home).resolve_ref(&registry.reference()).await.unwrap();
@@ -493,7 +494,7 @@ async fn a_publishers_name_that_leads_elsewhere_by_now_is_set_right() {
 }
 
 #[tokio::test]
-async fn a_lazy_extension_moves_no_layer_until_one_is_asked_for_and_then_exactly_the_resolved_one() {
+async fn d13_a_lazy_extension_moves_no_layer_until_one_is_asked_for_and_then_exactly_the_resolved_one() {
     let (home, registry) = (Home::new(), registry());
     let first = registry.artifact().clone();
     let (second, cached) = (other(5), other(6));

@@ -188,7 +188,7 @@ async fn whatever_a_client_says_is_held_against_every_digest() {
 }
 
 #[tokio::test]
-async fn what_is_no_component_is_refused_with_the_types_there_were() {
+async fn d16_what_is_no_component_is_refused_with_the_types_there_were() {
     let (home, tag) = (Home::new(), "registry.example/acme/tool:1");
     let unknown = image(None, vec![layer("text/html", b"<p>"), layer("application/x-tar", b"tar")]);
     let mock = Mock::default().with(tag, unknown);
@@ -314,4 +314,16 @@ async fn a_damaged_component_manifest_is_healed_from_what_a_client_returns_when_
     let healed = resolver(&home, &with(manifest)).resolve_ref(&reference).await.unwrap();
     assert_eq!((healed.path.clone(), healed.fetched_from_network), (component.path, true));
     assert_eq!(fs::read(healed.path.with_file_name("component.manifest.json")).unwrap(), manifest);
+}
+
+#[tokio::test]
+async fn a_reference_that_stands_there_several_times_is_pulled_once_and_told_each_time() {
+    let (home, tag) = (Home::new(), "registry.example/acme/tool:1".to_owned());
+    let mock = Mock::default().with(&tag, image(None, vec![layer(WASM, b"component")]));
+    let refs = vec![tag.clone(); 8];
+    let components = resolver(&home, &mock).resolve_refs(&eager(&refs)).await.unwrap();
+    assert_eq!((components.len(), mock.pulls()), (8, 1));
+    assert!(components.iter().all(|component| component == &components[0]));
+    let descriptors = resolver(&home, &mock).resolve_descriptors(&eager(&refs)).await.unwrap();
+    assert_eq!((descriptors.len(), mock.pulls()), (8, 2));
 }

@@ -35,7 +35,7 @@ fn blob_file(home: &Home, digest: Digest) -> PathBuf {
 }
 
 #[tokio::test]
-async fn a_blob_costs_one_request_and_then_none() {
+async fn d07_a_blob_costs_one_request_and_then_none() {
     let (home, registry) = (Home::new(), registry());
     let layer = registry.artifact().layer_digest();
     let cached = fetcher(&home).ensure_cached(layer_ref(&registry)).await.unwrap();

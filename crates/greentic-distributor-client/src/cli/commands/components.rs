@@ -109,6 +109,12 @@ fn describe_descriptor(descriptor: &ResolvedComponentDescriptor) -> Value {
     })
 }
 
+/// How bad an exit code is, 0 being worst. What passes by itself hides nothing that does not: who tries again on 7 would never end.
+fn severity(code: i32) -> usize {
+    const WORST_FIRST: [i32; 7] = [8, 6, 5, 3, 2, 10, 4];
+    WORST_FIRST.iter().position(|known| *known == code).unwrap_or(WORST_FIRST.len())
+}
+
 /// One line or object for each reference, in order. What succeeded is told also when something failed, every failure is told,
 /// and the worst decides the exit code.
 fn print<T>(
@@ -137,11 +143,11 @@ fn print<T>(
         }
     }
     let failures = failed.len();
-    let worst = failed.iter().enumerate().max_by_key(|(at, error)| (error.code, std::cmp::Reverse(*at)));
+    let worst = failed.iter().enumerate().min_by_key(|(at, error)| (severity(error.code), *at));
     let Some(worst) = worst.map(|(at, _)| at) else {
         return if output.is_json() { output.document(&documents) } else { Ok(()) };
     };
-    let mut summary = failed.swap_remove(worst);
+    let mut summary = failed.remove(worst);
     for error in &failed {
         output.explain(error);
     }
