@@ -54,6 +54,22 @@ impl OutputFile {
         Err(last)
     }
 
+    /// Takes everything from its mode that is not in `mode`.
+    #[cfg(feature = "provider-registry")]
+    pub(crate) fn set_mode(&self, mode: u32) -> io::Result<()> {
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            let now = self.file.metadata()?.permissions().mode();
+            self.file.set_permissions(fs::Permissions::from_mode(now & mode))
+        }
+        #[cfg(not(unix))]
+        {
+            let _: u32 = mode;
+            Ok(())
+        }
+    }
+
     /// Where the file will be.
     pub(crate) fn target(&self) -> &Path {
         &self.target

@@ -107,6 +107,9 @@ impl Cache {
     /// The proven copy of a reference. Files that prove nothing are passed over, with the reason.
     pub(super) fn look(&self, reference: &str, first: First) -> Shelf {
         let pin = pin_of(reference);
+        if let Err(reason) = self.require_own() {
+            return Shelf { passed_over: vec![reason.to_string()], is_indexed: true, ..Shelf::default() };
+        }
         let (index, is_indexed) = match Index::load(&self.layout.index()) {
             Found::Whole(index) => (index, true),
             Found::Missing | Found::Torn(_) => (Index::default(), false),
@@ -123,7 +126,7 @@ impl Cache {
                 First::Reference => paths.push(&by_digest),
                 First::Digest => paths.insert(0, &by_digest),
             }
-            let copy = paths.into_iter().find_map(|path| self.prove(path, &voucher, pin, &mut shelf.passed_over));
+            let copy = paths.into_iter().find_map(|path| prove(path, &voucher, pin, &mut shelf.passed_over));
             if copy.is_some() {
                 return Shelf { copy, passed_over: Vec::new(), is_indexed };
             }
@@ -147,51 +150,11 @@ impl Cache {
     }
 
     fn record(&self, reference: &str) -> Option<CopyRecord> {
-        if !disk::is_real_dir(&self.layout.sub(Sub::Records)).ok()? {
+        if !disk::is_usable_dir(&self.layout.sub(Sub::Records)).ok()? {
             return None;
         }
         let bytes = disk::read(&self.layout.record(reference), RECORD_BYTES).ok()??;
         CopyRecord::parse(&bytes, reference)
-    }
-
-    /// Reads a copy; `None` when there is none, or when it is not what the voucher says.
-    fn prove(
-        &self,
-        path: &Path,
-        voucher: &Voucher,
-        pin: Option<Digest>,
-        passed_over: &mut Vec<String>,
-    ) -> Option<Copy> {
-        let mut pass = |reason: &str| {
-            let reason = format!("{} is not used: {reason}", path.display());
-            if !passed_over.contains(&reason) {
-                passed_over.push(reason);
-            }
-        };
-        let dir = path.parent().unwrap_or(path);
-        if dir != self.layout.sub(Sub::Top) && !matches!(disk::is_real_dir(dir), Ok(true)) {
-            if dir.is_symlink() {
-                pass("its directory is a symbolic link");
-            }
-            return None;
-        }
-        let bytes = match disk::read(path, DOCUMENT_BYTES) {
-            Ok(Some(bytes)) => bytes,
-            Ok(None) => return None,
-            Err(error) => {
-                pass(&error.to_string());
-                return None;
-            }
-        };
-        if !voucher.vouches_for(&bytes, pin) {
-            pass("its content is not what was recorded");
-            return None;
-        }
-        if let Err(error) = document::require(&bytes) {
-            pass(&error.to_string());
-            return None;
-        }
-        Some(Copy { path: path.to_owned(), bytes, digest: voucher.digest(), record: voucher.record() })
     }
 
     /// Bytes with this digest, where any copy of the reference has them: they need not be fetched.
@@ -208,19 +171,47 @@ impl Cache {
     /// A kill between two writes leaves the old copy or the new one.
     pub(super) fn publish(&self, record: &CopyRecord, bytes: &[u8]) -> Result<PathBuf, ProviderRegistryError> {
         let _turn = self.write_turn()?;
-        let copy = self.layout.copy(&record.reference);
-        write(&self.layout.by_digest(&record.digest), bytes)?;
-        self.write_record(record)?;
-        write(&copy, bytes)?;
-        self.update_index(|index| index.put(record))?;
-        Ok(copy)
+        self.publish_in_turn(record, bytes)
     }
 
-    /// Notes that the copy of a reference is the current one still.
-    pub(super) fn confirm(&self, record: &CopyRecord) -> Result<(), ProviderRegistryError> {
+    fn publish_in_turn(&self, record: &CopyRecord, bytes: &[u8]) -> Result<PathBuf, ProviderRegistryError> {
+        let by_digest = self.layout.by_digest(&record.digest);
+        write(&by_digest, bytes)?;
+        self.write_record(record)?;
+        // From here on it is the current one, whatever becomes of its second copy and of the index.
+        let copy = self.layout.copy(&record.reference);
+        let told = |error: &ProviderRegistryError| {
+            tracing::warn!(error = %chain(error), "a provider catalog was taken over, and is not in all of its places");
+        };
+        if let Err(error) = self.update_index(|index| index.put(record)) {
+            told(&error);
+        }
+        Ok(match write(&copy, bytes) {
+            Ok(()) => copy,
+            Err(error) => {
+                told(&error);
+                by_digest
+            }
+        })
+    }
+
+    /// Notes that the copy of a reference is the current one still; a copy by reference that is missing or wrong is written anew.
+    pub(super) fn confirm(&self, record: &CopyRecord, bytes: &[u8]) -> Result<(), ProviderRegistryError> {
         let _turn = self.write_turn()?;
         self.write_record(record)?;
+        write(&self.layout.copy(&record.reference), bytes)?;
         self.update_index(|index| index.put(record))
+    }
+
+    /// Writes a copy by reference anew, from the one by digest that is good.
+    pub(super) fn restore(&self, reference: &str, bytes: &[u8]) -> Result<(), ProviderRegistryError> {
+        let _turn = self.write_turn()?;
+        write(&self.layout.copy(reference), bytes)
+    }
+
+    /// Refuses a cache that lies elsewhere than below its bundle, or that everybody may write to.
+    fn require_own(&self) -> io::Result<()> {
+        self.layout.way().iter().try_for_each(|dir| disk::is_usable_dir(dir).map(drop))
     }
 
     /// Writes an index that was torn or lost anew, from the records. Returns what is to be said about it; that it cannot be
@@ -241,10 +232,7 @@ impl Cache {
 
     /// Puts a file into the cache as the copy of a reference.
     pub(super) fn put(&self, reference: &str, source: &Path, now: u64) -> Result<PathBuf, ProviderRegistryError> {
-        let refused = |problem: CatalogError| ProviderRegistryError::NotACatalog {
-            reference: source.display().to_string(),
-            source: problem,
-        };
+        let refused = |problem: CatalogError| ProviderRegistryError::not_a_catalog(source, problem);
         // Read as a whole before anything is written: the source may be the copy itself.
         let bytes = disk::read_named(source, DOCUMENT_BYTES)
             .map_err(|error| ProviderRegistryError::of_source(source, error))?;
@@ -255,6 +243,7 @@ impl Cache {
         if !record.vouches_for(&bytes, pin) {
             return Err(ProviderRegistryError::Unproven { reference: reference.to_owned(), path: source.to_owned() });
         }
+        let _turn = self.write_turn()?;
         if let Some(copy) = self.look(reference, First::Reference).copy {
             let held = copy.record.as_ref();
             let is_same = copy.bytes == bytes;
@@ -267,16 +256,15 @@ impl Cache {
                     source = %source.display(),
                     "a file does not take the place of what a registry sent; it is kept by its digest alone"
                 );
-                let _turn = self.write_turn()?;
                 let path = self.layout.by_digest(&record.digest);
                 write(&path, &bytes)?;
                 return Ok(path);
             }
             if is_same && let Some(held) = held {
-                return self.publish(held, &bytes);
+                return self.publish_in_turn(held, &bytes);
             }
         }
-        self.publish(&record, &bytes)
+        self.publish_in_turn(&record, &bytes)
     }
 
     /// The turn of a writer. Makes the directories, and removes what killed writers left.
@@ -290,10 +278,12 @@ impl Cache {
     }
 
     pub(super) fn make_dirs(&self) -> Result<(), ProviderRegistryError> {
-        for sub in Sub::ALL {
-            let dir = self.layout.sub(sub);
-            let made = if sub == Sub::Top { fs::create_dir_all(&dir) } else { disk::create_dir(&dir) };
-            made.map_err(|source| ProviderRegistryError::Cache { op: "create", path: dir, source })?;
+        let bundle = self.layout.bundle();
+        let bundle = if bundle.as_os_str().is_empty() { Path::new(".") } else { bundle };
+        fs::create_dir_all(bundle).map_err(|error| failed("create", bundle, error))?;
+        let subs = Sub::ALL.into_iter().map(|sub| self.layout.sub(sub));
+        for dir in self.layout.way().into_iter().chain(subs) {
+            disk::create_dir(&dir).map_err(|error| failed("use", &dir, error))?;
         }
         Ok(())
     }
@@ -335,11 +325,52 @@ impl Cache {
     }
 }
 
-/// What the cache that a file lies in knows of it, when it is the copy of this very reference there: a bundle takes over what
-/// another one has, proofs included.
+/// Reads a copy; `None` when there is none, or when it is not what the voucher says.
+fn prove(path: &Path, voucher: &Voucher, pin: Option<Digest>, passed_over: &mut Vec<String>) -> Option<Copy> {
+    let mut pass = |reason: &str| {
+        let reason = format!("{} is not used: {reason}", path.display());
+        if !passed_over.contains(&reason) {
+            passed_over.push(reason);
+        }
+    };
+    let dir = path.parent().unwrap_or(path);
+    match disk::is_usable_dir(dir) {
+        Ok(true) => {}
+        Ok(false) => return None,
+        Err(error) => {
+            pass(&error.to_string());
+            return None;
+        }
+    }
+    let bytes = match disk::read(path, DOCUMENT_BYTES) {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return None,
+        Err(error) => {
+            pass(&error.to_string());
+            return None;
+        }
+    };
+    if !voucher.vouches_for(&bytes, pin) {
+        pass(match voucher {
+            Voucher::Record(_) => "its content is not what was recorded",
+            // That of the manifest, most likely, from which nobody can tell the bytes.
+            Voucher::Indexed(_) => "an earlier version kept no digest of its content; fetch it again while online",
+        });
+        return None;
+    }
+    if let Err(error) = document::require(&bytes) {
+        pass(&error.to_string());
+        return None;
+    }
+    Some(Copy { path: path.to_owned(), bytes, digest: voucher.digest(), record: voucher.record() })
+}
+
+/// What the cache that a file lies in knows of it, when it is the copy of this very pin there: a bundle takes over what another
+/// one has, with the proof. What is said there without a proof is not believed.
 fn known_beside(source: &Path, reference: &str, bytes: &[u8]) -> Option<CopyRecord> {
+    let pin = pin_of(reference)?;
     let cache = Cache { layout: Layout::around(source)? };
-    cache.record(reference).filter(|record| record.vouches_for(bytes, pin_of(reference)))
+    cache.record(reference).filter(|record| record.vouches_for(bytes, Some(pin)))
 }
 
 /// The digest in a reference: what it names never changes.

@@ -28,11 +28,15 @@ pub(super) fn read(path: &Path, cap: u64) -> io::Result<Option<Vec<u8>>> {
 
 /// As [`read`] for a file that a person named: links are followed.
 pub(super) fn read_named(path: &Path, cap: u64) -> io::Result<Vec<u8>> {
-    // Looked at before it is opened, so that a pipe is not waited for.
-    if !fs::metadata(path)?.is_file() {
-        return Err(wrong("it is not a regular file"));
+    let mut options = OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    {
+        use rustix::fs::OFlags;
+        use std::os::unix::fs::OpenOptionsExt as _;
+        options.custom_flags((OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed());
     }
-    read_file(File::open(path)?, cap)
+    read_file(options.open(path)?, cap)
 }
 
 fn read_file(file: File, cap: u64) -> io::Result<Vec<u8>> {
@@ -54,22 +58,62 @@ fn read_file(file: File, cap: u64) -> io::Result<Vec<u8>> {
 /// Puts a file in place, synced. What was there makes way as a whole; a link makes way itself.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut output = OutputFile::create(path, Existing::Replace)?;
+    output.set_mode(FILE_MODE)?;
     output.write_all(bytes)?;
     output.place()
 }
 
-/// Creates a directory and those above it. One that is a link itself is refused: what is put there would be elsewhere.
+/// Creates a directory that others cannot write to, whatever the umask. What is there is used if [`is_usable_dir`] takes it.
 pub(super) fn create_dir(dir: &Path) -> io::Result<()> {
-    fs::create_dir_all(dir)?;
-    if is_real_dir(dir)? { Ok(()) } else { Err(wrong("it is a symbolic link")) }
+    match fs::create_dir(dir) {
+        Ok(()) => restrict_dir(dir)?,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error),
+    }
+    is_usable_dir(dir).map(drop)
 }
 
-/// Whether there is a directory of that name that is no link.
-pub(super) fn is_real_dir(dir: &Path) -> io::Result<bool> {
-    match fs::symlink_metadata(dir) {
-        Ok(meta) => Ok(meta.is_dir()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
+/// Whether there is such a directory.
+///
+/// # Errors
+/// `InvalidData` for a link, which leads elsewhere, for what is no directory, and for one that everybody may write to.
+pub(super) fn is_usable_dir(dir: &Path) -> io::Result<bool> {
+    let meta = match fs::symlink_metadata(dir) {
+        Ok(meta) => meta,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    if meta.is_symlink() {
+        return Err(wrong(&format!("{} is a symbolic link", dir.display())));
+    }
+    if !meta.is_dir() {
+        return Err(wrong(&format!("{} is no directory", dir.display())));
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        if meta.mode() & 0o002 != 0 {
+            return Err(wrong(&format!("everybody may write to {}", dir.display())));
+        }
+    }
+    Ok(true)
+}
+
+/// Mode of files: for everybody to read, since a bundle is made by one user and run by another.
+const FILE_MODE: u32 = 0o644;
+
+/// Mode 0755, less what the umask took already.
+fn restrict_dir(dir: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = fs::symlink_metadata(dir)?.permissions().mode();
+        fs::set_permissions(dir, fs::Permissions::from_mode(mode & 0o755))
+    }
+    #[cfg(not(unix))]
+    {
+        let _: &Path = dir;
+        Ok(())
     }
 }
 
@@ -90,6 +134,8 @@ pub(super) fn sweep(dir: &Path) {
 pub(super) fn open_lock(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, FILE_MODE);
     match careful(&mut options).open(path) {
         Err(error) if is_link(&error) => Err(wrong("it is a symbolic link")),
         other => other,

@@ -13,8 +13,8 @@ use super::{Catalog, CatalogError, yaml};
 pub(super) const DOCUMENT_BYTES: u64 = 16 << 20;
 /// Most values in a document, keys included. Ten thousand providers have some hundred thousand.
 const VALUES: usize = 400_000;
-/// Deepest nesting of what is handed out: what readers of JSON commonly take. A catalog has five levels.
-const DEPTH: usize = 128;
+/// Deepest nesting of what is handed out: what `serde_json` reads. A catalog has five levels.
+const DEPTH: usize = 127;
 /// Most characters of a document that an error repeats.
 const EXCERPT_CHARS: usize = 32;
 
@@ -57,6 +57,8 @@ pub(super) fn require(bytes: &[u8]) -> Result<(), CatalogError> {
 /// The document as a value, whatever it says.
 pub(super) fn parse(bytes: &[u8]) -> Result<Value, CatalogError> {
     let text = text_of(bytes)?;
+    // Editors write one; what is handed on as JSON has none.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let budget = Budget::new();
     let mut json = serde_json::Deserializer::from_str(text);
     let read = json.deserialize_any(Strict(&budget)).and_then(|value| json.end().map(|()| value));
@@ -211,7 +213,9 @@ mod tests {
         }
         let nested = |levels: usize| format!("[\"[[\\\"[[\", {}{}]", "[".repeat(levels), "]".repeat(levels));
         require_json(nested(DEPTH - 1).as_bytes()).unwrap();
-        assert!(require_json(nested(DEPTH).as_bytes()).unwrap_err().to_string().contains("128 levels"));
+        assert!(serde_json::from_str::<Value>(&nested(DEPTH - 1)).is_ok());
+        assert!(serde_json::from_str::<Value>(&nested(DEPTH)).is_err());
+        assert!(require_json(nested(DEPTH).as_bytes()).unwrap_err().to_string().contains("127 levels"));
         let large = vec![b' '; usize::try_from(DOCUMENT_BYTES).unwrap() + 1];
         assert!(matches!(require_json(&large), Err(CatalogError::TooLarge { .. })));
     }

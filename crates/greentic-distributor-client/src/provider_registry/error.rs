@@ -14,7 +14,7 @@ const USE_A_FILE: &str =
     "point `GTC_PROVIDER_REGISTRY_REF` at a local file, or use `--provider-registry file://<path>` or a local path";
 
 /// A path as it was typed: what was meant as a reference may hold a login.
-fn typed(path: &Path) -> String {
+pub(super) fn typed(path: &Path) -> String {
     let path = path.display().to_string();
     // A path without an at sign holds none, and may hold what a URL would end with.
     if path.contains('@') { redact_reference(&path) } else { path }
@@ -184,14 +184,29 @@ impl ProviderRegistryError {
             ),
             Self::NotACatalog { reference, .. } => format!("`{reference}` is no provider catalog"),
             Self::Unproven { reference, path } => {
-                format!("nothing proves that {} is what the pin of `{}` names", path.display(), reference)
+                format!("nothing proves that {} is what the pin of `{}` names", typed(path), reference)
             }
-            Self::Source { path, .. } => format!("cannot read the provider catalog {}", path.display()),
+            Self::Source { path, .. } => format!("cannot read the provider catalog {}", typed(path)),
             Self::Cache { op, path, .. } => format!("cannot {op} {} of the provider registry cache", path.display()),
             Self::Busy { path, waited } => {
                 format!("another process has held {} for {:.1} s", path.display(), waited.as_secs_f64())
             }
             Self::NotRun { .. } => "the provider catalog could not be looked for".to_owned(),
+        }
+    }
+
+    /// The reference the failure is about, without secrets, where there is one.
+    pub fn reference(&self) -> Option<&str> {
+        match self {
+            Self::UnsupportedScheme { reference }
+            | Self::TooLong { reference }
+            | Self::InvalidReference { reference, .. }
+            | Self::NoRegistryBase { reference, .. }
+            | Self::Offline { reference, .. }
+            | Self::Unavailable { reference, .. }
+            | Self::NotACatalog { reference, .. }
+            | Self::Unproven { reference, .. } => Some(reference),
+            _ => None,
         }
     }
 
@@ -214,6 +229,11 @@ impl ProviderRegistryError {
             }
             _ => None,
         }
+    }
+
+    /// A file that is no catalog.
+    pub(crate) fn not_a_catalog(path: &Path, source: CatalogError) -> Self {
+        Self::NotACatalog { reference: typed(path), source }
     }
 
     /// Work that was not done, for want of a runtime.
@@ -296,7 +316,7 @@ pub enum CatalogError {
         second: usize,
     },
     /// A file that cannot be read.
-    #[error("cannot read {}: {reason}", path.display())]
+    #[error("cannot read {}: {reason}", typed(path))]
     Unreadable {
         /// Its path.
         path: PathBuf,

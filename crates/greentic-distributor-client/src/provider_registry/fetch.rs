@@ -1,5 +1,7 @@
 //! The catalog from its registry: one manifest, and of its layers the one that is the catalog.
 
+use std::time::Duration;
+
 use greentic_dist_net::{FetchedImage, FetchedManifest, NetError, NetErrorKind, Repository, Selector};
 use greentic_dist_types::media_type::{EMPTY, JSON, OCTET_STREAM, PACK_JSON, essence, pack_rank};
 use greentic_dist_types::{Descriptor, Digest, Manifest, ManifestKind, PlatformChoice, Reference, SelectError};
@@ -34,6 +36,12 @@ pub enum FetchFailure {
     /// What came is no catalog.
     #[error("what the registry sent is no catalog")]
     NotACatalog(#[from] CatalogError),
+    /// It took longer than a refresh may take where there is a copy.
+    #[error("the registry did not answer within {:.1} s", limit.as_secs_f64())]
+    Slow {
+        /// The limit.
+        limit: Duration,
+    },
     /// What it named leads to no manifest of an artifact.
     #[error("the reference leads to no image manifest")]
     NoManifest,
@@ -53,6 +61,7 @@ impl FetchFailure {
             Self::Selection(_) | Self::TooLarge { .. } | Self::NotACatalog(_) | Self::NoManifest => {
                 DistErrorKind::Internal
             }
+            Self::Slow { .. } => DistErrorKind::Temporary,
             Self::Setup(error) => error.kind(),
             Self::Local(error) => error.kind(),
         }

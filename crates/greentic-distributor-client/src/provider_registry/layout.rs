@@ -55,6 +55,18 @@ impl Layout {
         dir.ends_with(BELOW_BUNDLE.iter().collect::<PathBuf>()).then(|| Self { dir: dir.to_owned() })
     }
 
+    /// The directories between the bundle and the cache, outermost first, the cache included.
+    pub(super) fn way(&self) -> Vec<PathBuf> {
+        let mut way: Vec<PathBuf> = self.dir.ancestors().take(BELOW_BUNDLE.len()).map(Path::to_owned).collect();
+        way.reverse();
+        way
+    }
+
+    /// The bundle.
+    pub(super) fn bundle(&self) -> &Path {
+        self.dir.ancestors().nth(BELOW_BUNDLE.len()).unwrap_or(&self.dir)
+    }
+
     pub(super) fn sub(&self, sub: Sub) -> PathBuf {
         sub.name().map_or_else(|| self.dir.clone(), |name| self.dir.join(name))
     }

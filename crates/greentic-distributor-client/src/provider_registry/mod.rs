@@ -94,9 +94,9 @@ pub fn resolve_catalog_path(
 /// Puts a file into the cache of a bundle as the copy of a reference, and returns the path of the copy.
 ///
 /// The file must be a catalog document: a JSON object or list of at most 16 MiB, or a catalog in YAML. It is read as a whole
-/// before anything is written, so it may be the copy itself. A file that lies in the cache of another bundle brings along what
-/// is known of it there. What a registry sent is not replaced by another file: that is then kept by its digest alone, and the
-/// path of that copy is returned. A file for a pinned reference must be what the pin names.
+/// before anything is written, so it may be the copy itself. What a registry sent is not replaced by another file: that is then
+/// kept by its digest alone, and the path of that copy is returned. A file for a pinned reference must be what the pin names; one
+/// that lies in the cache of another bundle brings along the proof.
 ///
 /// Synchronous: blocks on the disk. Opens no socket.
 ///

@@ -13,12 +13,14 @@ use super::lock::{self, Held, Stop};
 use super::record::CopyRecord;
 use super::reference::{CatalogRef, RemoteRef};
 use super::resolved::{CatalogSource, ResolvedCatalog};
-use super::{CatalogOrigin, ProviderRegistryError, RegistryBases};
+use super::{Catalog, CatalogOrigin, ProviderRegistryError, RegistryBases};
 use crate::blocking;
 use crate::dist::{DistClient, DistErrorKind, chain};
 
 /// Longest wait for another process that fetches the same reference.
 const FETCH_WAIT: Duration = Duration::from_mins(1);
+/// Longest a refresh may take where there is a copy to use instead.
+const REFRESH_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Resolves the provider catalog of one bundle. Cheap to clone.
 ///
@@ -47,6 +49,7 @@ pub struct ProviderRegistry {
     bases: RegistryBases,
     is_offline: bool,
     wants_refresh: bool,
+    refresh_timeout: Duration,
 }
 
 /// Builds a [`ProviderRegistry`].
@@ -58,6 +61,7 @@ pub struct ProviderRegistryBuilder {
     bases: Option<RegistryBases>,
     offline: bool,
     refresh: bool,
+    refresh_timeout: Duration,
 }
 
 impl ProviderRegistryBuilder {
@@ -86,6 +90,13 @@ impl ProviderRegistryBuilder {
         self
     }
 
+    /// How long a refresh may take, the wait for others included, before the copy is used. Default: 15 s. Without a copy the
+    /// timeouts of the client count.
+    pub const fn refresh_timeout(mut self, timeout: Duration) -> Self {
+        self.refresh_timeout = timeout;
+        self
+    }
+
     /// The resolver. No I/O.
     pub fn build(self) -> ProviderRegistry {
         let client = self.client.unwrap_or_default();
@@ -94,6 +105,7 @@ impl ProviderRegistryBuilder {
             bases: self.bases.unwrap_or_else(|| RegistryBases::of(client.options())),
             is_offline: self.offline || client.options().offline,
             wants_refresh: self.refresh,
+            refresh_timeout: self.refresh_timeout,
             client,
         }
     }
@@ -118,7 +130,14 @@ struct Asking {
 impl ProviderRegistry {
     /// A builder for the bundle in this directory, which need not exist yet.
     pub fn builder(bundle: impl Into<PathBuf>) -> ProviderRegistryBuilder {
-        ProviderRegistryBuilder { bundle: bundle.into(), client: None, bases: None, offline: false, refresh: false }
+        ProviderRegistryBuilder {
+            bundle: bundle.into(),
+            client: None,
+            bases: None,
+            offline: false,
+            refresh: false,
+            refresh_timeout: REFRESH_TIMEOUT,
+        }
     }
 
     /// Finds the catalog: the given file as it is; else what the reference leads to, a file or a registry's answer that is
@@ -205,7 +224,10 @@ impl ProviderRegistry {
         let has_moved = shelf.copy.as_ref().is_some_and(|copy| has_moved(copy, target.as_ref().ok()));
         let is_refresh = (self.wants_refresh || has_moved) && pin_of(&remote.text).is_none();
         match (shelf.copy, target) {
-            (Some(copy), _) if !is_refresh => done(self.cached(copy, &remote)),
+            (Some(copy), _) if !is_refresh => {
+                self.restore(&copy, &remote);
+                done(self.cached(copy, &remote))
+            }
             (Some(copy), _) if self.is_offline => {
                 let why = if has_moved {
                     "offline, and the copy is of another registry than the base names now"
@@ -229,6 +251,11 @@ impl ProviderRegistry {
     async fn ask(&self, asking: Asking) -> Result<ResolvedCatalog, ProviderRegistryError> {
         let Asking { remote, target, copy, is_refresh } = asking;
         let asked = match target {
+            Ok(target) if copy.is_some() => {
+                let limit = self.refresh_timeout;
+                let attempt = tokio::time::timeout(limit, self.attempt(&remote, &target, is_refresh));
+                attempt.await.unwrap_or_else(|_elapsed| Err(FetchFailure::Slow { limit }))
+            }
             Ok(target) => self.attempt(&remote, &target, is_refresh).await,
             Err(error) => Err(error.into()),
         };
@@ -239,7 +266,10 @@ impl ProviderRegistry {
         // Somebody else may have had more luck meanwhile.
         let (cache, text) = (self.cache.clone(), remote.text.clone());
         let shelf = on_disk(move || cache.look(&text, First::Reference)).await?;
+        let record_of = |copy: &Option<Copy>| copy.as_ref().and_then(|copy| copy.record.clone());
+        let is_news = shelf.copy.is_some() && record_of(&shelf.copy) != record_of(&copy);
         match shelf.copy.or(copy) {
+            Some(copy) if is_news => Ok(self.cached(copy, &remote)),
             Some(copy) => {
                 let why = chain(&failure);
                 self.warn(&remote, &format!("the cached copy is used, since a refresh failed: {why}"));
@@ -271,7 +301,7 @@ impl ProviderRegistry {
         let known = known.filter(|known| known.origin == CatalogOrigin::Registry);
         let found = match (fetch::ask(&self.client, target, known).await?, known) {
             (Answer::Found(found), _) => found,
-            (Answer::Unchanged, Some(known)) => return self.unchanged(remote, known.clone()).await,
+            (Answer::Unchanged, Some(known)) => return self.unchanged(remote, known.clone(), here).await,
             // Nobody says "not modified" who was not asked for changes.
             (Answer::Unchanged, None) => return Err(FetchFailure::NoManifest),
         };
@@ -283,7 +313,12 @@ impl ProviderRegistry {
         Remote::check(&bytes)?;
         let record = found.record(&remote.text, self.client.inner.now_secs());
         if let Some(known) = known.filter(|known| known.digest == record.digest) {
-            return self.unchanged(remote, CopyRecord { fetched_at: known.fetched_at, ..record }).await;
+            return self.unchanged(remote, CopyRecord { fetched_at: known.fetched_at, ..record }, here).await;
+        }
+        if let (Some(copy), Err(error)) = (&copy, Catalog::from_slice(&bytes))
+            && Catalog::from_slice(&copy.bytes).is_ok()
+        {
+            self.warn(remote, &format!("the new catalog takes the place of one that could be read: {error}"));
         }
         let (cache, noted) = (self.cache.clone(), record.clone());
         let (path, bytes) = on_disk(move || cache.publish(&noted, &bytes).map(|path| (path, bytes))).await??;
@@ -306,12 +341,18 @@ impl ProviderRegistry {
     }
 
     /// The registry has what the cache has.
-    async fn unchanged(&self, remote: &RemoteRef, record: CopyRecord) -> Result<ResolvedCatalog, FetchFailure> {
+    async fn unchanged(
+        &self,
+        remote: &RemoteRef,
+        record: CopyRecord,
+        copy: Option<&Copy>,
+    ) -> Result<ResolvedCatalog, FetchFailure> {
         let (this, remote, now) = (self.clone(), remote.clone(), self.client.inner.now_secs());
+        let bytes = copy.map(|copy| copy.bytes.clone()).unwrap_or_default();
         on_disk(move || {
             let record = CopyRecord { checked_at: now, ..record };
             // That it could not be noted takes nothing from the copy.
-            if let Err(error) = this.cache.confirm(&record) {
+            if let Err(error) = this.cache.confirm(&record, &bytes) {
                 this.warn(&remote, &format!("that nothing changed could not be noted: {}", chain(&error)));
             }
             let copy = this.cache.look(&remote.text, First::Digest).copy.ok_or_else(|| {
@@ -324,6 +365,17 @@ impl ProviderRegistry {
             Ok(resolved)
         })
         .await?
+    }
+
+    /// Heals a copy by reference that is missing or wrong while the one by digest is good. Offline everything stays as it is.
+    fn restore(&self, copy: &Copy, remote: &RemoteRef) {
+        let is_second = copy.record.is_some() && copy.path != self.cache.layout().copy(&remote.text);
+        if is_second
+            && !self.is_offline
+            && let Err(error) = self.cache.restore(&remote.text, &copy.bytes)
+        {
+            self.warn(remote, &format!("the copy by reference could not be restored: {}", chain(&error)));
+        }
     }
 
     fn cached(&self, copy: Copy, remote: &RemoteRef) -> ResolvedCatalog {

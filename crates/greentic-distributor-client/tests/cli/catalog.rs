@@ -149,6 +149,11 @@ fn a_flag_beats_every_variable_and_a_file_beats_a_reference_of_its_rank() {
     // Both ways to say a reference at once are one too many.
     bundle.run(&["resolve", &flag_ref, "--provider-registry", &flag_ref]).expect_code(2);
     error_of(&bundle.run(&["resolve", "--json", "--provider-registry", " "]), 2, "invalid_input");
+    let blank = bundle.command(&["resolve", "--offline", "--json"]).env(REFERENCE_VARIABLE, "  ").output();
+    let error = error_of(&blank, 4, "offline");
+    assert_eq!(error["reference"], "oci://ghcr.io/greenticai/registries/providers:latest");
+    let outcome = bundle.run(&["ls", "--catalog-file", "https://me:canary-7d1f@host/x"]);
+    assert!(outcome.code == Some(2) && !outcome.says("canary-7d1f"), "{outcome:?}");
 }
 
 #[test]
@@ -267,6 +272,27 @@ fn a_refresh_that_fails_warns_once_and_uses_the_copy() {
     let shown = bundle.run(&["show", "--json", "--refresh", &reference]).json();
     assert_eq!((&shown["stale"], &shown["refresh_failure"]["code"]), (&json!(true), &json!("temporary")));
     assert!(bundle.run(&["show", "--refresh", &reference]).stdout.contains("stale: "));
+}
+
+#[test]
+fn nobody_else_may_write_to_what_is_made_whatever_the_umask() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (bundle, shop) = (Bundle::new(), Shop::new());
+    let run = bundle.command(&["resolve", &shop.reference()]).below("sh", ["-c", "umask 000; exec \"$@\"", "sh"]);
+    run.output().expect_code(0);
+    let mut dirs = vec![bundle.dir().join(".greentic")];
+    let mut seen = 0;
+    while let Some(dir) = dirs.pop() {
+        for path in fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()).chain([dir.clone()]) {
+            let meta = fs::symlink_metadata(&path).unwrap();
+            assert_eq!(meta.permissions().mode() & 0o022, 0, "{}", path.display());
+            seen += 1;
+            if meta.is_dir() && path != dir {
+                dirs.push(path);
+            }
+        }
+    }
+    assert!(seen > 10, "{seen}");
 }
 
 #[test]

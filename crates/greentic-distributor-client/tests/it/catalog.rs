@@ -527,6 +527,19 @@ async fn an_index_without_a_wasm_platform_leads_to_the_common_one() {
 }
 
 #[tokio::test]
+async fn a_registry_that_stalls_does_not_hold_up_whoever_has_a_copy() {
+    let shop = Shop::new();
+    let first = shop.get().await.unwrap();
+    shop.publish(&["new"]);
+    shop.registry.lie(Lie::StallManifest(10));
+    let registry = shop.builder().refresh(true).refresh_timeout(std::time::Duration::from_millis(50)).build();
+    let found = resolve(&registry, &shop.reference()).await.unwrap();
+    let failure = found.refresh_failure.clone().unwrap();
+    assert_eq!((found.path, found.is_stale, failure.kind), (first.path, true, Temporary));
+    assert!(failure.message.contains("did not answer within"), "{failure:?}");
+}
+
+#[tokio::test]
 async fn a_resolve_that_is_given_up_holds_nobody_up_and_leaves_nothing() {
     let shop = Shop::with(Scenario::new(artifact(&["a"])).lie(Lie::StallManifest(10)));
     let (registry, reference) = (shop.builder().build(), shop.reference());

@@ -186,14 +186,16 @@ async fn what_a_registry_sends_takes_the_slot_of_a_file() {
 }
 
 #[tokio::test]
-async fn a_bundle_takes_over_what_another_one_has_with_all_that_is_known_of_it() {
+async fn a_bundle_takes_over_what_another_one_has_and_believes_what_a_pin_proves() {
     let (shop, island) = (Shop::new(), Island::new());
     let pinned = format!("oci://{}", shop.registry.pinned());
-    for reference in [shop.reference(), pinned] {
+    for reference in [shop.reference(), pinned.clone()] {
         let found = resolve(&shop.builder().build(), &reference).await.unwrap();
         cache_registry_file(island.0.path(), &reference, &found.path).unwrap();
         let taken = island.get(&reference).await.unwrap();
-        assert_eq!((taken.manifest_digest, taken.origin), (found.manifest_digest, Some(CatalogOrigin::Registry)));
+        // Only a pin proves where the file came from.
+        let origin = if reference == pinned { CatalogOrigin::Registry } else { CatalogOrigin::File };
+        assert_eq!((taken.layer_digest, taken.origin), (found.layer_digest, Some(origin)));
         shop.asked();
         let registry = ProviderRegistry::builder(island.0.path()).client(shop.home.client()).refresh(true).build();
         assert!(!resolve(&registry, &reference).await.unwrap().is_stale);
@@ -399,6 +401,47 @@ async fn links_lead_nowhere_out_of_the_cache() {
     assert_eq!(ids(&shop.get().await.unwrap()), ["new"]);
     assert!(!found.path.is_symlink());
     before.assert_unchanged(&outside);
+}
+
+#[tokio::test]
+async fn a_catalog_that_cannot_be_put_in_all_of_its_places_is_the_current_one_and_heals() {
+    let shop = Shop::new();
+    let found = shop.get().await.unwrap();
+    fs::remove_file(&found.path).unwrap();
+    fs::create_dir(&found.path).unwrap();
+    let new = shop.publish(&["new"]);
+    let updated = shop.refreshed().await.unwrap();
+    assert_eq!((ids(&updated), &updated.path), (vec!["new"], &shop.by_digest(&new)));
+    assert_eq!(ids(&shop.offline().await.unwrap()), ["new"]);
+    // The way is free again, and the next refresh or look while online fills it.
+    for refresh in [true, false] {
+        fs::remove_dir(&found.path).or_else(|_| fs::write(&found.path, document(&["forged"]))).unwrap();
+        let again = if refresh { shop.refreshed().await } else { shop.get().await }.unwrap();
+        assert!(ids(&again) == ["new"] && !again.is_stale);
+        assert_eq!(fs::read(&found.path).unwrap(), document(&["new"]));
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_cache_that_everybody_may_write_to_or_that_is_linked_elsewhere_is_not_used() {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    let internal = greentic_distributor_client::dist::DistErrorKind::Internal;
+    for name in [".greentic", ".greentic/cache", ".greentic/cache/provider-registry"] {
+        let shop = Shop::new();
+        shop.get().await.unwrap();
+        let dir = shop.bundle().join(name);
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o777)).unwrap();
+        assert_refused(shop.get().await, internal, 10, &["everybody may write to"]);
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o775)).unwrap();
+        assert_eq!(ids(&shop.get().await.unwrap()), ["a", "b"]);
+        let elsewhere = shop.home.path().join("elsewhere");
+        fs::rename(&dir, &elsewhere).unwrap();
+        symlink(&elsewhere, &dir).unwrap();
+        let before = TreeSnapshot::of(&elsewhere);
+        assert_refused(shop.get().await, internal, 10, &["symbolic link"]);
+        before.assert_unchanged(&elsewhere);
+    }
 }
 
 #[tokio::test]

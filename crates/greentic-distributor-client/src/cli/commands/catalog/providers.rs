@@ -56,7 +56,8 @@ impl CatalogPlaceArgs {
         let flag = self.provider_registry.as_ref().or(self.reference.as_ref());
         let file =
             || self.catalog_file.clone().or_else(|| flag.is_none().then(|| env::path(env::WIZARD_CATALOG)).flatten());
-        let reference = || flag.cloned().or_else(|| env::text(env::PROVIDER_REGISTRY_REF));
+        let reference =
+            || flag.cloned().or_else(|| env::text(env::PROVIDER_REGISTRY_REF).filter(|text| !text.trim().is_empty()));
         match file() {
             Some(file) => Wanted::File(file),
             None => Wanted::Reference(reference().unwrap_or_else(|| PUBLISHED.to_owned())),
@@ -113,7 +114,8 @@ pub(super) async fn update(context: &Context<'_>, args: &CatalogPlaceArgs) -> Re
     if let Some(failure) = &found.refresh_failure {
         let shown = found.requested_reference.as_deref().unwrap_or_default();
         let message = format!("the provider registry `{shown}` could not be refreshed");
-        return Err(CliError::of_kind(failure.kind, &message, vec![failure.message.clone()]));
+        let failed = CliError::of_kind(failure.kind, &message, vec![failure.message.clone()]);
+        return Err(CliError { reference: found.requested_reference.clone(), ..failed });
     }
     // Digests of manifests, which differ where only an annotation does.
     let digest = |found: &ResolvedCatalog| found.manifest_digest.clone().or_else(|| found.layer_digest.clone());
@@ -140,10 +142,9 @@ async fn look(context: &Context<'_>, args: &CatalogLookArgs) -> Result<ResolvedC
 }
 
 fn readable(found: &ResolvedCatalog) -> Result<&Catalog, CliError> {
-    found.catalog().map_err(|error| {
-        let reference = found.path.display().to_string();
-        CliError::from_provider_registry(&ProviderRegistryError::NotACatalog { reference, source: error })
-    })
+    found
+        .catalog()
+        .map_err(|error| CliError::from_provider_registry(&ProviderRegistryError::not_a_catalog(&found.path, error)))
 }
 
 impl CliError {
@@ -156,7 +157,8 @@ impl CliError {
             source = cause.source();
         }
         causes.dedup();
-        Self { hints: error.hints(), ..Self::of_kind(error.kind(), &error.summary(), causes) }
+        let reference = error.reference().map(ToOwned::to_owned);
+        Self { hints: error.hints(), reference, ..Self::of_kind(error.kind(), &error.summary(), causes) }
     }
 
     fn of_kind(kind: DistErrorKind, message: &str, causes: Vec<String>) -> Self {
