@@ -1,7 +1,9 @@
 //! Which layer of a manifest a client takes: by what the manifest holds, or as one of the fetchers lists it.
 
-use greentic_dist_store::Sidecar;
-use greentic_dist_types::{ArtifactType, Digest, LayerRule};
+use greentic_dist_store::{Entry, Sidecar, Store, StoreError};
+use greentic_dist_types::{
+    ArtifactType, Digest, LayerChoice, LayerRule, Manifest, ManifestKind, SelectError, parse_manifest,
+};
 
 use super::DistError;
 
@@ -59,8 +61,40 @@ impl ArtifactRule {
         }
     }
 
+    /// The layer of a manifest that is an artifact of this type.
+    pub(crate) fn choose<'a>(
+        &self,
+        artifact_type: ArtifactType,
+        manifest: &'a Manifest,
+    ) -> Result<LayerChoice<'a>, SelectError> {
+        match (self, artifact_type) {
+            (Self::Listed(listed), _) => listed.layers.select(manifest),
+            (Self::ByKind, ArtifactType::Component) => manifest.component_layer(),
+            (Self::ByKind, ArtifactType::Pack | ArtifactType::Bundle) => manifest.pack_layer(),
+        }
+    }
+
     /// Whether component manifests are looked for.
     pub(crate) fn wants_component_manifest(&self) -> bool {
         self.listed().is_none_or(|listed| listed.artifact_type == ArtifactType::Component)
     }
+}
+
+/// The image manifest an entry is named by; `None` for what came from elsewhere than a registry.
+pub(crate) fn manifest_of(store: &Store, entry: &Entry) -> Result<Option<Manifest>, StoreError> {
+    let raw = store.manifest(entry)?;
+    Ok(raw.and_then(|raw| match parse_manifest(&raw, None) {
+        Ok(ManifestKind::Image(manifest)) => Some(*manifest),
+        _ => None,
+    }))
+}
+
+/// Whether an entry holds the layer that `choose` takes of its manifest. A directory has one entry for each manifest, and who came
+/// first may have taken another layer by another rule. `None` when there is no manifest that could tell.
+pub(crate) fn holds_choice<'a>(
+    manifest: Option<&'a Manifest>,
+    content: &Digest,
+    choose: impl FnOnce(&'a Manifest) -> Result<LayerChoice<'a>, SelectError>,
+) -> Option<bool> {
+    choose(manifest?).ok().map(|choice| choice.layer.digest == *content)
 }

@@ -71,6 +71,17 @@ pub enum DistError {
         #[source]
         source: SelectError,
     },
+    /// The cache directory holds another layer of this manifest, which a client with another rule took before: a directory has room
+    /// for one artifact under a digest, and nothing that is there is replaced.
+    #[error("`{reference}` is in this cache as another of its layers ({kept})")]
+    OtherLayer {
+        /// The reference as given.
+        reference: String,
+        /// The digest under which it is kept.
+        digest: String,
+        /// Media type of the layer that is kept.
+        kept: String,
+    },
     /// The manifest, or the index that led to it, is of a type this client was told not to take.
     #[error("`{reference}` is a manifest of type `{media_type}`, which is not accepted")]
     ManifestType {
@@ -258,6 +269,7 @@ impl DistError {
             | Self::Serde(_) => DistErrorKind::InvalidInput,
             Self::InvalidTransition { .. }
             | Self::ManifestType { .. }
+            | Self::OtherLayer { .. }
             | Self::ComponentManifest { source: ComponentManifestError::Name(_), .. } => DistErrorKind::Policy,
             Self::NotFound { .. } => DistErrorKind::NotFound,
             Self::Offline { .. } => DistErrorKind::Offline,
@@ -304,6 +316,7 @@ impl DistError {
             | Self::CorruptArtifact { reference, .. }
             | Self::Selection { reference, .. }
             | Self::ManifestType { reference, .. }
+            | Self::OtherLayer { reference, .. }
             | Self::ComponentManifest { reference, .. }
             | Self::TooLarge { reference, .. }
             | Self::TagNotAllowed { reference }
@@ -360,6 +373,9 @@ impl DistError {
             Self::Offline { .. } => vec![format!(
                 "pull it once while online, then it opens offline; offline mode comes from --offline or {}=1",
                 crate::env::OFFLINE
+            )],
+            Self::OtherLayer { digest, .. } => vec![format!(
+                "name another directory with --cache-dir; or `greentic-dist cache rm {digest}`, when nobody needs what is there"
             )],
             Self::TooLarge { .. } => vec![
                 "the limit is set by whoever embeds this client (`DistClient::builder().max_artifact_bytes(…)`)".into(),

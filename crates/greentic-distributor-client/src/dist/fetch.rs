@@ -5,6 +5,7 @@ use std::sync::Arc;
 use greentic_dist_store::{Entry, EntryRecord};
 use greentic_dist_types::{Digest, SafeText, redact_url};
 
+use super::artifact_rule::{holds_choice, manifest_of};
 use super::client::Inner;
 use super::entry::snapshot;
 use super::{
@@ -33,6 +34,7 @@ async fn get(inner: &Arc<Inner>, descriptor: &ArtifactDescriptor) -> Result<Reso
     let Some(mut hit) = open_whole(inner, pin, &shown, offline).await? else {
         return bring(inner, descriptor, &shown, offline).await;
     };
+    expect_choice(inner, descriptor, pin, &hit).await?;
     hit.fetched = inner.memo.take_brought(&pin);
     remember(inner, &pin).await?;
     // A lost record is written again from the descriptor. The bytes are fine, so that a failure costs nothing; for a URL
@@ -94,6 +96,34 @@ pub(super) async fn open_whole(
             Ok(None)
         }
         other => other,
+    })
+    .await
+}
+
+/// Refuses an entry that holds another layer of its manifest than this client takes. Only one has room under a pin, and bundles may
+/// rely on the one that is there.
+async fn expect_choice(
+    inner: &Arc<Inner>,
+    descriptor: &ArtifactDescriptor,
+    pin: Digest,
+    hit: &ResolvedArtifact,
+) -> Result<(), DistError> {
+    if !matches!(descriptor.source_kind, ArtifactSourceKind::Oci | ArtifactSourceKind::Repo | ArtifactSourceKind::Store)
+    {
+        return Ok(());
+    }
+    let (inner, artifact_type) = (Arc::clone(inner), descriptor.artifact_type);
+    let (content, shown) = (hit.content(), shown_ref(descriptor));
+    blocking::run(move || {
+        let Ok(Some(entry)) = inner.store.stat(&pin) else { return Ok(()) };
+        let manifest = manifest_of(&inner.store, &entry).ok().flatten();
+        match holds_choice(manifest.as_ref(), &content, |manifest| inner.rule.choose(artifact_type, manifest)) {
+            Some(false) => {
+                let kept = SafeText::excerpt(&entry.record.media_type, 100).to_string();
+                Err(DistError::OtherLayer { reference: shown, digest: pin.to_string(), kept })
+            }
+            _ => Ok(()),
+        }
     })
     .await
 }

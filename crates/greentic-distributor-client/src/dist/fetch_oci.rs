@@ -41,6 +41,11 @@ pub(super) async fn fetch(inner: &Arc<Inner>, descriptor: &ArtifactDescriptor) -
             other => break other?,
         }
     };
+    // Whoever published under this pin meanwhile, or before, may have taken another layer.
+    if published.entry.content_digest != wanted.layer.digest {
+        let kept = SafeText::excerpt(&published.entry.record.media_type, 100).to_string();
+        return Err(DistError::OtherLayer { reference: shown.to_owned(), digest: pin.to_string(), kept });
+    }
     fetch::remember(inner, &pin).await?;
     Ok((published.entry, published.fresh))
 }

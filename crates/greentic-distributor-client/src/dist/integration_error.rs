@@ -124,6 +124,7 @@ fn parts(error: &DistError) -> (IntegrationErrorCode, bool, Option<Value>) {
         }
         DistError::Selection { reference, .. }
         | DistError::ManifestType { reference, .. }
+        | DistError::OtherLayer { reference, .. }
         | DistError::ComponentManifest { reference, .. } => {
             (Code::MediaTypeRejected, false, Some(json!({ "reference": reference })))
         }

@@ -25,7 +25,7 @@
 //! Start at [`DistClient`].
 
 mod artifact;
-mod artifact_rule;
+pub(crate) mod artifact_rule;
 mod builder;
 pub(crate) mod bundle;
 mod cache;

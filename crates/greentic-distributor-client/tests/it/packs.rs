@@ -5,7 +5,7 @@ use std::fs;
 use greentic_dist_testkit::TreeSnapshot;
 use greentic_dist_testkit::fixture::{self, Artifact, Blob, artifact_of, index};
 use greentic_dist_testkit::scenario::{LyingRegistry, Scenario};
-use greentic_distributor_client::dist::DistErrorKind;
+use greentic_distributor_client::dist::{CachePolicy, DistError, DistErrorKind, ResolvePolicy};
 use greentic_distributor_client::oci_packs::{
     DefaultRegistryClient, OciPackError, OciPackFetcher, PackFetchOptions, default_pack_layer_media_types,
     default_preferred_pack_layer_media_types,
@@ -159,4 +159,42 @@ async fn of_an_index_the_wasm_manifest_is_taken_and_both_digests_are_told() {
         assert_eq!(resolved.path, entry(&home, &wasm.manifest_digest.to_string()).join("pack.gtpack"));
         assert_eq!(fs::read(&resolved.path).unwrap(), wasm.layer_bytes());
     }
+}
+
+#[tokio::test]
+async fn a_pin_never_stands_for_another_layer_than_the_client_takes_whoever_came_first() {
+    let wasm = fixture::random_bytes(41, 3_000);
+    let pack = fixture::random_bytes(42, 4_000);
+    let artifact = artifact_of(vec![Blob::new(GTPACK, pack.clone()), Blob::new("application/wasm", wasm.clone())], &[]);
+    let registry = serve(&artifact);
+    let (pinned, tagged) = (registry.pinned(), registry.reference());
+
+    // The fetcher of packs first.
+    let home = Home::new();
+    let first = fetcher(&home, options(&home)).fetch_pack_to_cache(&pinned).await.unwrap();
+    for (client, reference) in [(home.client(), &pinned), (home.client(), &tagged), (home.offline(), &pinned)] {
+        let source = client.parse_source(&format!("oci://{reference}")).unwrap();
+        let descriptor = client.resolve(source, ResolvePolicy).await.unwrap();
+        assert_eq!((descriptor.media_type.as_str(), descriptor.size_bytes), ("application/wasm", 3_000));
+        let error = client.fetch(&descriptor, CachePolicy).await.unwrap_err();
+        assert!(matches!(&error, DistError::OtherLayer { kept, .. } if kept == GTPACK), "{error:?}");
+        assert_eq!(error.exit_code(), 6);
+        assert!(error.to_string().contains(reference.as_str()) && !error.hints().is_empty(), "{error}");
+    }
+    assert_eq!(fs::read(&first.path).unwrap(), pack);
+
+    // The client first: it gets the component, and the fetcher is told why it gets no pack.
+    let home = Home::new();
+    let client = home.client();
+    let source = client.parse_source(&format!("oci://{pinned}")).unwrap();
+    let descriptor = client.resolve(source, ResolvePolicy).await.unwrap();
+    let artifact = client.fetch(&descriptor, CachePolicy).await.unwrap();
+    assert_eq!(fs::read(&artifact.local_path).unwrap(), wasm);
+    let error = fetcher(&home, options(&home)).fetch_pack_to_cache(&pinned).await.unwrap_err();
+    assert_refused(&error, &pinned, DistErrorKind::Policy, &["another of its layers", "application/wasm"]);
+
+    // Each in a directory of its own, as they are by default.
+    let own = Home::new();
+    let resolved = fetcher(&own, options(&own)).fetch_pack_to_cache(&pinned).await.unwrap();
+    assert_eq!(fs::read(resolved.path).unwrap(), pack);
 }

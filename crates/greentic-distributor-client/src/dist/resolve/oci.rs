@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use greentic_dist_net::{FetchedImage, FetchedManifest, Selector};
-use greentic_dist_store::RefRecord;
+use greentic_dist_store::{Entry, RefRecord};
 use greentic_dist_types::media_type::essence;
 use greentic_dist_types::{
     Descriptor, Digest, LayerChoice, Manifest, ManifestKind, Reference, SafeText, parse_manifest, select_platform,
@@ -11,6 +11,7 @@ use greentic_dist_types::{
 use serde_json::{Map, Value};
 
 use crate::blocking;
+use crate::dist::artifact_rule::manifest_of;
 use crate::dist::client::Inner;
 use crate::dist::entry::descriptor_of;
 use crate::dist::identity::canonical_oci;
@@ -144,18 +145,22 @@ async fn recall(inner: &Arc<Inner>, target: &Target, offline: bool) -> Result<Kn
     let (inner, target) = (Arc::clone(inner), target.clone());
     blocking::run(move || {
         let wrap = |error| DistError::from_store(&target.raw_ref, error);
-        let as_asked = |mut descriptor: ArtifactDescriptor, pin: &Digest| {
+        let as_asked = |entry: &Entry, pin: &Digest| {
+            let mut descriptor = match of_this_rule(&inner, &target, entry) {
+                Some(descriptor) => descriptor?,
+                None => descriptor_of(entry),
+            };
             descriptor.raw_ref.clone_from(&target.raw_ref);
             descriptor.source_kind = target.kind;
             descriptor.resolved_via = target.via;
             descriptor.canonical_ref = canonical_oci(&target.reference, pin);
-            descriptor
+            Ok::<_, DistError>(descriptor)
         };
         if let Some(pin) = target.reference.digest()
             && let Some(entry) = stat_tolerant(&inner, &pin, offline).map_err(wrap)?
             && entry.pin == pin
         {
-            return Ok(Known { memory: None, descriptor: Some(as_asked(descriptor_of(&entry), &pin)) });
+            return Ok(Known { memory: None, descriptor: Some(as_asked(&entry, &pin)?) });
         }
         let memory = inner.store.recall(&target.memory_key()).map_err(wrap)?;
         let proven = memory.and_then(|memory| proven_pin(&inner, &target, &memory).map(|pin| (memory, pin)));
@@ -165,10 +170,23 @@ async fn recall(inner: &Arc<Inner>, target: &Target, offline: bool) -> Result<Kn
         let descriptor = stat_tolerant(&inner, &pin, offline)
             .map_err(wrap)?
             .filter(|entry| entry.pin == pin)
-            .map(|entry| as_asked(descriptor_of(&entry), &pin));
+            .map(|entry| as_asked(&entry, &pin))
+            .transpose()?;
         Ok(Known { memory: Some(memory), descriptor })
     })
     .await
+}
+
+/// The descriptor by this client's rule, when an entry holds another layer than that rule takes of its manifest. What a reference
+/// means does not depend on who asked first.
+fn of_this_rule(inner: &Inner, target: &Target, entry: &Entry) -> Option<Result<ArtifactDescriptor, DistError>> {
+    // Damage is told by whoever opens the entry.
+    let manifest = manifest_of(&inner.store, entry).ok()??;
+    let (_, layer) = match choose(inner, target, &manifest) {
+        Ok(chosen) => chosen,
+        Err(error) => return Some(Err(error)),
+    };
+    (layer.digest != entry.content_digest).then(|| descriptor_from(inner, target, &entry.pin, &manifest))
 }
 
 /// What a remembered reference leads to for this client's platform. A pin that names an index is believed only with the
@@ -202,11 +220,7 @@ fn platform_name(inner: &Inner) -> String {
 }
 
 /// A damaged entry is no entry here: online it is fetched again, offline `fetch` says exactly what is wrong with it.
-fn stat_tolerant(
-    inner: &Inner,
-    pin: &Digest,
-    offline: bool,
-) -> Result<Option<greentic_dist_store::Entry>, greentic_dist_store::StoreError> {
+fn stat_tolerant(inner: &Inner, pin: &Digest, offline: bool) -> Result<Option<Entry>, greentic_dist_store::StoreError> {
     use greentic_dist_store::StoreErrorKind;
     match inner.store.stat(pin) {
         Err(error) if matches!(error.kind(), StoreErrorKind::Corrupt | StoreErrorKind::Missing) && !offline => Ok(None),
@@ -315,11 +329,7 @@ pub(crate) fn layer_of(
     artifact_type: ArtifactType,
     manifest: &Manifest,
 ) -> Result<Descriptor, DistError> {
-    let choice = match (inner.rule.listed(), artifact_type) {
-        (Some(listed), _) => listed.layers.select(manifest),
-        (None, ArtifactType::Component) => manifest.component_layer(),
-        (None, ArtifactType::Pack | ArtifactType::Bundle) => manifest.pack_layer(),
-    };
+    let choice = inner.rule.choose(artifact_type, manifest);
     let choice = choice.map_err(|source| DistError::Selection { reference: shown.to_owned(), source })?;
     within_limit(inner, shown, &choice)
 }
