@@ -93,10 +93,20 @@ fn find(store: &Store, rules: &FetchRules, asked: &Asked) -> Result<Option<Fetch
     }
 }
 
-/// What a tag led to when it was last asked for.
+/// What a tag led to when it was last asked for: what a client of the host said, else what a registry did.
 fn remembered(store: &Store, asked: &Asked) -> Result<Option<Digest>, FetchError> {
-    let record = store.recall(&asked.target().memory_key()).map_err(|error| of_store(error, asked))?;
-    Ok(record.map(|record| record.pin))
+    for key in [said_key(asked), asked.target().memory_key()] {
+        if let Some(record) = store.recall(&key).map_err(|error| of_store(error, asked))? {
+            return Ok(Some(record.pin));
+        }
+    }
+    Ok(None)
+}
+
+/// The name under which `refs/` remembers what a client of the host said about a tag: apart from what registries proved, which it
+/// must not replace.
+fn said_key(asked: &Asked) -> String {
+    format!("{} of a client", asked.target().memory_key())
 }
 
 fn take(store: &Store, rules: &FetchRules, asked: &Asked, image: PulledImage) -> Result<Fetched, FetchError> {
@@ -108,7 +118,7 @@ fn take(store: &Store, rules: &FetchRules, asked: &Asked, image: PulledImage) ->
     let draft = draft(rules, asked, &answer, now).map_err(|error| FetchError::from_dist(error, asked))?;
     let entry = keep(store, &answer, draft).map_err(|error| of_store(error, asked))?;
     if asked.pin().is_none() {
-        let record = RefRecord::new(asked.target().memory_key(), answer.named, now);
+        let record = RefRecord::new(said_key(asked), answer.named, now);
         // A tag that cannot be written down is not known offline; the artifact is here.
         if let Err(error) = store.remember(&record) {
             tracing::debug!(%error, "a tag was not remembered");

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use greentic_dist_types::Digest;
+use greentic_distributor_client::dist::{CachePolicy, ResolvePolicy};
 use greentic_distributor_client::oci_packs::{
     DefaultRegistryClient, OciPackError, OciPackFetcher, PackFetchOptions, PulledImage, PulledLayer, Reference,
     RegistryClient, RegistryClientError,
@@ -428,4 +429,25 @@ async fn the_command_line_fetches_as_the_library_does() {
     assert_eq!(fs::read(told.path).unwrap(), fs::read(library.path).unwrap());
     let error = fetch_pack_for_cli(reference, false, Some(two.cache()), false, mock()).await.unwrap_err();
     assert_eq!(error.code, 2);
+}
+
+#[tokio::test]
+async fn what_a_client_says_about_a_tag_does_not_replace_what_a_registry_proved() {
+    let (home, registry) = (Home::new(), crate::support::registry());
+    let reference = registry.reference();
+    let client = home.client();
+    let source = client.parse_source(&format!("oci://{reference}")).unwrap();
+    let proven = client.fetch(&client.resolve(source, ResolvePolicy).await.unwrap(), CachePolicy).await.unwrap();
+
+    let mock = Mock::with(&reference, image(Some(digest("its word")), vec![layer("application/json", BYTES)]));
+    fetcher(&mock, &home).fetch_pack_to_cache(&reference).await.unwrap();
+
+    let offline = home.offline();
+    let source = offline.parse_source(&format!("oci://{reference}")).unwrap();
+    let again = offline.fetch(&offline.resolve(source, ResolvePolicy).await.unwrap(), CachePolicy).await.unwrap();
+    assert_eq!(again.digest, proven.digest);
+    // Whoever believes the client finds what it said.
+    let options = PackFetchOptions { offline: true, ..options(&home) };
+    let told = OciPackFetcher::with_client(mock.clone(), options).fetch_pack_to_cache(&reference).await.unwrap();
+    assert_eq!((told.resolved_digest, mock.pulls()), (digest("its word"), 1));
 }
