@@ -51,7 +51,7 @@ mod tests {
     use crate::target_policy::Reach;
 
     #[tokio::test]
-    async fn a_name_of_an_inner_address_is_not_resolved_for_a_public_server() {
+    async fn row_43_a_name_of_an_inner_address_is_not_resolved_for_a_public_server() {
         let resolve = |guard| GuardedResolver(guard).resolve("localhost".parse().unwrap());
         assert_eq!(resolve(Guard::Own).await.unwrap().count(), 2);
         assert_eq!(resolve(Guard::AtLeast(Reach::Loopback)).await.unwrap().count(), 2);

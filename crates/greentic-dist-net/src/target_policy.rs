@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_as_near_as_what_they_stand_for() {
+    fn row_43_addresses_are_as_near_as_what_they_stand_for() {
         for (text, reach) in [
             ("127.8.8.8", Some(Reach::Loopback)),
             ("::1", Some(Reach::Loopback)),
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_public_registry_cannot_send_us_into_the_inner_network() {
+    fn row_52_a_public_registry_cannot_send_us_into_the_inner_network() {
         for to in [
             "https://10.0.0.1/x",
             "https://127.0.0.1/x",
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn https_is_never_left_and_other_schemes_are_refused() {
+    fn row_42_https_is_never_left_and_other_schemes_are_refused() {
         for to in ["http://ghcr.io/x", "http://127.0.0.1/x", "file:///etc/passwd", "ftp://ghcr.io/", "data:,x"] {
             assert!(check("https://ghcr.io/v2/", Reach::Public, to).is_err(), "{to}");
         }
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_go_to_the_registry_itself_and_to_what_is_trusted() {
+    fn row_41_credentials_go_to_the_registry_itself_and_to_what_is_trusted() {
         let policy = TargetPolicy::new().trust_realm("127.0.0.1:5000", "127.0.0.1:5001");
         for (registry, base, realm, allowed) in [
             ("ghcr.io", "https://ghcr.io/", "https://ghcr.io/token", true),

@@ -71,7 +71,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn escapes_line_breaks_and_bidi_overrides_do_not_survive() {
+    fn row_80_escapes_line_breaks_and_bidi_overrides_do_not_survive() {
         let hostile = "ok\u{1b}]52;c;ZXZpbA==\u{7}\r\nERROR forged\u{202e}txt\u{9b}31m";
         let shown = SafeText::new(hostile).to_string();
         assert!(!shown.chars().any(is_unsafe), "{shown:?}");
@@ -86,7 +86,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn output_never_holds_a_forbidden_character(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+        fn row_79_output_never_holds_a_forbidden_character(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
             let shown = SafeText::from_bytes(&bytes);
             prop_assert!(!shown.as_str().chars().any(is_unsafe));
             prop_assert!(shown.as_str().chars().count() <= SHOWN_CHARS + 1);

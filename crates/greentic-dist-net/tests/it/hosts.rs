@@ -116,7 +116,7 @@ async fn the_proxy_of_the_environment_is_used_for_other_machines_and_never_for_t
 }
 
 #[tokio::test]
-async fn a_password_is_not_sent_over_plain_http_to_another_machine_unless_allowed() {
+async fn row_46_a_password_is_not_sent_over_plain_http_to_another_machine_unless_allowed() {
     const HOST: &str = "registry.example";
     if std::env::var(CHILD).is_ok() {
         let builder = || with_login(HOST, "ann", CANARY).http_rule(HttpRule::Also(vec![HOST.into()]));
@@ -136,7 +136,7 @@ async fn a_password_is_not_sent_over_plain_http_to_another_machine_unless_allowe
     again_behind(
         &proxy,
         &manifest_server(),
-        "a_password_is_not_sent_over_plain_http_to_another_machine_unless_allowed",
+        "row_46_a_password_is_not_sent_over_plain_http_to_another_machine_unless_allowed",
     );
     let journal = proxy.journal();
     let sent: Vec<bool> = (0..journal.len()).map(|index| journal.authorization_of(index).is_some()).collect();

@@ -225,7 +225,7 @@ async fn a_token_of_the_user_is_sent_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_login_never_reaches_a_token_server_on_another_host() {
+async fn row_41_a_login_never_reaches_a_token_server_on_another_host() {
     let thief = LyingServer::start_on(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)), |_, _| {
         Response::ok(r#"{"token":"x"}"#).header("Content-Type", "application/json")
     });
@@ -288,7 +288,7 @@ async fn a_trusted_token_server_on_another_port_gets_the_login() {
 }
 
 #[tokio::test]
-async fn realms_that_are_no_business_of_a_registry_are_refused() {
+async fn row_43_realms_that_are_no_business_of_a_registry_are_refused() {
     for realm in [
         "https://169.254.169.254/latest/token",
         "https://[fd00:ec2::254]/token",
@@ -309,7 +309,7 @@ async fn realms_that_are_no_business_of_a_registry_are_refused() {
 }
 
 #[tokio::test]
-async fn a_redirect_of_the_token_server_is_not_followed() {
+async fn row_44_a_redirect_of_the_token_server_is_not_followed() {
     let thief = bystander(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let to = thief.url();
     let registry = LyingServer::start(move |request, ctx| match request.path.as_str() {
@@ -324,7 +324,7 @@ async fn a_redirect_of_the_token_server_is_not_followed() {
 }
 
 #[tokio::test]
-async fn answers_of_a_token_server_that_hold_no_usable_token_fail_as_a_login() {
+async fn row_47_answers_of_a_token_server_that_hold_no_usable_token_fail_as_a_login() {
     let long = format!(r#"{{"token":"{}"}}"#, "x".repeat(40_000));
     for body in [
         "",
@@ -417,7 +417,7 @@ async fn never_more_than_pulling_is_asked_for() {
 }
 
 #[tokio::test]
-async fn an_unknown_scheme_cannot_be_answered() {
+async fn row_45_an_unknown_scheme_cannot_be_answered() {
     for challenge in ["Negotiate", "Digest realm=\"x\"", "", "Bearer", "Bearer scope=\"x\""] {
         let server = LyingServer::start(move |_, _| Response::status(401, "no").header("WWW-Authenticate", challenge));
         let repository = repository(&net(), &format!("{}/acme/hello", server.host()));

@@ -15,7 +15,7 @@ fn random() -> fixture::Artifact {
 }
 
 #[tokio::test]
-async fn a_blob_on_another_host_is_fetched_without_credentials_cookies_and_referer() {
+async fn row_49_a_blob_on_another_host_is_fetched_without_credentials_cookies_and_referer() {
     for status in [301, 302, 303, 307, 308] {
         let artifact = random();
         let cdn = blob_host(OTHER, &artifact);
@@ -106,7 +106,7 @@ fn redirecting(location: impl Into<String>) -> LyingServer {
 }
 
 #[tokio::test]
-async fn redirects_that_lead_nowhere_good_are_refused() {
+async fn row_50_redirects_that_lead_nowhere_good_are_refused() {
     for location in [
         "http://cdn.example/x",
         "https://169.254.169.254/latest/meta-data",
@@ -129,7 +129,7 @@ async fn redirects_that_lead_nowhere_good_are_refused() {
 }
 
 #[tokio::test]
-async fn a_redirect_without_a_location_is_refused() {
+async fn row_50_a_redirect_without_a_location_is_refused() {
     let server = LyingServer::start(|_, _| Response::status(302, ""));
     let repository = repository(&net(), &format!("{}/acme/hello", server.host()));
     let error = repository.blob(&described(Digest::sha256(b"x"), 1)).open().await.unwrap_err();
@@ -151,7 +151,7 @@ async fn a_relative_location_is_resolved_against_the_request() {
 }
 
 #[tokio::test]
-async fn circles_and_long_chains_of_redirects_end() {
+async fn row_50_circles_and_long_chains_of_redirects_end() {
     let registry: LyingRegistry = Scenario::new(random()).lie(Lie::RedirectLoop).start();
     let error = pull_layer(&net(), &registry).await.unwrap_err();
     assert_eq!(error.kind(), NetErrorKind::Refused);
@@ -183,7 +183,7 @@ async fn five_redirects_are_followed_and_the_limit_can_be_set() {
 }
 
 #[tokio::test]
-async fn credentials_dropped_on_the_way_out_are_not_sent_on_the_way_back() {
+async fn row_51_credentials_dropped_on_the_way_out_are_not_sent_on_the_way_back() {
     let artifact = random();
     let whole = artifact.layer_bytes().to_vec();
     let detour = LyingServer::start_on(OTHER, |request, _| {

@@ -54,7 +54,7 @@ async fn requests_at_the_same_time_share_one_http_2_connection() {
 }
 
 #[tokio::test]
-async fn certificates_that_prove_nothing_end_the_request_at_once() {
+async fn row_56_certificates_that_prove_nothing_end_the_request_at_once() {
     for certificate in [Certificate::Expired, Certificate::NotYetValid, Certificate::OfAnotherHost] {
         let server = TlsServer::start(certificate, &["h2", "http/1.1"]).await;
         let net = server.trusting().http_rule(HttpRule::Never).build().unwrap();
@@ -67,7 +67,7 @@ async fn certificates_that_prove_nothing_end_the_request_at_once() {
 }
 
 #[tokio::test]
-async fn an_unknown_authority_is_refused_with_a_hint() {
+async fn row_56_an_unknown_authority_is_refused_with_a_hint() {
     let server = TlsServer::start(Certificate::Good, &["h2"]).await;
     let other = TlsServer::start(Certificate::Good, &["h2"]).await;
     for rule in [HttpRule::Never, HttpRule::Loopback] {

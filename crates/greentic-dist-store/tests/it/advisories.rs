@@ -49,7 +49,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_memory_is_the_maximum_of_what_was_seen(seen in proptest::collection::vec((0..3_u8, 0..50_u64), 1..30)) {
+    fn row_39_the_memory_is_the_maximum_of_what_was_seen(seen in proptest::collection::vec((0..3_u8, 0..50_u64), 1..30)) {
         let cache = cache();
         let mut model = [None; 3];
         for (source, issued_at) in seen {

@@ -56,7 +56,7 @@ fn a_lock_is_written_checked_updated_and_pulled() {
 }
 
 #[test]
-fn locked_refuses_drift_with_9_where_a_plain_pull_is_content_with_the_locked_bytes() {
+fn row_40_locked_refuses_drift_with_9_where_a_plain_pull_is_content_with_the_locked_bytes() {
     let (bench, registry) = (Bench::new(), registry());
     dist(&bench, ["lock", &registry.reference()]).output().expect_code(0);
     for args in [&["pull", "--locked"][..], &["pull", "--lock", "pack.lock.json", "--locked"]] {
@@ -176,7 +176,7 @@ fn a_pull_of_nothing_or_of_both_a_reference_and_a_lock_is_wrong_usage() {
 }
 
 #[test]
-fn a_tag_that_moved_since_it_was_resolved_is_told_with_both_digests() {
+fn row_40_a_tag_that_moved_since_it_was_resolved_is_told_with_both_digests() {
     let (bench, registry) = (Bench::new(), registry());
     bench.pull(&registry.reference());
     registry.publish(&other(2), "1");

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use greentic_dist_serve::{Registry, RunningRegistry};
 use greentic_dist_testkit::fixture;
 use greentic_dist_testkit::process::Outcome;
+use greentic_dist_testkit::scenario::bystander;
 use greentic_dist_testkit::{LyingServer, Response};
 use serde_json::{Value, json};
 
@@ -257,4 +258,26 @@ fn the_code_on_the_page_is_the_example_that_is_compiled() {
     for line in code.lines().filter(|line| !line.is_empty()) {
         assert!(module.lines().any(|compiled| compiled == format!("//! {line}")), "`{line}` is not compiled");
     }
+}
+
+#[test]
+fn row_54_the_next_page_of_a_list_is_never_asked_for_elsewhere_or_for_ever() {
+    let stranger = bystander([127, 0, 0, 2].into());
+    for (link, exit, code) in [
+        (format!("{}/v2/acme/hello/tags/list?last=1", stranger.url()), 6, "policy"),
+        ("ftp://127.0.0.1/list".to_owned(), 6, "policy"),
+        ("/v2/acme/hello/tags/list".to_owned(), 10, "internal"),
+    ] {
+        let next = format!("<{link}>; rel=\"next\"");
+        let server = LyingServer::start(move |_, _| {
+            Response::ok(r#"{"name":"acme/hello","tags":["1"]}"#)
+                .header("Content-Type", "application/json")
+                .header("Link", next.clone())
+        });
+        let name = format!("{}/acme/hello", server.host());
+        let outcome = Bench::new().dist(["--json", "tags", &name]).output();
+        error_of(&outcome, exit, code);
+        assert_eq!(server.journal().len(), 1, "{link}");
+    }
+    assert_eq!(stranger.connections(), 0);
 }

@@ -171,7 +171,7 @@ fn the_old_name_warns_in_one_line_and_does_the_same() {
 }
 
 #[test]
-fn what_a_peer_says_reaches_the_terminal_without_escape_sequences() {
+fn row_80_what_a_peer_says_reaches_the_terminal_without_escape_sequences() {
     use greentic_dist_testkit::{LyingServer, Response};
     let server =
         LyingServer::start(|_, _| Response::oci_error(404, "X", "\u{1b}]0;owned\u{7}\u{1b}[2J\r\nerror: fine"));
@@ -191,7 +191,7 @@ fn a_reader_that_goes_away_is_no_crash() {
 }
 
 #[test]
-fn what_an_edited_entry_says_cannot_drive_the_terminal() {
+fn row_79_what_an_edited_entry_says_cannot_drive_the_terminal() {
     let (bench, registry) = (Bench::new(), registry());
     let path = bench.pull(&registry.reference());
     let record = path.with_file_name("entry.json");

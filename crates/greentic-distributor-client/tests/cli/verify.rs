@@ -93,8 +93,7 @@ fn the_environment_of_the_command_line_goes_before_that_of_the_policy() {
 }
 
 #[test]
-fn the_same_bytes_in_another_wrapping_are_denied() {
-    // Row 37.
+fn row_37_the_same_bytes_in_another_wrapping_are_denied() {
     let bytes = random_bytes(4, 900);
     let one = artifact_of(vec![Blob::new(WASM_TYPE, bytes.clone())], &[]);
     let two = artifact_of(vec![Blob::new(WASM_TYPE, bytes)], &[("new", "wrapping")]);
@@ -113,8 +112,7 @@ fn the_same_bytes_in_another_wrapping_are_denied() {
 }
 
 #[test]
-fn documents_that_cannot_be_read_are_refused_before_anything_is_fetched() {
-    // Row 38.
+fn row_38_documents_that_cannot_be_read_are_refused_before_anything_is_fetched() {
     let (bench, registry) = (Bench::new(), registry());
     let hex = "ab".repeat(32);
     for policy in [
@@ -165,8 +163,7 @@ fn documents_that_cannot_be_read_are_refused_before_anything_is_fetched() {
 }
 
 #[test]
-fn an_advisory_that_is_not_current_exits_with_6_in_production_and_warns_in_development() {
-    // Row 39.
+fn row_39_an_advisory_that_is_not_current_exits_with_6_in_production_and_warns_in_development() {
     let (bench, registry) = (Bench::new(), registry());
     bench.pull(&registry.reference());
     let pin = sample().manifest_digest.to_string();

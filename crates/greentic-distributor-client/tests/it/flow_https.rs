@@ -188,11 +188,16 @@ async fn not_modified_to_a_first_question_is_refused() {
 }
 
 #[tokio::test]
-async fn an_encoded_body_nobody_asked_for_is_refused() {
+async fn row_33_an_encoded_body_nobody_asked_for_is_refused() {
     let home = Home::new();
     let server = LyingServer::start(|_, _| Response::ok(BYTES).header("Content-Encoding", "gzip"));
-    let text = assert_fails(client(&home).resolve_ref(&format!("{}/a.wasm", server.url())).await, Internal, 10);
-    assert!(text.contains("gzip"), "{text}");
+    for reference in [format!("{}/a.wasm", server.url()), format!("oci://{}/acme/hello:1", server.host())] {
+        let text = assert_fails(client(&home).resolve_ref(&reference).await, Internal, 10);
+        assert!(text.contains("gzip"), "{text}");
+    }
+    for index in 0..server.journal().len() {
+        assert_eq!(server.journal().header_of(index, "accept-encoding").as_deref(), Some("identity"));
+    }
     home.assert_cache_empty();
 }
 

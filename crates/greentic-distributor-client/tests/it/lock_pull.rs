@@ -295,7 +295,7 @@ async fn offline_a_lock_is_answered_from_the_cache_or_refused_entry_by_entry() {
 }
 
 #[tokio::test]
-async fn locked_asks_every_tag_once_and_refuses_what_moved_and_what_is_not_pinned() {
+async fn row_40_locked_asks_every_tag_once_and_refuses_what_moved_and_what_is_not_pinned() {
     let (home, registry) = (Home::new(), registry());
     let file = home.path().join("project").join("local.wasm");
     let path = lock(

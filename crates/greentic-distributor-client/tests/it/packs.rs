@@ -198,3 +198,30 @@ async fn a_pin_never_stands_for_another_layer_than_the_client_takes_whoever_came
     let resolved = fetcher(&own, options(&own)).fetch_pack_to_cache(&pinned).await.unwrap();
     assert_eq!(fs::read(resolved.path).unwrap(), pack);
 }
+
+/// An archive of one empty file with this name.
+fn zip_of(name: &str) -> Vec<u8> {
+    let length = u16::try_from(name.len()).unwrap().to_le_bytes();
+    // Version 2.0, stored, no time, an empty content with its checksum, both sizes, the length of the name, no extra field.
+    let file = [&[20, 0][..], &[0; 20], &length, &[0; 2]].concat();
+    let local = [&b"PK\x03\x04"[..], &file, name.as_bytes()].concat();
+    // Made by version 2.0; no comment, first disk, no attributes, the file at offset 0.
+    let central = [&b"PK\x01\x02\x14\0"[..], &file, &[0; 14], name.as_bytes()].concat();
+    let size = |part: &[u8]| u32::try_from(part.len()).unwrap().to_le_bytes();
+    let end = [&b"PK\x05\x06\0\0\0\0\x01\0\x01\0"[..], &size(&central), &size(&local), &[0; 2]].concat();
+    [local, central, end].concat()
+}
+
+#[tokio::test]
+async fn row_36_a_pack_is_never_unpacked_whatever_the_names_in_it_are() {
+    for name in ["../../../evil", "/tmp/evil", "metadata.json/evil", "evil"] {
+        let (home, zip) = (Home::new(), zip_of(name));
+        let registry = serve(&artifact_of(vec![Blob::new(GTPACK, zip.clone())], &[]));
+        let pack = fetcher(&home, options(&home)).fetch_pack_to_cache(&registry.reference()).await.unwrap();
+        assert_eq!(fs::read(pack.path).unwrap(), zip);
+        let snapshot = TreeSnapshot::of(home.path());
+        let files = snapshot.files();
+        assert!(!files.iter().any(|file| file.ends_with("evil")), "{name}: {files:?}");
+        home.assert_nothing_outside_changed();
+    }
+}

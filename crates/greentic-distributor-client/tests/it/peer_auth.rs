@@ -142,7 +142,7 @@ async fn a_token_that_expired_meanwhile_is_fetched_again() {
 }
 
 #[tokio::test]
-async fn token_servers_that_answer_rubbish_end_in_an_auth_error() {
+async fn row_47_token_servers_that_answer_rubbish_end_in_an_auth_error() {
     for body in ["", "{}", "[]", "<html>", r#"{"token":""}"#, r#"{"token":"a\r\nb"}"#, r#"{"token":7}"#] {
         let doubt = Doubt::with_auth(Auth::AnonymousBearer, [Lie::TokenBody(body.to_owned())]).await;
         let refusal = doubt.refused(&doubt.home.client(), &doubt.reference()).await;
@@ -152,7 +152,7 @@ async fn token_servers_that_answer_rubbish_end_in_an_auth_error() {
 }
 
 #[tokio::test]
-async fn a_token_server_without_end_is_cut_off() {
+async fn row_47_a_token_server_without_end_is_cut_off() {
     let doubt = Doubt::with_auth(Auth::AnonymousBearer, [Lie::EndlessToken]).await;
     let refusal = doubt.refused(&doubt.home.client(), &doubt.reference()).await;
     refusal.is(Internal, 10, &["65536"]);

@@ -23,7 +23,7 @@ fn assert_told_nothing(server: &LyingServer) {
 }
 
 #[tokio::test]
-async fn a_realm_on_another_host_gets_no_login() {
+async fn row_41_a_realm_on_another_host_gets_no_login() {
     let thief = bystander(ELSEWHERE);
     let lie = Lie::Realm(format!("{}/token", thief.url()));
     let doubt = Doubt::with_auth(Auth::bearer("alice", CANARY), [lie]).await;
@@ -56,7 +56,7 @@ async fn a_realm_on_another_host_is_asked_anonymously_when_there_is_no_login() {
 }
 
 #[tokio::test]
-async fn realms_that_are_no_web_address_of_this_world_are_refused() {
+async fn row_42_realms_that_are_no_web_address_of_this_world_are_refused() {
     for realm in [
         "file:///etc/passwd",
         "ftp://127.0.0.1/token",
@@ -127,7 +127,7 @@ async fn a_manifest_on_another_host_is_asked_for_without_the_login() {
 }
 
 #[tokio::test]
-async fn a_challenge_of_the_other_host_is_not_answered() {
+async fn row_46_a_challenge_of_the_other_host_is_not_answered() {
     let thief = LyingServer::start_on(ELSEWHERE, |_, _| Response::basic_challenge("give me"));
     let lie = Lie::RedirectBlob { status: 307, base: thief.url() };
     let doubt = Doubt::with_auth(Auth::basic("alice", CANARY), [lie]).await;
@@ -138,7 +138,7 @@ async fn a_challenge_of_the_other_host_is_not_answered() {
 }
 
 #[tokio::test]
-async fn redirects_in_a_circle_end() {
+async fn row_50_redirects_in_a_circle_end() {
     let doubt = Doubt::about([Lie::RedirectLoop]).await;
     let refusal = doubt.refused(&doubt.home.client(), &doubt.reference()).await;
     refusal.is(Policy, 6, &["redirect"]);
@@ -146,7 +146,7 @@ async fn redirects_in_a_circle_end() {
 }
 
 #[tokio::test]
-async fn redirects_to_where_nobody_may_be_sent_are_refused() {
+async fn row_52_redirects_to_where_nobody_may_be_sent_are_refused() {
     for base in
         ["http://169.254.169.254", "http://10.255.255.1", "file:///etc", "ftp://127.0.0.1", "http://a:b@127.0.0.1:1"]
     {

@@ -1,10 +1,12 @@
 //! Documents under their right digests that are no manifests to be believed.
 
-use greentic_dist_testkit::fixture::{Document, INDEX_TYPE, MANIFEST_TYPE, index};
-use greentic_dist_testkit::scenario::{Lie, hostile};
+use greentic_dist_testkit::fixture::{self, Artifact, Document, INDEX_TYPE, MANIFEST_TYPE, WASM_TYPE, index};
+use greentic_dist_testkit::scenario::{Lie, bystander, hostile};
+use greentic_dist_types::Digest;
 use greentic_distributor_client::dist::DistErrorKind::{self, Integrity, Internal, NotFound};
+use serde_json::{Value, json};
 
-use crate::support::{Doubt, assert_delivers, sample};
+use crate::support::{Doubt, assert_delivers, other, sample};
 
 /// Publishes a document as the tag `x`, pulls it by tag and by pin, and expects the same refusal of both. No blob is asked
 /// for.
@@ -96,7 +98,7 @@ async fn json_nested_beyond_reason_is_refused() {
 
 #[tokio::test]
 async fn text_that_is_no_manifest_is_refused() {
-    let blob = |text: &str| greentic_dist_testkit::fixture::Blob::new("application/json", text);
+    let blob = |text: &str| fixture::Blob::new("application/json", text);
     for (text, reason) in [
         ("", "malformed"),
         ("{}", "malformed"),
@@ -135,7 +137,7 @@ async fn an_index_that_leads_back_to_itself_is_refused() {
 #[tokio::test]
 async fn an_index_without_a_manifest_for_us_is_not_found_and_says_what_there_is() {
     let doubt = Doubt::about([]).await;
-    let (one, two) = (sample().descriptor(), crate::support::other(99).descriptor());
+    let (one, two) = (sample().descriptor(), other(99).descriptor());
     let document = index(&[(one, Some(("linux", "amd64"))), (two, Some(("linux", "arm64")))]);
     doubt.registry.publish_document(&document, Some("x"));
     let reference = format!("oci://{}", doubt.registry.reference_to("x"));
@@ -163,7 +165,7 @@ async fn an_empty_index_is_not_found() {
 
 #[tokio::test]
 async fn a_manifest_of_foreign_layers_is_refused_with_their_types() {
-    let artifact = greentic_dist_testkit::fixture::artifact("application/vnd.oci.image.layer.v1.tar+gzip", "tar");
+    let artifact = fixture::artifact("application/vnd.oci.image.layer.v1.tar+gzip", "tar");
     let doubt = Doubt::about([]).await;
     doubt.registry.publish(&artifact, "image");
     let reference = format!("oci://{}", doubt.registry.reference_to("image"));
@@ -187,4 +189,43 @@ async fn a_vague_content_type_leaves_the_decision_to_the_body() {
         let pulled = doubt.home.client().resolve_ref(&doubt.reference()).await.unwrap();
         assert_delivers(&pulled, doubt.registry.artifact());
     }
+}
+
+/// The same artifact with one more field in the descriptor of its layer.
+fn with_layer_field(artifact: Artifact, field: &str, value: Value) -> Artifact {
+    let mut manifest: Value = serde_json::from_slice(&artifact.manifest_bytes).unwrap();
+    manifest["layers"][0][field] = value;
+    let manifest_bytes = manifest.to_string().into_bytes();
+    Artifact { manifest_digest: Digest::sha256(&manifest_bytes), manifest_bytes, ..artifact }
+}
+
+#[tokio::test]
+async fn row_31_the_urls_of_a_layer_are_asked_by_nobody() {
+    let elsewhere = bystander([127, 0, 0, 2].into());
+    let urls = json!([format!("{}/layer", elsewhere.url())]);
+    let doubt = Doubt::about([]).await;
+    // A registry that has the layer is asked for it; where it is missing, it is missing.
+    let missing = with_layer_field(other(31), "urls", urls.clone());
+    doubt.registry.publish_document(&Document::new(MANIFEST_TYPE, missing.manifest_bytes), Some("missing"));
+    let reference = format!("oci://{}", doubt.registry.reference_to("missing"));
+    doubt.refused(&doubt.home.client(), &reference).await.is(NotFound, 3, &[]);
+    let there = with_layer_field(other(32), "urls", urls);
+    doubt.registry.publish(&there, "there");
+    let reference = format!("oci://{}", doubt.registry.reference_to("there"));
+    assert_delivers(&doubt.home.client().resolve_ref(&reference).await.unwrap(), &there);
+    assert_eq!(elsewhere.connections(), 0);
+}
+
+#[tokio::test]
+async fn row_32_content_inside_a_descriptor_that_is_not_the_promised_one_is_never_used() {
+    // `evil`, which is as long as what its digest promises.
+    let lying = with_layer_field(fixture::artifact(WASM_TYPE, "good"), "data", json!("ZXZpbA=="));
+    let doubt = Doubt::about([Lie::WrongBlob]).await;
+    doubt.registry.publish(&lying, "inline");
+    let reference = format!("oci://{}", doubt.registry.reference_to("inline"));
+    doubt.refused(&doubt.home.client(), &reference).await.is(Integrity, 8, &[]);
+    doubt.registry.be_honest();
+    let pulled = doubt.home.client().resolve_ref(&reference).await.unwrap();
+    assert_delivers(&pulled, &lying);
+    assert_eq!(pulled.wasm_bytes().unwrap(), b"good");
 }

@@ -161,7 +161,7 @@ async fn a_registry_that_is_not_there_is_temporary() {
 }
 
 #[tokio::test]
-async fn what_a_registry_says_is_shown_without_its_escape_sequences() {
+async fn row_79_what_a_registry_says_is_shown_without_its_escape_sequences() {
     use greentic_dist_testkit::{LyingServer, Response};
     let server =
         LyingServer::start(|_, _| Response::oci_error(404, "MANIFEST_UNKNOWN", "\u{1b}[2Jgone\r\nerror: ok\u{202e}"));

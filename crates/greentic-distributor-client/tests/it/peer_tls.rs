@@ -147,7 +147,7 @@ async fn an_https_url_is_fetched_from_a_server_whose_certificate_is_trusted() {
 }
 
 #[tokio::test]
-async fn a_certificate_nobody_vouches_for_is_refused() {
+async fn row_56_a_certificate_nobody_vouches_for_is_refused() {
     let server = TlsServer::start(|_| ok("application/wasm", b"\0asm"));
     let home = Home::new();
     let error = home.client().resolve_ref(&server.url("/a.wasm")).await.unwrap_err();
@@ -157,7 +157,7 @@ async fn a_certificate_nobody_vouches_for_is_refused() {
 }
 
 #[tokio::test]
-async fn a_certificate_for_another_name_is_refused() {
+async fn row_56_a_certificate_for_another_name_is_refused() {
     let server = TlsServer::start(|_| ok("application/wasm", b"\0asm"));
     let home = Home::new();
     let client = home.builder().root_certificates_pem(server.ca_pem.clone()).build();

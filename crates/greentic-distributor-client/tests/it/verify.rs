@@ -157,7 +157,7 @@ async fn a_younger_advisory_is_held_against_what_is_cached_without_a_download() 
 }
 
 #[tokio::test]
-async fn a_deny_list_matches_the_manifest_the_index_and_the_bytes_whatever_they_are_wrapped_in() {
+async fn row_37_a_deny_list_matches_the_manifest_the_index_and_the_bytes_whatever_they_are_wrapped_in() {
     // Row 37: the same bytes under another manifest and another index.
     let (home, registry) = (Home::new(), registry());
     let rewrapped = artifact_of(vec![Blob::new(WASM_TYPE, sample().layer_bytes().to_vec())], &[("again", "yes")]);
@@ -224,8 +224,7 @@ async fn a_cached_artifact_that_is_hashed_again_and_found_wrong_is_marked() {
 }
 
 #[tokio::test]
-async fn a_malformed_entry_of_a_deny_list_refuses_everything() {
-    // Row 38.
+async fn row_38_a_malformed_entry_of_a_deny_list_refuses_everything() {
     let (home, registry) = (Home::new(), registry());
     let (client, artifact) = pulled(&home, &registry).await;
     let hex = "ab".repeat(32);
@@ -325,7 +324,7 @@ async fn an_issuer_is_what_the_manifest_states_and_the_lists_decide() {
 }
 
 #[tokio::test]
-async fn the_highest_minimum_version_counts_and_what_cannot_be_compared_fails_outside_of_development() {
+async fn row_39_the_highest_minimum_version_counts_and_what_cannot_be_compared_fails_outside_of_development() {
     // policy, advisory, manifest's minimum, version of the operator, outcome in development, outcome elsewhere
     for (by_policy, by_advisory, by_artifact, actual, dev, strict) in [
         (None, None, None, Some("1.0.0"), Outcome::Skipped, Outcome::Skipped),
@@ -479,8 +478,7 @@ async fn an_artifact_is_held_against_the_digest_its_descriptor_was_given() {
 }
 
 #[tokio::test]
-async fn an_advisory_that_is_not_current_fails_outside_of_development() {
-    // Row 39.
+async fn row_39_an_advisory_that_is_not_current_fails_outside_of_development() {
     let older = |set: &AdvisorySet| AdvisorySet { issued_at: set.issued_at - 50, version: "0".into(), ..set.clone() };
     let young = advisory("5");
     for (set, seen_before, reason) in [

@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_challenges_are_left_out_and_keep_what_stood_before() {
+    fn row_45_broken_challenges_are_left_out_and_keep_what_stood_before() {
         assert_eq!(schemes(&[r#"Basic realm="x", Bearer realm="unterminated"#]), ["basic"]);
         for nothing in ["", ",,,", "=", "\"x\"", "Bearer realm", "Bearer realm=", "Bearer =x", "Bearer \\"] {
             let found = read(&[nothing]);
@@ -257,7 +257,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_read_without_a_panic(text in "[ -~]{0,200}") {
+        fn row_45_any_text_is_read_without_a_panic(text in "[ -~]{0,200}") {
             drop(read(&[&text]));
         }
 

@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_are_shared_only_when_realm_service_scope_and_login_are_equal() {
+    fn row_48_tokens_are_shared_only_when_realm_service_scope_and_login_are_equal() {
         let (one, other) = (Url::parse("https://a.example/t").unwrap(), Url::parse("https://b.example/t").unwrap());
         let (pull, wide) = (["repository:a:pull".to_owned()], ["repository:b:pull".to_owned()]);
         let login = Credential::Basic { username: "u".into(), password: "p".into() };

@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn lives_of_tokens_stay_in_bounds_whatever_the_server_says() {
+    fn row_47_lives_of_tokens_stay_in_bounds_whatever_the_server_says() {
         for (said, seconds) in [
             (json!(null), 60),
             (json!(0), 60),
@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn the_realms_own_query_is_kept_and_values_are_encoded() {
+    fn row_45_the_realms_own_query_is_kept_and_values_are_encoded() {
         let realm = Url::parse("https://a.example:8443/token?account=x").unwrap();
         let scopes = ["repository:a/b:pull".to_owned(), "x&y=#\"".to_owned()];
         let profile = &Profile::own(Vec::new());

@@ -76,6 +76,15 @@ async fn quirk_p10_links_are_followed_on_their_own_origin_and_nowhere_else() {
 
 #[tokio::test]
 async fn quirk_p10_lists_without_end_are_given_up_at_the_caps() {
+    lists_end_at_the_caps().await;
+}
+
+#[tokio::test]
+async fn row_54_lists_without_end_are_given_up_at_the_caps() {
+    lists_end_at_the_caps().await;
+}
+
+async fn lists_end_at_the_caps() {
     let endless = || {
         serving(|request, _| {
             let page: u32 = request.param("p").and_then(|text| text.parse().ok()).unwrap_or(0);

@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn links_devices_sparse_files_and_doubles_are_refused() {
+    fn row_36_links_devices_sparse_files_and_doubles_are_refused() {
         for kind in [b"1", b"2", b"3", b"4", b"6", b"S", b"Z"] {
             let found = index(&mut Cursor::new(patched(156, kind)), |_| true);
             assert!(matches!(found, Err(TarError::Refused(_))), "{kind:?}: {found:?}");
