@@ -1,3 +1,4 @@
+use std::error::Error as _;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -58,9 +59,11 @@ async fn row_56_certificates_that_prove_nothing_end_the_request_at_once() {
     for certificate in [Certificate::Expired, Certificate::NotYetValid, Certificate::OfAnotherHost] {
         let server = TlsServer::start(certificate, &["h2", "http/1.1"]).await;
         let net = server.trusting().http_rule(HttpRule::Never).build().unwrap();
-        let repository = repository(&net, &format!("localhost:{}/acme/hello", server.addr.port()));
+        let host = format!("localhost:{}", server.addr.port());
+        let repository = repository(&net, &format!("{host}/acme/hello"));
         let error = repository.manifest(Selector::Tag("1")).await.unwrap_err();
         assert_eq!((error.kind(), error.attempts()), (NetErrorKind::Tls, 1), "{error:?}");
+        assert!(error.to_string().contains(&host) && error.source().is_some(), "{error:?}");
         assert!(!error.is_transient());
         assert!(server.seen().is_empty());
     }
