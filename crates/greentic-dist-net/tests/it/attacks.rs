@@ -226,6 +226,58 @@ async fn quirk_s15_a_login_and_configured_headers_do_not_follow_a_redirect_to_an
 }
 
 #[tokio::test]
+async fn row_19_digest_headers_that_contradict_each_other_or_are_far_too_long_name_nothing() {
+    let artifact = artifact();
+    let (good, wrong) = (artifact.manifest_digest.to_string(), Digest::sha256(b"another").to_string());
+    for headers in [[&good, &wrong], [&wrong, &good], [&wrong, &wrong]] {
+        let (body, told) = (artifact.manifest_bytes.clone(), headers.map(Clone::clone));
+        let server = LyingServer::start(move |_, _| {
+            let answer = Response::ok(body.clone()).header("Content-Type", fixture::MANIFEST_TYPE);
+            told.iter().fold(answer, |answer, told| answer.header("Docker-Content-Digest", told))
+        });
+        let net = net();
+        let repository = repository(&net, &format!("{}/acme/hello", server.host()));
+        for selector in [Selector::Tag("1"), Selector::Digest(artifact.manifest_digest)] {
+            assert_eq!(repository.manifest(selector).await.unwrap().digest, artifact.manifest_digest, "{headers:?}");
+        }
+    }
+    let long = format!("sha256:{}", "a".repeat(1 << 20));
+    let registry = Scenario::new(artifact).lie(Lie::DigestHeader(long)).start();
+    let net = quick().http_rule(HttpRule::Also(vec![])).build().unwrap();
+    let asked = repository(&net, &registry.reference()).manifest(Selector::Tag("1")).await;
+    assert_eq!(asked.unwrap_err().kind(), NetErrorKind::Protocol);
+}
+
+#[tokio::test]
+async fn row_20_the_body_wins_over_what_a_head_said_and_a_pin_from_a_head_is_proven() {
+    let (artifact, said) = (artifact(), Digest::sha256(b"what the HEAD says"));
+    let body = artifact.manifest_bytes.clone();
+    let server = LyingServer::start(move |request, _| {
+        let answer = Response::ok(body.clone()).header("Content-Type", fixture::MANIFEST_TYPE);
+        if request.method == "HEAD" { answer.header("Docker-Content-Digest", said.to_string()) } else { answer }
+    });
+    let net = net();
+    let repository = repository(&net, &format!("{}/acme/hello", server.host()));
+    let named = repository.resolve(Selector::Tag("1")).await.unwrap();
+    assert_eq!(named.digest, said);
+    assert_eq!(repository.manifest(Selector::Tag("1")).await.unwrap().digest, artifact.manifest_digest);
+    let error = repository.manifest(Selector::Digest(named.digest)).await.unwrap_err();
+    assert_eq!(error.kind(), NetErrorKind::Integrity, "{error}");
+}
+
+#[tokio::test]
+async fn row_27_a_blob_that_says_it_is_a_tebibyte_is_refused_by_its_length() {
+    let artifact = artifact();
+    let server = LyingServer::start(|_, _| Response::ok("the beginning").wrong_content_length(1 << 40));
+    let net = net();
+    let repository = repository(&net, &format!("{}/acme/hello", server.host()));
+    let wanted = described(artifact.layer_digest(), artifact.layer_bytes().len());
+    let error = repository.blob(&wanted).open().await.unwrap_err();
+    assert_eq!(error.kind(), NetErrorKind::Integrity, "{error}");
+    assert_eq!((server.journal().len(), net.stats().bytes_received), (1, 0));
+}
+
+#[tokio::test]
 async fn quirk_p13_a_relative_redirect_of_a_blob_is_followed_on_the_same_host() {
     let whole = fixture::random_bytes(92, 1_000);
     let digest = Digest::sha256(&whole);

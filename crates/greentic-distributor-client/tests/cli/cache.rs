@@ -8,7 +8,7 @@ use greentic_dist_testkit::TreeSnapshot;
 use crate::support::{Bench, error_of, registry, sample};
 
 #[test]
-fn what_is_no_digest_exits_with_2_and_removes_nothing() {
+fn row_3_what_is_no_digest_exits_with_2_and_removes_nothing() {
     let (bench, registry) = (Bench::new(), registry());
     bench.pull(&registry.reference());
     let before = TreeSnapshot::of(&bench.cache());
@@ -22,6 +22,7 @@ fn what_is_no_digest_exits_with_2_and_removes_nothing() {
         "../x",
         "../sentinel",
         "../../../../etc/passwd",
+        "..//tmp/x",
         "/",
         "*",
         absolute.as_str(),
@@ -31,6 +32,7 @@ fn what_is_no_digest_exits_with_2_and_removes_nothing() {
         "é",
         "aé",
         "ééé",
+        "a€",
         "sha256:é",
         "\u{ff41}",
         "locks",

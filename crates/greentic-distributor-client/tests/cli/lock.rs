@@ -144,7 +144,7 @@ fn the_json_of_lock_tells_both_digests() {
 }
 
 #[test]
-fn every_problem_of_a_lock_file_is_a_line_and_nothing_is_asked_for() {
+fn row_13_every_problem_of_a_lock_file_is_a_line_and_nothing_is_asked_for() {
     let (bench, registry) = (Bench::new(), registry());
     let mut entries = vec![json!(registry.reference()); 30];
     entries[5..28].fill(json!({ "digest": "no" }));

@@ -232,7 +232,7 @@ fn a_result_that_could_not_be_written_is_no_success() {
 }
 
 #[test]
-fn a_directory_that_looks_like_a_reference_is_never_read_in_its_place() {
+fn row_6_a_directory_that_looks_like_a_reference_is_never_read_in_its_place() {
     let bench = Bench::new();
     let shadow = bench.path().join("ghcr.io").join("org");
     std::fs::create_dir_all(&shadow).unwrap();

@@ -123,7 +123,7 @@ async fn row_7_pipes_sockets_and_what_the_system_makes_up_are_no_artifacts() {
 }
 
 #[test]
-fn files_of_other_machines_and_broken_escapes_are_no_references() {
+fn row_8_files_of_other_machines_and_broken_escapes_are_no_references() {
     let client = Home::new().client();
     for reference in ["file://server/share/x.wasm", "file://rel/x", "file://%00", "file:///a%00b", "file:///a%zz"] {
         let text = assert_fails(client.parse_source(reference), InvalidInput, 2);
@@ -134,7 +134,7 @@ fn files_of_other_machines_and_broken_escapes_are_no_references() {
 
 /// Whatever somebody does to a file while it is read, what is in the cache is what was hashed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_file_that_is_written_to_while_it_is_read_never_becomes_an_entry_that_is_not_its_digest() {
+async fn row_8_a_file_that_is_written_to_while_it_is_read_never_becomes_an_entry_that_is_not_its_digest() {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
     let home = Home::new();

@@ -94,6 +94,101 @@ fn what_can_name_nothing_is_invalid_input_that_says_why() {
     assert!(!home.cache().exists());
 }
 
+/// Panics unless a text is refused as a reference, with a reason, nothing asked, read or written.
+#[track_caller]
+fn no_reference(home: &Home, reference: &str, reason: &str) {
+    let text = assert_fails(home.client().parse_source(reference), InvalidInput, 2);
+    assert!(text.starts_with("invalid reference `") && text.contains(reason), "`{reason}` is not said: {text:.300}");
+    assert!(!home.cache().exists());
+    home.assert_nothing_outside_changed();
+}
+
+#[tokio::test]
+async fn row_1_64_characters_that_are_no_hex_are_no_digest() {
+    let home = Home::new();
+    for text in ["z".repeat(64), "../".repeat(21) + "x", "/".repeat(64), "a".repeat(61) + "/..", "a".repeat(62) + "é"]
+    {
+        assert_eq!(text.len(), 64);
+        let digest = format!("sha256:{text}");
+        no_reference(&home, &digest, "only lower-case hex characters are allowed");
+        // With slashes in it a pin looks like several other things: what is wrong with it is not said in one way.
+        for reference in [format!("ghcr.io/a/b@{digest}"), format!("oci://ghcr.io/a/b@{digest}")] {
+            no_reference(&home, &reference, "");
+        }
+        for text in [text, digest] {
+            assert_fails(home.client().open_cached(&text), InvalidInput, 2);
+            assert_fails(home.client().fetch_digest(&text).await, InvalidInput, 2);
+            assert_fails(home.client().remove(&[text]), InvalidInput, 2);
+        }
+    }
+    assert!(!home.cache().exists());
+    home.assert_nothing_outside_changed();
+}
+
+#[test]
+fn row_2_digests_in_capitals_of_another_length_or_algorithm_are_refused_with_the_reason() {
+    let (home, hex) = (Home::new(), hex());
+    for (digest, reason) in [
+        (format!("sha256:{}", "A".repeat(64)), "only lower-case hex characters are allowed"),
+        (format!("sha256:{}", &hex[1..]), "sha256 needs exactly 64 hex characters"),
+        (format!("sha256:{hex}a"), "sha256 needs exactly 64 hex characters"),
+        (format!("md5:{}", &hex[32..]), "only sha256 and sha512 are supported"),
+        (format!("sha1:{}", &hex[24..]), "only sha256 and sha512 are supported"),
+        (format!("SHA256:{hex}"), "only sha256 and sha512 are supported"),
+        (format!("sha256+b64:{hex}"), "only sha256 and sha512 are supported"),
+    ] {
+        no_reference(&home, &format!("ghcr.io/a/b@{digest}"), reason);
+        no_reference(&home, &format!("oci://ghcr.io/a/b:1@{digest}"), reason);
+        assert_fails(home.client().parse_source(&digest), InvalidInput, 2);
+        assert_fails(home.client().open_cached(&digest), InvalidInput, 2);
+    }
+}
+
+#[test]
+fn row_4_references_of_any_length_are_refused() {
+    let home = Home::new();
+    for reference in [
+        "x".repeat(1 << 20),
+        format!("oci://ghcr.io/{}", "x".repeat(1 << 20)),
+        format!("ghcr.io{}", "/".repeat(100_000)),
+        "a/".repeat(500_000) + "a",
+        format!("ghcr.io/{}a", "a/".repeat(2_000)),
+        format!("oci://ghcr.io/{}a:1", "a/".repeat(2_000)),
+    ] {
+        no_reference(&home, &reference, "long");
+    }
+    // Short enough for a reference, and no name all the same.
+    no_reference(&home, &format!("ghcr.io/{}a", "a/".repeat(400)), "is not a repository name");
+    no_reference(&home, &format!("ghcr.io{}", "/".repeat(400)), "is not a repository name");
+}
+
+#[test]
+fn row_5_references_that_look_like_something_else_are_refused_and_nothing_is_decoded() {
+    let home = Home::new();
+    for reference in [
+        "ghcr.io/a\0b",
+        "ghcr.io/a\nb",
+        "ghcr.io/a\tb",
+        "ghcr.io/\u{1b}[31mb",
+        "ghcr.io/a\u{202e}b",
+        "gh\u{441}r.io/a",
+        "ghcr.io:99999/a",
+        "ghcr.io:0/a",
+        "ghcr.io/%2e%2e/b",
+        "ghcr.io/a%2e%2e",
+    ] {
+        for reference in [reference.to_owned(), format!("oci://{reference}")] {
+            no_reference(&home, &reference, "");
+        }
+    }
+    for reference in ["alice:canary-7d1f@ghcr.io/a:1", "oci://alice:canary-7d1f@ghcr.io/a:1"] {
+        no_reference(&home, reference, "user names and passwords do not belong into a reference");
+        let error = failure(home.client().parse_source(reference));
+        assert!(!format!("{} {error:?} {:?}", chain(&error), error.hints()).contains(crate::support::CANARY));
+    }
+    assert_eq!(home.client().parse_source("[::1]:5000/x").unwrap().kind, Oci);
+}
+
 #[test]
 fn a_bare_name_is_a_file_when_there_is_one() {
     // The working directory of tests is the crate's.
@@ -200,7 +295,7 @@ async fn a_url_with_a_login_in_it_is_refused_and_not_repeated() {
 }
 
 #[tokio::test]
-async fn plain_http_is_an_insecure_url_unless_it_is_this_machine_and_allowed() {
+async fn row_9_plain_http_is_an_insecure_url_unless_it_is_this_machine_and_allowed() {
     let home = Home::new();
     let allowed = DistOptions { allow_insecure_local_http: true, ..home.options() };
     let trusting = home.builder().options(allowed).build();

@@ -128,7 +128,7 @@ async fn either_digest_of_an_artifact_or_that_of_its_index_locks_it_before_anyth
 }
 
 #[tokio::test]
-async fn a_reference_that_no_longer_means_the_locked_digest_is_an_integrity_failure_with_both_digests() {
+async fn row_12_a_reference_that_no_longer_means_the_locked_digest_is_an_integrity_failure_with_both_digests() {
     let (home, registry) = (Home::new(), registry());
     registry.publish(&other(9), "1");
     let locked = sample().manifest_digest;
@@ -206,7 +206,7 @@ async fn one_failure_does_not_lose_the_work_of_the_others_and_every_outcome_is_t
 }
 
 #[tokio::test]
-async fn a_file_with_any_bad_entry_is_refused_before_anything_is_asked_for() {
+async fn row_10_a_file_with_any_bad_entry_is_refused_before_anything_is_asked_for() {
     let (home, registry) = (Home::new(), registry());
     let good = registry.reference();
     let pin = |seed| other(seed).manifest_digest;
@@ -223,6 +223,7 @@ async fn a_file_with_any_bad_entry_is_refused_before_anything_is_asked_for() {
         (json!([good, { "ref": good, "digest": "sha256:ABC" }]).to_string(), "`[1].digest`"),
         (format!("[\"{good}\",{{\"ref\":\"{good}\",\"ref\":\"{good}\"}}]"), "`[1].ref`"),
         (format!("[\"{good}\",{}{}]", "[".repeat(10_000), "]".repeat(10_000)), "nested"),
+        (format!("[\"{good}\"]{}", " ".repeat(16 << 20)), "larger than 16777216 bytes"),
     ] {
         let path = lock_text(&home, &text);
         let client = home.client();
@@ -246,6 +247,21 @@ async fn a_file_with_any_bad_entry_is_refused_before_anything_is_asked_for() {
 }
 
 #[tokio::test]
+async fn row_13_one_bad_entry_among_a_hundred_thousand_is_told_and_nothing_is_asked_for() {
+    let (home, registry) = (Home::new(), registry());
+    let mut entries = vec![json!(registry.reference()); 100_000];
+    entries[77_777] = json!({ "digest": "no" });
+    let client = home.client();
+    let error = client.pull_lock(&lock(&home, &json!(entries))).await.unwrap_err();
+    assert_eq!((error.kind(), error.exit_code()), (InvalidInput, 2), "{error}");
+    let DistError::InvalidLock { source, .. } = &error else { panic!("{error:?}") };
+    assert_eq!((source.total(), source.problems()[0].index()), (1, Some(77_777)));
+    assert!(chain(&error).contains("`[77777].digest`"), "{error}");
+    assert_eq!(client.net_stats().requests, 0);
+    assert!(registry.journal().is_empty());
+}
+
+#[tokio::test]
 async fn a_lock_file_that_is_not_there_or_is_no_file_is_told_as_such() {
     let home = Home::new();
     let text = assert_fails(home.client().pull_lock(&home.path().join("no.lock")).await, NotFound, 3);
@@ -256,7 +272,7 @@ async fn a_lock_file_that_is_not_there_or_is_no_file_is_told_as_such() {
 }
 
 #[tokio::test]
-async fn damaged_bytes_under_a_locked_digest_are_fetched_again_and_an_exact_error_offline() {
+async fn row_11_damaged_bytes_under_a_locked_digest_are_fetched_again_and_an_exact_error_offline() {
     let (home, registry) = (Home::new(), registry());
     let artifact = home.client().resolve_ref(&registry.reference()).await.unwrap();
     let pin = sample().manifest_digest;
@@ -344,7 +360,7 @@ async fn row_40_locked_asks_every_tag_once_and_refuses_what_moved_and_what_is_no
 }
 
 #[tokio::test]
-async fn paths_are_meant_from_the_directory_of_the_lock_file_and_a_bare_name_is_no_path() {
+async fn row_6_paths_are_meant_from_the_directory_of_the_lock_file_and_a_bare_name_is_no_path() {
     let home = Home::new();
     let project = home.path().join("project");
     fs::create_dir_all(project.join("parts")).unwrap();

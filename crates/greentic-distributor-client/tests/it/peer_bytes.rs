@@ -1,16 +1,16 @@
 //! Registries whose bytes are not the promised ones: wrong, short, long, endless, late.
 
 use greentic_dist_testkit::fixture::{WASM_TYPE, artifact};
-use greentic_dist_testkit::scenario::Lie;
-use greentic_distributor_client::dist::DistErrorKind::{Integrity, Temporary};
+use greentic_dist_testkit::scenario::{Lie, hostile};
+use greentic_distributor_client::dist::DistErrorKind::{Integrity, NotFound, Temporary};
 
-use crate::support::{Doubt, assert_delivers};
+use crate::support::{Doubt, assert_delivers, assert_fails, other, sample};
 
 /// Most bytes an endless body may push into the sockets before it is cut off.
 const ENDLESS_BYTES: u64 = 32 << 20;
 
 #[tokio::test]
-async fn wrong_blob_bytes_under_a_right_manifest_are_refused() {
+async fn row_17_wrong_blob_bytes_under_a_right_manifest_are_refused() {
     let doubt = Doubt::about([Lie::WrongBlob]).await;
     let client = doubt.home.client();
     let refusal = doubt.refused(&client, &doubt.reference()).await;
@@ -31,11 +31,11 @@ async fn wrong_blob_bytes_under_a_pin_are_refused() {
 }
 
 #[tokio::test]
-async fn a_wrong_manifest_under_a_pin_is_refused_though_the_header_repeats_the_pin() {
+async fn row_16_a_wrong_manifest_under_a_pin_is_refused_though_the_header_repeats_the_pin() {
     let doubt = Doubt::about([Lie::WrongManifestEchoed]).await;
     let refusal = doubt.refused(&doubt.home.client(), &doubt.pinned()).await;
     let pin = doubt.registry.artifact().manifest_digest.to_string();
-    refusal.is(Integrity, 8, &[&pin]);
+    refusal.is(Integrity, 8, &["the bytes hash to", &format!("expected {pin}")]);
     // The blobs of the wrong manifest exist and are never asked for.
     assert_eq!(doubt.asked(), (2, 0), "{:?}", doubt.journal().lines());
     doubt.heals(&doubt.home.client()).await;
@@ -50,8 +50,11 @@ async fn a_manifest_with_one_byte_more_than_its_pin_is_refused() {
 }
 
 #[tokio::test]
-async fn a_digest_header_that_is_a_path_leads_nowhere() {
-    for header in ["sha256:../../x", "/abs", "sha256:", "..", "sha256:/etc/passwd"] {
+async fn row_19_a_digest_header_that_is_a_path_leads_nowhere() {
+    let other_algorithm = format!("sha512:{}", "0".repeat(128));
+    for header in
+        ["sha256:../../x", "/abs", "sha256:", "..", "sha256:/etc/passwd", "sha256:\u{e9}", other_algorithm.as_str()]
+    {
         for pinned in [false, true] {
             let doubt = Doubt::about([Lie::DigestHeader(header.to_owned())]).await;
             let reference = if pinned { doubt.pinned() } else { doubt.reference() };
@@ -66,16 +69,22 @@ async fn a_digest_header_that_is_a_path_leads_nowhere() {
 }
 
 #[tokio::test]
-async fn a_digest_header_of_another_manifest_changes_nothing() {
-    let lie = Lie::DigestHeader("sha256:".to_owned() + &"0".repeat(64));
-    let doubt = Doubt::about([lie]).await;
-    let pulled = doubt.home.client().resolve_ref(&doubt.reference()).await.unwrap();
+async fn row_18_a_digest_header_of_another_manifest_names_nothing() {
+    let named = other(5).manifest_digest;
+    let doubt = Doubt::about([Lie::DigestHeader(named.to_string())]).await;
+    let client = doubt.home.client();
+    // The header is a hint: what is kept under a digest is what hashes to it, whatever the header says.
+    let pulled = client.resolve_ref(&doubt.reference()).await.unwrap();
     assert_delivers(&pulled, doubt.registry.artifact());
     assert_eq!(doubt.asked(), (1, 1));
+    let mut kept = [doubt.registry.artifact().manifest_digest.to_string(), other(99).manifest_digest.to_string()];
+    kept.sort();
+    assert_eq!(client.list_cache(), kept);
+    assert_fails(client.open_cached(&named.to_string()), NotFound, 3);
 }
 
 #[tokio::test]
-async fn a_truncated_blob_is_refused() {
+async fn row_26_a_truncated_blob_is_refused() {
     let doubt = Doubt::about([Lie::ShortBlob(100_000)]).await;
     let client = doubt.home.client();
     let refusal = doubt.cut_off(&client, &doubt.reference()).await;
@@ -91,7 +100,7 @@ async fn an_empty_blob_is_refused() {
 }
 
 #[tokio::test]
-async fn an_over_long_blob_is_refused() {
+async fn row_26_an_over_long_blob_is_refused() {
     for lie in [Lie::OverLongBlob(5), Lie::OverLongBlobChunked(5), Lie::OverLongBlobChunked(1_000_000)] {
         let doubt = Doubt::about([lie]).await;
         let client = doubt.home.client();
@@ -102,7 +111,22 @@ async fn an_over_long_blob_is_refused() {
 }
 
 #[tokio::test]
-async fn an_endless_blob_is_cut_off_at_its_declared_size() {
+async fn row_26_a_layer_whose_declared_size_is_not_that_of_its_blob_is_refused() {
+    for size in [0, 1, 199_999, 200_001] {
+        let doubt = Doubt::about([]).await;
+        let document = hostile::wrong_layer_size(&sample(), size);
+        doubt.registry.publish_document(&document, Some("x"));
+        let by_tag = format!("oci://{}", doubt.registry.reference_to("x"));
+        let by_pin = format!("oci://{}", doubt.registry.pinned_to(document.digest));
+        for reference in [by_tag, by_pin] {
+            doubt.cut_off(&doubt.home.client(), &reference).await.is(Integrity, 8, &[&size.to_string()]);
+        }
+        doubt.heals(&doubt.home.client()).await;
+    }
+}
+
+#[tokio::test]
+async fn row_27_an_endless_blob_is_cut_off_at_its_declared_size() {
     let doubt = Doubt::about([Lie::EndlessBlob]).await;
     let client = doubt.home.client();
     let refusal = doubt.refused(&client, &doubt.reference()).await;

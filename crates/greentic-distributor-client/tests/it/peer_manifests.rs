@@ -8,6 +8,13 @@ use serde_json::{Value, json};
 
 use crate::support::{Doubt, assert_delivers, other, sample};
 
+/// The manifest of [`sample`] with one piece of its text exchanged.
+fn edited(from: &str, to: &str) -> Document {
+    let text = String::from_utf8(sample().manifest_bytes).unwrap();
+    assert!(text.contains(from), "`{from}` is not in {text}");
+    Document::new(MANIFEST_TYPE, text.replace(from, to))
+}
+
 /// Publishes a document as the tag `x`, pulls it by tag and by pin, and expects the same refusal of both. No blob is asked
 /// for.
 async fn refused(document: &Document, kind: DistErrorKind, exit: i32, reasons: &[&str]) {
@@ -23,7 +30,7 @@ async fn refused(document: &Document, kind: DistErrorKind, exit: i32, reasons: &
 }
 
 #[tokio::test]
-async fn a_manifest_over_four_mebibytes_is_refused() {
+async fn row_24_a_manifest_over_four_mebibytes_is_refused() {
     refused(&hostile::huge_manifest(&sample(), (4 << 20) + 1), Internal, 10, &["4194304"]).await;
 }
 
@@ -53,18 +60,24 @@ async fn a_manifest_whose_annotations_fit_into_no_record_is_refused() {
 }
 
 #[tokio::test]
-async fn a_schema_1_manifest_is_refused() {
+async fn row_23_a_schema_1_manifest_is_refused() {
     refused(&hostile::schema1(), Internal, 10, &["not supported"]).await;
+    for version in ["1", "3", "\"2\"", "null"] {
+        let document = edited("\"schemaVersion\":2", &format!("\"schemaVersion\":{version}"));
+        refused(&document, Internal, 10, &["schema version", "not supported"]).await;
+    }
+    refused(&edited("\"schemaVersion\":2", "\"x\":2"), Internal, 10, &["schemaVersion"]).await;
 }
 
 #[tokio::test]
-async fn a_manifest_with_duplicate_keys_is_refused() {
+async fn row_24_a_manifest_with_duplicate_keys_is_refused() {
     refused(&hostile::duplicate_keys(&sample()), Internal, 10, &["duplicate"]).await;
 }
 
 #[tokio::test]
-async fn a_manifest_with_layers_and_manifests_is_refused() {
+async fn row_21_a_manifest_with_layers_and_manifests_is_refused() {
     refused(&hostile::layers_and_manifests(&sample()), Internal, 10, &["both"]).await;
+    refused(&edited("\"layers\":", "\"manifests\":"), Internal, 10, &["both"]).await;
 }
 
 #[tokio::test]
@@ -73,9 +86,12 @@ async fn an_index_that_calls_itself_a_manifest_is_refused() {
 }
 
 #[tokio::test]
-async fn a_layer_with_a_size_no_content_can_have_is_refused() {
+async fn row_25_a_layer_with_a_size_no_content_can_have_is_refused() {
     refused(&hostile::wrong_layer_size(&sample(), -1), Internal, 10, &["malformed"]).await;
     refused(&hostile::wrong_layer_size(&sample(), i64::MAX), Internal, 10, &["limit"]).await;
+    for size in ["1e3", "\"5\"", "18446744073709551616"] {
+        refused(&edited("\"size\":200000", &format!("\"size\":{size}")), Internal, 10, &["malformed"]).await;
+    }
 }
 
 #[tokio::test]
@@ -87,19 +103,43 @@ async fn a_layer_whose_digest_is_a_path_is_refused() {
 }
 
 #[tokio::test]
-async fn a_manifest_of_too_many_layers_is_refused() {
-    refused(&hostile::many_layers(&sample(), 2_000), Internal, 10, &["layers"]).await;
+async fn row_28_a_manifest_of_too_many_layers_is_refused() {
+    for count in [1_001, 2_000] {
+        refused(&hostile::many_layers(&sample(), count), Internal, 10, &["more than 1000 layers"]).await;
+    }
 }
 
 #[tokio::test]
-async fn json_nested_beyond_reason_is_refused() {
+async fn row_28_of_a_thousand_equal_layers_one_is_fetched() {
+    let doubt = Doubt::about([]).await;
+    let document = hostile::many_layers(&sample(), 1_000);
+    doubt.registry.publish_document(&document, Some("x"));
+    let pulled = doubt.home.client().resolve_ref(&format!("oci://{}", doubt.registry.reference_to("x"))).await.unwrap();
+    assert_eq!(pulled.digest, document.digest.to_string());
+    assert!(pulled.wasm_bytes().unwrap() == sample().layer_bytes());
+    assert_eq!(doubt.asked(), (1, 1));
+}
+
+#[tokio::test]
+async fn row_29_an_index_of_too_many_entries_is_refused() {
+    let many = |count: usize| index(&vec![(sample().descriptor(), None); count]);
+    refused(&many(1_001), Internal, 10, &["more than 1000 manifests"]).await;
+    refused(&many(100_000), Internal, 10, &["4194304"]).await;
+}
+
+#[tokio::test]
+async fn row_24_json_nested_beyond_reason_is_refused() {
     refused(&hostile::deeply_nested(100_000), Internal, 10, &["malformed"]).await;
 }
 
 #[tokio::test]
-async fn text_that_is_no_manifest_is_refused() {
+async fn row_24_text_that_is_no_manifest_is_refused() {
     let blob = |text: &str| fixture::Blob::new("application/json", text);
+    let good = String::from_utf8(sample().manifest_bytes).unwrap();
+    let (trailing, not_a_number) = (format!("{good} x"), good.replace("200000", "NaN"));
     for (text, reason) in [
+        (trailing.as_str(), "malformed"),
+        (not_a_number.as_str(), "malformed"),
         ("", "malformed"),
         ("{}", "malformed"),
         ("null", "malformed"),
@@ -110,24 +150,30 @@ async fn text_that_is_no_manifest_is_refused() {
     ] {
         refused(&blob(text), Internal, 10, &[reason]).await;
     }
+    let (front, back) = good.split_once("application/wasm").unwrap();
+    let no_utf_8 = [front.as_bytes(), b"application/\xff", back.as_bytes()].concat();
+    refused(&Document::new(MANIFEST_TYPE, no_utf_8), Internal, 10, &["malformed"]).await;
 }
 
 #[tokio::test]
-async fn indexes_nested_beyond_the_depth_are_refused() {
+async fn row_29_indexes_nested_beyond_the_depth_are_refused() {
     let artifact = sample();
     let doubt = Doubt::about([]).await;
-    let chain = hostile::index_chain(&artifact, 3);
+    let chain = hostile::index_chain(&artifact, 50);
     for document in &chain {
         doubt.registry.publish_document(document, None);
     }
     let pinned = |depth: usize| format!("oci://{}", doubt.registry.pinned_to(chain[depth - 1].digest));
-    doubt.refused(&doubt.home.client(), &pinned(3)).await.is(Internal, 10, &["nested"]);
-    assert_eq!(doubt.asked().1, 0);
+    for depth in [3, 50] {
+        doubt.journal().clear();
+        doubt.refused(&doubt.home.client(), &pinned(depth)).await.is(Internal, 10, &["nested"]);
+        assert!(doubt.asked().0 <= 3 && doubt.asked().1 == 0, "{:?}", doubt.journal().lines());
+    }
     assert_delivers(&doubt.home.client().resolve_ref(&pinned(2)).await.unwrap(), &artifact);
 }
 
 #[tokio::test]
-async fn an_index_that_leads_back_to_itself_is_refused() {
+async fn row_29_an_index_that_leads_back_to_itself_is_refused() {
     let doubt = Doubt::about([Lie::IndexLoop]).await;
     // A true loop has no digest; the manifest behind the index is not the one the index names.
     doubt.refused(&doubt.home.client(), &doubt.reference()).await.is(Integrity, 8, &[]);
@@ -175,7 +221,7 @@ async fn a_manifest_of_foreign_layers_is_refused_with_their_types() {
 }
 
 #[tokio::test]
-async fn a_content_type_that_contradicts_the_body_is_refused() {
+async fn row_22_a_content_type_that_contradicts_the_body_is_refused() {
     for (content_type, reason) in [(INDEX_TYPE, "ambiguous"), ("text/html", "web page")] {
         let doubt = Doubt::about([Lie::ContentType(content_type.to_owned())]).await;
         doubt.refused(&doubt.home.client(), &doubt.reference()).await.is(Internal, 10, &[reason]);

@@ -168,7 +168,7 @@ async fn row_56_a_certificate_for_another_name_is_refused() {
 }
 
 #[tokio::test]
-async fn a_url_that_leads_from_https_down_to_http_is_refused() {
+async fn row_9_a_url_that_leads_from_https_down_to_http_is_refused() {
     let plain = bystander(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
     let target = format!("{}/a.wasm", plain.url());
     let server = TlsServer::start(move |_| redirect(&target));

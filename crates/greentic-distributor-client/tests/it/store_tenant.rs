@@ -173,7 +173,7 @@ async fn a_registry_of_no_tenant_gives_packs_that_say_so_and_nothing_vaguer() {
 }
 
 #[tokio::test]
-async fn malformed_tenants_are_wrong_input_before_anybody_is_asked() {
+async fn row_14_malformed_tenants_are_wrong_input_before_anybody_is_asked() {
     let (home, registry) = (Home::new(), private(sample(), Auth::basic));
     logged_in(&home).await;
     let client = client(&home, &registry);
