@@ -332,6 +332,8 @@ def token(args):
 
     class Relay(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # Otherwise a body waits 40 ms for the acknowledgement of its head on every connection that is used again.
+        disable_nagle_algorithm = True
 
         def do_GET(self):
             with open(args.log, "a", encoding="utf-8") as log:
