@@ -242,9 +242,12 @@ pub fn parse_manifest(bytes: &[u8], content_type: Option<&str>) -> Result<Manife
     if let ManifestType::Refused(what) = media_type::manifest_type(&declared) {
         return Err(ManifestError::Unsupported(SafeText::new(what)));
     }
+    // JSON is UTF-8 (RFC 8259, section 8.1); serde_json does not look into the texts of fields that nobody reads.
+    let text =
+        std::str::from_utf8(bytes).map_err(|error| ManifestError::Malformed(SafeText::new(&error.to_string())))?;
     // The depth of JSON is bounded by serde_json itself (128).
     let raw: RawManifest =
-        serde_json::from_slice(bytes).map_err(|error| ManifestError::Malformed(SafeText::new(&error.to_string())))?;
+        serde_json::from_str(text).map_err(|error| ManifestError::Malformed(SafeText::new(&error.to_string())))?;
     let kind = kind_of(&raw, &declared)?;
     build(raw, kind)
 }
@@ -340,6 +343,15 @@ mod tests {
 
     fn parse(body: &str, content_type: Option<&str>) -> Result<ManifestKind, ManifestError> {
         parse_manifest(body.as_bytes(), content_type)
+    }
+
+    #[test]
+    fn a_manifest_is_utf_8_also_where_nobody_reads_it() {
+        let manifest =
+            br#"{"schemaVersion":2,"config":{"mediaType":"a/b","digest":"sha256:aa","size":1},"layers":[],"x":"?"}"#;
+        let wrong: Vec<u8> = manifest.iter().map(|byte| if *byte == b'?' { 0xff } else { *byte }).collect();
+        let error = parse_manifest(&wrong, Some(media_type::OCI_MANIFEST)).unwrap_err();
+        assert!(matches!(&error, ManifestError::Malformed(why) if why.as_str().contains("utf-8")), "{error:?}");
     }
 
     #[test]
