@@ -350,7 +350,7 @@ mod tests {
         let manifest =
             br#"{"schemaVersion":2,"config":{"mediaType":"a/b","digest":"sha256:aa","size":1},"layers":[],"x":"?"}"#;
         let wrong: Vec<u8> = manifest.iter().map(|byte| if *byte == b'?' { 0xff } else { *byte }).collect();
-        let error = parse_manifest(&wrong, Some(media_type::OCI_MANIFEST)).unwrap_err();
+        let error = parse_manifest(&wrong, Some(OCI_MANIFEST)).unwrap_err();
         assert!(matches!(&error, ManifestError::Malformed(why) if why.as_str().contains("utf-8")), "{error:?}");
     }
 
