@@ -24,7 +24,7 @@ use super::commands::{
     after_help = "Exit codes: 0 ok, 2 invalid input, 3 not found, 4 offline, 5 auth, 6 policy, 7 temporary, 8 wrong bytes, 9 lock out of date, 10 other."
 )]
 pub struct Cli {
-    /// Cache directory [default: `GREENTIC_CACHE_DIR`, else below ~/.cache]
+    /// Cache directory [default: `GREENTIC_CACHE_DIR`, of packs `GREENTIC_PACK_CACHE_DIR`, else below ~/.cache]
     #[arg(long, global = true, value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
     /// Host configurations, mirrors included, as in containerd's certs.d [default: `GREENTIC_DIST_HOSTS_DIR`, else none]

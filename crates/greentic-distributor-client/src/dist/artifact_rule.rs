@@ -2,7 +2,7 @@
 
 use greentic_dist_store::{Entry, Sidecar, Store, StoreError};
 use greentic_dist_types::{
-    ArtifactType, Digest, LayerChoice, LayerRule, Manifest, ManifestKind, SelectError, parse_manifest,
+    ArtifactType, Digest, LayerChoice, LayerRule, Manifest, ManifestKind, SafeText, SelectError, parse_manifest,
 };
 
 use super::DistError;
@@ -74,6 +74,18 @@ impl ArtifactRule {
         }
     }
 
+    /// The layer this client takes of a manifest of whatever kind.
+    pub(crate) fn taken<'a>(&self, manifest: &'a Manifest) -> Result<LayerChoice<'a>, SelectError> {
+        match self {
+            Self::Listed(listed) => listed.layers.select(manifest),
+            // The packages of a tenant may be packs whose type does not say so.
+            Self::ByKind => match manifest.artifact_layer() {
+                Ok((_, choice)) => Ok(choice),
+                Err(error) => manifest.pack_layer().map_err(|_no_pack_either| error),
+            },
+        }
+    }
+
     /// Whether component manifests are looked for.
     pub(crate) fn wants_component_manifest(&self) -> bool {
         self.listed().is_none_or(|listed| listed.artifact_type == ArtifactType::Component)
@@ -89,12 +101,23 @@ pub(crate) fn manifest_of(store: &Store, entry: &Entry) -> Result<Option<Manifes
     }))
 }
 
-/// Whether an entry holds the layer that `choose` takes of its manifest. A directory has one entry for each manifest, and who came
-/// first may have taken another layer by another rule. `None` when there is no manifest that could tell.
-pub(crate) fn holds_choice<'a>(
+/// Refuses an entry that holds another layer of its manifest than `taken`. A directory has room for one artifact under a digest; who came
+/// first may have taken another layer by another rule, and bundles may rely on it.
+pub(crate) fn expect_taken<'a>(
+    entry: &Entry,
+    reference: &str,
     manifest: Option<&'a Manifest>,
-    content: &Digest,
-    choose: impl FnOnce(&'a Manifest) -> Result<LayerChoice<'a>, SelectError>,
-) -> Option<bool> {
-    choose(manifest?).ok().map(|choice| choice.layer.digest == *content)
+    taken: impl FnOnce(&'a Manifest) -> Result<LayerChoice<'a>, SelectError>,
+) -> Result<(), DistError> {
+    match manifest.map(taken) {
+        Some(Ok(choice)) if choice.layer.digest != entry.content_digest => Err(other_layer(entry, reference)),
+        // Without a manifest nothing else can be meant; one without a usable layer was refused when it was resolved.
+        _ => Ok(()),
+    }
+}
+
+/// The error about an entry that holds another layer than is asked for.
+pub(crate) fn other_layer(entry: &Entry, reference: &str) -> DistError {
+    let kept = SafeText::excerpt(&entry.record.media_type, 100).to_string();
+    DistError::OtherLayer { reference: reference.to_owned(), digest: entry.pin.to_string(), kept }
 }

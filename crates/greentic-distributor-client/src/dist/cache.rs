@@ -82,11 +82,17 @@ const OPENS: usize = 4;
 /// Opens an entry. `None` when there is none. That it is used is noted before its path is handed out, so that whoever makes
 /// room leaves it.
 pub(super) fn try_open(inner: &Inner, key: &Digest, shown: &str) -> Result<Option<ResolvedArtifact>, DistError> {
+    let entry = try_open_entry(inner, key, shown)?;
+    Ok(entry.map(|entry| ResolvedArtifact::from_entry(&entry, false, hints(inner))))
+}
+
+/// As [`try_open`], the entry itself.
+pub(super) fn try_open_entry(inner: &Inner, key: &Digest, shown: &str) -> Result<Option<Entry>, DistError> {
     for _ in 0..OPENS {
         let opened = inner.store.open(key, inner.proof).map_err(|error| DistError::from_store(shown, error))?;
         let Some(open) = opened else { return Ok(None) };
         if inner.store.touch(&open.entry) {
-            return Ok(Some(ResolvedArtifact::from_entry(&open.entry, false, hints(inner))));
+            return Ok(Some(open.entry));
         }
     }
     Ok(None)

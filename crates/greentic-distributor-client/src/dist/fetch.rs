@@ -5,7 +5,7 @@ use std::sync::Arc;
 use greentic_dist_store::{Entry, EntryRecord};
 use greentic_dist_types::{Digest, SafeText, redact_url};
 
-use super::artifact_rule::{holds_choice, manifest_of};
+use super::artifact_rule::{expect_taken, manifest_of};
 use super::client::Inner;
 use super::entry::snapshot;
 use super::{
@@ -34,7 +34,6 @@ async fn get(inner: &Arc<Inner>, descriptor: &ArtifactDescriptor) -> Result<Reso
     let Some(mut hit) = open_whole(inner, pin, &shown, offline).await? else {
         return bring(inner, descriptor, &shown, offline).await;
     };
-    expect_choice(inner, descriptor, pin, &hit).await?;
     hit.fetched = inner.memo.take_brought(&pin);
     remember(inner, &pin).await?;
     // A lost record is written again from the descriptor. The bytes are fine, so that a failure costs nothing; for a URL
@@ -81,7 +80,7 @@ async fn bring(
 }
 
 /// Opens a cached entry. A damaged one is an exact error offline; online it is as good as none, and what is fetched takes
-/// its place.
+/// its place. One that holds another layer than this client takes is refused.
 pub(super) async fn open_whole(
     inner: &Arc<Inner>,
     pin: Digest,
@@ -89,41 +88,19 @@ pub(super) async fn open_whole(
     offline: bool,
 ) -> Result<Option<ResolvedArtifact>, DistError> {
     let (inner, shown) = (Arc::clone(inner), shown.to_owned());
-    blocking::run(move || match cache::try_open(&inner, &pin, &shown) {
+    blocking::run(move || match cache::try_open_entry(&inner, &pin, &shown) {
         Err(DistError::CorruptArtifact { reason, .. }) if !offline => {
             let reason = SafeText::new(&reason);
             inner.warn(&format!("the cached copy of {pin} is damaged ({reason}); fetching it again"));
             Ok(None)
         }
-        other => other,
-    })
-    .await
-}
-
-/// Refuses an entry that holds another layer of its manifest than this client takes. Only one has room under a pin, and bundles may
-/// rely on the one that is there.
-async fn expect_choice(
-    inner: &Arc<Inner>,
-    descriptor: &ArtifactDescriptor,
-    pin: Digest,
-    hit: &ResolvedArtifact,
-) -> Result<(), DistError> {
-    if !matches!(descriptor.source_kind, ArtifactSourceKind::Oci | ArtifactSourceKind::Repo | ArtifactSourceKind::Store)
-    {
-        return Ok(());
-    }
-    let (inner, artifact_type) = (Arc::clone(inner), descriptor.artifact_type);
-    let (content, shown) = (hit.content(), shown_ref(descriptor));
-    blocking::run(move || {
-        let Ok(Some(entry)) = inner.store.stat(&pin) else { return Ok(()) };
-        let manifest = manifest_of(&inner.store, &entry).ok().flatten();
-        match holds_choice(manifest.as_ref(), &content, |manifest| inner.rule.choose(artifact_type, manifest)) {
-            Some(false) => {
-                let kept = SafeText::excerpt(&entry.record.media_type, 100).to_string();
-                Err(DistError::OtherLayer { reference: shown, digest: pin.to_string(), kept })
-            }
-            _ => Ok(()),
+        Ok(Some(entry)) => {
+            let manifest = manifest_of(&inner.store, &entry).ok().flatten();
+            expect_taken(&entry, &shown, manifest.as_ref(), |manifest| inner.rule.taken(manifest))?;
+            Ok(Some(ResolvedArtifact::from_entry(&entry, false, cache::hints(&inner))))
         }
+        Ok(None) => Ok(None),
+        Err(error) => Err(error),
     })
     .await
 }

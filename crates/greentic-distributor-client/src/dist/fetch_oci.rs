@@ -6,6 +6,7 @@ use greentic_dist_net::{FetchedManifest, Net, Selector};
 use greentic_dist_store::{Entry, EntryDraft, Expected, Ingest, Published, Sidecar};
 use greentic_dist_types::{Descriptor, Digest, ManifestKind, Reference, SafeText, SourceRef, limits};
 
+use super::artifact_rule::other_layer;
 use super::client::Inner;
 use super::component_manifest::Facts;
 use super::memo::ResolvedManifest;
@@ -43,8 +44,7 @@ pub(super) async fn fetch(inner: &Arc<Inner>, descriptor: &ArtifactDescriptor) -
     };
     // Whoever published under this pin meanwhile, or before, may have taken another layer.
     if published.entry.content_digest != wanted.layer.digest {
-        let kept = SafeText::excerpt(&published.entry.record.media_type, 100).to_string();
-        return Err(DistError::OtherLayer { reference: shown.to_owned(), digest: pin.to_string(), kept });
+        return Err(other_layer(&published.entry, shown));
     }
     fetch::remember(inner, &pin).await?;
     Ok((published.entry, published.fresh))

@@ -10,7 +10,7 @@ use super::asked::Asked;
 use super::fetcher::{FetchRules, Fetched, Fetcher, Named};
 use super::{FetchError, PulledImage};
 use crate::blocking;
-use crate::dist::artifact_rule::{holds_choice, manifest_of};
+use crate::dist::artifact_rule::{expect_taken, manifest_of};
 use crate::dist::entry::snapshot;
 use crate::dist::identity::canonical_oci;
 use crate::dist::{ArtifactSourceKind, Beside, DistError, Documents, chain};
@@ -74,12 +74,8 @@ fn find(store: &Store, rules: &FetchRules, asked: &Asked) -> Result<Option<Fetch
     match store.open(&pin, Proof::Stamped) {
         Ok(Some(OpenEntry { entry, .. })) if entry.pin == pin => {
             let manifest = manifest_of(store, &entry).map_err(|error| of_store(error, asked))?;
-            let choose = |manifest| rules.listed.layers.select(manifest);
-            if holds_choice(manifest.as_ref(), &entry.content_digest, choose) == Some(false) {
-                let kept = SafeText::excerpt(&entry.record.media_type, 100).to_string();
-                let (reference, digest) = (asked.text.clone(), pin.to_string());
-                return Err(FetchError::from_dist(DistError::OtherLayer { reference, digest, kept }, asked));
-            }
+            expect_taken(&entry, &asked.text, manifest.as_ref(), |manifest| rules.listed.layers.select(manifest))
+                .map_err(|error| FetchError::from_dist(error, asked))?;
             store.touch(&entry);
             Ok(Some(fetched(store, &entry, false)))
         }

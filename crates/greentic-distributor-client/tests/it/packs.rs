@@ -225,3 +225,46 @@ async fn row_36_a_pack_is_never_unpacked_whatever_the_names_in_it_are() {
         home.assert_nothing_outside_changed();
     }
 }
+
+#[tokio::test]
+async fn a_tag_that_meant_nothing_for_this_client_is_asked_for_again() {
+    let home = Home::new();
+    let notes = "application/vnd.acme.notes";
+    let old = artifact_of(vec![Blob::new(notes, fixture::random_bytes(51, 2_000))], &[]);
+    let registry = serve(&old);
+    let reference = registry.reference();
+    let takes_notes = options(&home).add_accepted_layer_media_type(notes);
+    fetcher(&home, takes_notes).fetch_pack_to_cache(&reference).await.unwrap();
+    let client = home.client();
+    let source = || client.parse_source(&format!("oci://{reference}")).unwrap();
+    // A client that takes what it knows refuses it, as it would have with an empty cache.
+    let error = client.resolve(source(), ResolvePolicy).await.unwrap_err();
+    assert!(matches!(error, DistError::Selection { .. }), "{error:?}");
+
+    let new = artifact_of(vec![Blob::new("application/wasm", fixture::component_bytes())], &[]);
+    registry.publish(&new, "1");
+    let descriptor = client.resolve(source(), ResolvePolicy).await.unwrap();
+    assert_eq!(descriptor.digest, new.manifest_digest.to_string());
+    let artifact = client.fetch(&descriptor, CachePolicy).await.unwrap();
+    assert_eq!(fs::read(&artifact.local_path).unwrap(), fixture::component_bytes());
+}
+
+#[tokio::test]
+async fn a_lock_file_never_hands_out_another_layer_of_what_it_locks() {
+    let home = Home::new();
+    let wasm = Blob::new("application/wasm", fixture::random_bytes(52, 3_000));
+    let artifact = artifact_of(vec![Blob::new(GTPACK, fixture::random_bytes(53, 4_000)), wasm], &[]);
+    let registry = serve(&artifact);
+    fetcher(&home, options(&home)).fetch_pack_to_cache(&registry.pinned()).await.unwrap();
+    let lock = home.path().join("pack.lock.json");
+    let text = serde_json::json!({
+        "schema_version": 1,
+        "components": [{ "name": "one", "ref": format!("oci://{}", registry.reference()), "digest": artifact.manifest_digest.to_string() }],
+    });
+    fs::write(&lock, text.to_string()).unwrap();
+    for client in [home.client(), home.offline()] {
+        let error = client.pull_lock(&lock).await.unwrap_err();
+        assert!(crate::support::chain(&error).contains("another of its layers"), "{error:?}");
+        assert_eq!(error.exit_code(), 6);
+    }
+}

@@ -137,5 +137,5 @@ fn a_cached_descriptor_costs_a_record_and_a_manifest_and_a_cached_component_litt
     };
     // The manifest tells whether the layer that is kept is the one this client takes.
     assert_eq!(opened("ls"), 8 * 4, "a record and a manifest each, and their directory for both");
-    assert!(opened("fetch") <= 8 * 20, "{}", opened("fetch"));
+    assert!(opened("fetch") <= 8 * 18, "{}", opened("fetch"));
 }

@@ -167,11 +167,12 @@ async fn recall(inner: &Arc<Inner>, target: &Target, offline: bool) -> Result<Kn
         let Some((memory, pin)) = proven else {
             return Ok(Known { memory: None, descriptor: None });
         };
-        let descriptor = stat_tolerant(&inner, &pin, offline)
-            .map_err(wrap)?
-            .filter(|entry| entry.pin == pin)
-            .map(|entry| as_asked(&entry, &pin))
-            .transpose()?;
+        let entry = stat_tolerant(&inner, &pin, offline).map_err(wrap)?.filter(|entry| entry.pin == pin);
+        let descriptor = match entry.map(|entry| as_asked(&entry, &pin)).transpose() {
+            // What a tag meant is of no use to this client; the registry is asked what it means now.
+            Err(_) if !offline && target.reference.digest().is_none() => None,
+            other => other?,
+        };
         Ok(Known { memory: Some(memory), descriptor })
     })
     .await
@@ -182,11 +183,10 @@ async fn recall(inner: &Arc<Inner>, target: &Target, offline: bool) -> Result<Kn
 fn of_this_rule(inner: &Inner, target: &Target, entry: &Entry) -> Option<Result<ArtifactDescriptor, DistError>> {
     // Damage is told by whoever opens the entry.
     let manifest = manifest_of(&inner.store, entry).ok()??;
-    let (_, layer) = match choose(inner, target, &manifest) {
-        Ok(chosen) => chosen,
-        Err(error) => return Some(Err(error)),
-    };
-    (layer.digest != entry.content_digest).then(|| descriptor_from(inner, target, &entry.pin, &manifest))
+    match inner.rule.taken(&manifest) {
+        Ok(choice) if choice.layer.digest == entry.content_digest => None,
+        _ => Some(descriptor_from(inner, target, &entry.pin, &manifest)),
+    }
 }
 
 /// What a remembered reference leads to for this client's platform. A pin that names an index is believed only with the
