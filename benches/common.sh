@@ -177,32 +177,32 @@ NGINX
     await "https://$tls_host/v2/" --cacert "$work/tls/certs/ca.crt"
 }
 
-# delayed_registry: sets delayed_host, a relay before the registry with a round trip of 20 ms.
-delayed_registry() {
-    python3 "$here/pull.py" delay --port "${registry##*:}" --round-trip-ms 20 >"$work/delay.port" &
+# relay WHAT [ARGUMENTS…]: starts a relay of pull.py before the registry; its address is then in $relay_host
+relay() {
+    local what=$1 tries
+    shift
+    python3 "$here/pull.py" "$what" --port "${registry##*:}" "$@" >"$work/$what.port" &
     started+=($!)
-    local tries
     for tries in $(seq 100); do
-        [ ! -s "$work/delay.port" ] || break
+        [ ! -s "$work/$what.port" ] || break
         sleep 0.1
     done
-    [ -s "$work/delay.port" ] || { note "$me: the delaying relay did not start in $tries tries"; exit 1; }
-    delayed_host="127.0.0.1:$(cat "$work/delay.port")"
+    [ -s "$work/$what.port" ] || { note "$me: the relay '$what' did not start in $tries tries"; exit 1; }
+    relay_host="127.0.0.1:$(cat "$work/$what.port")"
+}
+
+# delayed_registry: sets delayed_host, a relay before the registry with a round trip of 20 ms.
+delayed_registry() {
+    relay delay --round-trip-ms 20
+    delayed_host=$relay_host
 }
 
 # token_registry: sets token_host, a relay before the registry that wants a token, from itself, with every request. What it
 # was asked stands in $token_log.
 token_registry() {
     token_log="$work/token.log"
-    python3 "$here/pull.py" token --port "${registry##*:}" --log "$token_log" >"$work/token.port" &
-    started+=($!)
-    local tries
-    for tries in $(seq 100); do
-        [ ! -s "$work/token.port" ] || break
-        sleep 0.1
-    done
-    [ -s "$work/token.port" ] || { note "$me: the relay that wants tokens did not start in $tries tries"; exit 1; }
-    token_host="127.0.0.1:$(cat "$work/token.port")"
+    relay token --log "$token_log"
+    token_host=$relay_host
 }
 
 # ---- The table
