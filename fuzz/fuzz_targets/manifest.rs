@@ -4,11 +4,12 @@
 use greentic_dist_types::{ManifestKind, PlatformChoice, parse_manifest, select_layer, select_platform};
 use libfuzzer_sys::fuzz_target;
 
-const TYPES: [Option<&str>; 4] = [
+const TYPES: [Option<&str>; 5] = [
     None,
     Some("application/vnd.oci.image.manifest.v1+json"),
     Some("application/vnd.oci.image.index.v1+json"),
     Some("application/vnd.docker.distribution.manifest.v2+json"),
+    Some("application/vnd.oci.artifact.manifest.v1+json"),
 ];
 
 fuzz_target!(|data: (u8, &[u8])| {

@@ -335,11 +335,11 @@ impl Page {
     }
 }
 
-/// The blobs a manifest needs in the registry that takes it: its config and its layers, except those that are kept
+/// The blobs a manifest needs in the registry that takes it: its config and its layers (an artifact manifest's `blobs`), except those that are kept
 /// elsewhere. Children of an index may come later.
 pub(crate) fn needed_blobs(manifest: &Value) -> Vec<Digest> {
-    let layers = manifest.get("layers").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let own = layers.iter().filter(|layer| layer.get("urls").is_none());
+    let list = |key: &str| manifest.get(key).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let own = list("layers").iter().chain(list("blobs")).filter(|layer| layer.get("urls").is_none());
     manifest
         .get("config")
         .into_iter()

@@ -58,12 +58,13 @@ pub fn sha512_blob(media_type: &str, bytes: impl Into<Vec<u8>>) -> Blob {
 }
 
 /// Every kind, by its name.
-pub fn kinds() -> [(&'static str, Content); 10] {
+pub fn kinds() -> [(&'static str, Content); 11] {
     [
         ("image", image()),
         ("index", index()),
         ("nested index", nested_index()),
         ("artifact", artifact()),
+        ("artifact manifest", artifact_manifest()),
         ("subject", with_subject()),
         ("no layers", no_layers()),
         ("empty blob", empty_blob()),
@@ -133,6 +134,13 @@ pub fn artifact() -> Content {
     let extra = json!({ "artifactType": "application/vnd.example.notes" });
     let root = manifest(&empty.descriptor(), &[layer.descriptor()], &extra);
     Content { root, manifests: Vec::new(), blobs: vec![empty, layer] }
+}
+
+/// A component in an artifact manifest of the withdrawn type, with a note beside it.
+pub fn artifact_manifest() -> Content {
+    let blobs = vec![Blob::new(WASM_TYPE, random_bytes(10, 3_000)), Blob::new("text/plain", "notes")];
+    let root = crate::fixture::artifact_manifest("application/vnd.example.component", &blobs, None);
+    Content { root, manifests: Vec::new(), blobs }
 }
 
 /// An image, and an artifact that refers to it.

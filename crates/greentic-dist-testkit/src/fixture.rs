@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 pub const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 /// Media type of an OCI image index.
 pub const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
+/// Media type of the withdrawn OCI artifact manifest.
+pub const ARTIFACT_MANIFEST_TYPE: &str = "application/vnd.oci.artifact.manifest.v1+json";
 /// Media type of the config of a Wasm artifact.
 pub const WASM_CONFIG_TYPE: &str = "application/vnd.wasm.config.v0+json";
 /// Media type of a Wasm component layer.
@@ -166,6 +168,16 @@ pub fn index(children: &[(Value, Option<(&str, &str)>)]) -> Document {
         .collect();
     let index = json!({ "schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": manifests });
     Blob::new(INDEX_TYPE, index.to_string())
+}
+
+/// An artifact manifest of the withdrawn type over these blobs, which refers to `subject` (such as [`Artifact::descriptor`]).
+pub fn artifact_manifest(artifact_type: &str, blobs: &[Blob], subject: Option<Value>) -> Document {
+    let blobs: Vec<Value> = blobs.iter().map(Blob::descriptor).collect();
+    let mut manifest = json!({ "mediaType": ARTIFACT_MANIFEST_TYPE, "artifactType": artifact_type, "blobs": blobs });
+    if let Some(subject) = subject {
+        manifest["subject"] = subject;
+    }
+    Blob::new(ARTIFACT_MANIFEST_TYPE, manifest.to_string())
 }
 
 /// Writes an OCI image layout to `dir` (created when missing) in which `tag` names the artifact, or an index over all

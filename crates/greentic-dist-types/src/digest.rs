@@ -132,6 +132,18 @@ impl Digest {
         Self::from_hex_of(algorithm, hex, hex)
     }
 
+    /// Parses a digest whose hex may be in capitals, as some programs print it. What comes of it is the digest in its one spelling;
+    /// the algorithm is in lower case all the same. For references that people paste, never for documents.
+    ///
+    /// # Errors
+    /// As `parse::<Digest>()`.
+    pub fn parse_any_case(text: &str) -> Result<Self, ParseDigestError> {
+        match text.split_once(':') {
+            Some((algorithm, hex)) => format!("{algorithm}:{}", hex.to_ascii_lowercase()).parse(),
+            None => text.parse(),
+        }
+    }
+
     fn from_hex_of(algorithm: Algorithm, hex: &str, input: &str) -> Result<Self, ParseDigestError> {
         if hex.len() != algorithm.len_bytes() * 2 {
             return Err(ParseDigestError::new(
@@ -177,6 +189,12 @@ impl FromStr for Digest {
         let algorithm = match name {
             "sha256" => Algorithm::Sha256,
             "sha512" => Algorithm::Sha512,
+            _ if [Algorithm::Sha256, Algorithm::Sha512].iter().any(|known| name.eq_ignore_ascii_case(known.name())) => {
+                return Err(ParseDigestError::new(
+                    text,
+                    "the algorithm is written in lower case, `sha256:` or `sha512:`",
+                ));
+            }
             _ => return Err(ParseDigestError::new(text, "only sha256 and sha512 are supported")),
         };
         Self::from_hex_of(algorithm, hex, text)
@@ -248,6 +266,23 @@ mod tests {
             format!("sha256:{}\0", "a".repeat(63)),
         ] {
             assert!(bad.parse::<Digest>().is_err(), "{bad:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn hex_in_capitals_is_read_only_where_that_is_asked_for_and_algorithms_in_capitals_never() {
+        let digest = Digest::sha256(b"x");
+        let capitals = format!("sha256:{}", digest.to_hex().to_uppercase());
+        assert_eq!(Digest::parse_any_case(&capitals), Ok(digest));
+        assert_eq!(Digest::parse_any_case(&digest.to_string()), Ok(digest));
+        assert!(capitals.parse::<Digest>().unwrap_err().to_string().contains("only lower-case hex"));
+        for text in [capitals.replace("sha", "SHA"), digest.to_string().replace("sha", "Sha")] {
+            for error in [Digest::parse_any_case(&text), text.parse()] {
+                assert!(error.unwrap_err().to_string().contains("written in lower case"), "{text}");
+            }
+        }
+        for text in ["sha256:ABC", "sha256:", "", "ABC", &format!("md5:{}", "A".repeat(32))] {
+            assert!(Digest::parse_any_case(text).is_err(), "{text}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! Image manifests and image indexes: a strict model of what a registry may answer.
 //!
-//! Fields and rules: image-spec 1.1, `manifest.md` and `image-index.md`. Everything the rest of the client relies on is
+//! Fields and rules: image-spec 1.1, `manifest.md` and `image-index.md`, and `artifact.md` of its candidates for the withdrawn
+//! artifact manifest, which is read as the image manifest it would be today. Everything the rest of the client relies on is
 //! checked here once: one unambiguous kind, valid digests, sane sizes, bounded counts. Unknown fields are allowed and
 //! ignored; the raw bytes stay the truth and are never written anew.
 
@@ -8,10 +9,10 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use crate::limits::{ANNOTATION_BYTES, INDEX_ENTRIES, LAYERS, MANIFEST_BYTES};
-use crate::media_type::{self, ManifestType};
+use crate::media_type::{self, ManifestType, OCI_ARTIFACT};
 use crate::{Digest, SafeText};
 
 /// A pointer to content: media type, digest and exact size (image-spec, `descriptor.md`).
@@ -60,14 +61,14 @@ pub struct Platform {
     pub variant: Option<String>,
 }
 
-/// An image manifest: one artifact.
+/// An image manifest, or an artifact manifest of the withdrawn type: one artifact.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
     /// What kind of artifact this is, when the publisher says so.
     pub artifact_type: Option<String>,
-    /// The config descriptor.
-    pub config: Descriptor,
-    /// The layers, in manifest order.
+    /// The config descriptor; `None` for an artifact manifest, which has no config.
+    pub config: Option<Descriptor>,
+    /// The layers, in manifest order; of an artifact manifest its `blobs`.
     pub layers: Vec<Descriptor>,
     /// The manifest this one refers to.
     pub subject: Option<Descriptor>,
@@ -78,7 +79,7 @@ pub struct Manifest {
 impl Manifest {
     /// A manifest of a config and layers alone.
     pub fn new(config: Descriptor, layers: Vec<Descriptor>) -> Self {
-        Self { artifact_type: None, config, layers, subject: None, annotations: BTreeMap::new() }
+        Self { artifact_type: None, config: Some(config), layers, subject: None, annotations: BTreeMap::new() }
     }
 }
 
@@ -105,7 +106,7 @@ impl Index {
 /// A parsed manifest body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ManifestKind {
-    /// An image manifest.
+    /// An image manifest, or an artifact manifest.
     Image(Box<Manifest>),
     /// An image index.
     Index(Index),
@@ -154,7 +155,7 @@ pub enum ManifestError {
     /// Too many layers, index entries or bytes of annotations.
     #[error("the manifest has more than {limit} {what}")]
     TooMany {
-        /// `layers`, `manifests` or `bytes of annotations`.
+        /// `layers`, `blobs`, `manifests` or `bytes of annotations`.
         what: &'static str,
         /// The limit.
         limit: usize,
@@ -180,7 +181,8 @@ struct RawDescriptor {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RawManifest {
-    schema_version: serde_json::Value,
+    #[serde(default, deserialize_with = "present")]
+    schema_version: Option<serde_json::Value>,
     #[serde(default)]
     media_type: Option<String>,
     #[serde(default)]
@@ -190,11 +192,25 @@ struct RawManifest {
     #[serde(default)]
     layers: Option<Vec<RawDescriptor>>,
     #[serde(default)]
+    blobs: Option<Vec<RawDescriptor>>,
+    #[serde(default)]
     manifests: Option<Vec<RawDescriptor>>,
     #[serde(default)]
     subject: Option<RawDescriptor>,
     #[serde(default)]
     annotations: Option<BTreeMap<String, String>>,
+}
+
+/// What stands there, `null` included.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<serde_json::Value>, D::Error> {
+    serde_json::Value::deserialize(deserializer).map(Some)
+}
+
+impl RawManifest {
+    /// Whether the body calls itself an artifact manifest, which it must to be one.
+    fn is_artifact(&self) -> bool {
+        self.media_type.as_deref().is_some_and(|name| media_type::essence(name) == OCI_ARTIFACT)
+    }
 }
 
 impl From<RawDescriptor> for Descriptor {
@@ -253,12 +269,28 @@ pub fn parse_manifest(bytes: &[u8], content_type: Option<&str>) -> Result<Manife
 }
 
 fn kind_of(raw: &RawManifest, declared: &str) -> Result<ManifestType, ManifestError> {
-    if raw.schema_version.as_u64() != Some(2) {
-        let version = SafeText::excerpt(&raw.schema_version.to_string(), 16);
-        return Err(ManifestError::Unsupported(SafeText::new(&format!("a manifest of schema version {version}"))));
+    match &raw.schema_version {
+        Some(version) if version.as_u64() == Some(2) => {}
+        Some(version) => {
+            let version = SafeText::excerpt(&version.to_string(), 16);
+            return Err(ManifestError::Unsupported(SafeText::new(&format!("a manifest of schema version {version}"))));
+        }
+        // An artifact manifest is told by its type alone.
+        None if raw.is_artifact() => {}
+        None if declared == OCI_ARTIFACT => return Err(ManifestError::Malformed("missing field `mediaType`".into())),
+        None => return Err(ManifestError::Malformed("missing field `schemaVersion`".into())),
     }
-    if raw.manifests.is_some() && (raw.layers.is_some() || raw.config.is_some()) {
+    let is_image = raw.layers.is_some() || raw.config.is_some();
+    if raw.manifests.is_some() && is_image {
         return Err(ManifestError::Ambiguous("it has both `manifests` and `layers` or `config`".into()));
+    }
+    if raw.blobs.is_some() && (raw.manifests.is_some() || is_image) {
+        return Err(ManifestError::Ambiguous("it has both `blobs` and `layers`, `config` or `manifests`".into()));
+    }
+    if raw.is_artifact() && is_image {
+        return Err(ManifestError::Ambiguous(
+            "it is called an artifact manifest and has `layers` or a `config`".into(),
+        ));
     }
     let by_header = media_type::manifest_type(declared);
     let by_body = raw.media_type.as_deref().map(|name| media_type::manifest_type(&media_type::essence(name)));
@@ -289,6 +321,7 @@ fn kind_of(raw: &RawManifest, declared: &str) -> Result<ManifestType, ManifestEr
 }
 
 fn build(raw: RawManifest, kind: ManifestType) -> Result<ManifestKind, ManifestError> {
+    let is_artifact = raw.is_artifact();
     let annotations = raw.annotations.unwrap_or_default();
     if annotations.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() > ANNOTATION_BYTES {
         return Err(ManifestError::TooMany { what: "bytes of annotations", limit: ANNOTATION_BYTES });
@@ -305,22 +338,23 @@ fn build(raw: RawManifest, kind: ManifestType) -> Result<ManifestKind, ManifestE
             annotations,
         }));
     }
-    let config = raw.config.ok_or_else(|| ManifestError::Malformed("missing field `config`".into()))?;
-    let layers: Vec<Descriptor> = raw
-        .layers
-        .ok_or_else(|| ManifestError::Malformed("missing field `layers`".into()))?
-        .into_iter()
-        .map(Into::into)
-        .collect();
+    let missing = |field: &str| ManifestError::Malformed(SafeText::new(&format!("missing field `{field}`")));
+    let (what, config, layers) = if is_artifact {
+        ("blobs", None, raw.blobs.unwrap_or_default())
+    } else {
+        let config = raw.config.ok_or_else(|| missing("config"))?;
+        ("layers", Some(config.into()), raw.layers.ok_or_else(|| missing("layers"))?)
+    };
     if layers.len() > LAYERS {
-        return Err(ManifestError::TooMany { what: "layers", limit: LAYERS });
+        return Err(ManifestError::TooMany { what, limit: LAYERS });
     }
+    let layers: Vec<Descriptor> = layers.into_iter().map(Into::into).collect();
     if layers.iter().try_fold(0_u64, |sum, layer| sum.checked_add(layer.size_bytes)).is_none() {
         return Err(ManifestError::Malformed("the sizes of the layers overflow".into()));
     }
     Ok(ManifestKind::Image(Box::new(Manifest {
         artifact_type: raw.artifact_type,
-        config: config.into(),
+        config,
         layers,
         subject: raw.subject.map(Into::into),
         annotations,
@@ -367,6 +401,58 @@ mod tests {
         for content_type in [None, Some(OCI_INDEX), Some(DOCKER_INDEX)] {
             assert!(matches!(parse(&index, content_type), Ok(ManifestKind::Index(_))), "{content_type:?}");
         }
+    }
+
+    fn artifact(extra: &str) -> String {
+        format!(r#"{{"mediaType":"{OCI_ARTIFACT}","artifactType":"application/vnd.acme.sbom"{extra}}}"#)
+    }
+
+    #[test]
+    fn the_blobs_of_an_artifact_manifest_are_its_layers_and_it_has_no_config() {
+        let (one, two) = (descriptor("1"), descriptor("2"));
+        let body = artifact(&format!(r#","blobs":[{one},{two}],"subject":{two},"annotations":{{"a":"b"}}"#));
+        for content_type in [None, Some(OCI_ARTIFACT), Some("application/json"), Some("text/plain")] {
+            let kind = parse(&body, content_type).unwrap();
+            assert_eq!(kind.subject().map(|subject| subject.size_bytes), Some(2), "{content_type:?}");
+            assert_eq!(kind.artifact_type(), Some("application/vnd.acme.sbom"));
+            let ManifestKind::Image(manifest) = kind else { panic!("an index") };
+            assert_eq!(manifest.layers.iter().map(|blob| blob.size_bytes).collect::<Vec<_>>(), [1, 2]);
+            assert_eq!((manifest.config, manifest.annotations["a"].as_str()), (None, "b"));
+        }
+        // Without blobs it says something about its subject, and holds nothing. A version is not needed.
+        let Ok(ManifestKind::Image(bare)) = parse(&artifact(r#","schemaVersion":2"#), None) else { panic!("refused") };
+        assert!(bare.layers.is_empty() && bare.subject.is_none());
+    }
+
+    #[test]
+    fn an_artifact_manifest_that_could_be_something_else_or_is_too_large_is_refused() {
+        let one = descriptor("1");
+        for extra in [
+            format!(r#","blobs":[{one}],"layers":[{one}]"#),
+            format!(r#","blobs":[{one}],"config":{one}"#),
+            format!(r#","blobs":[{one}],"manifests":[{one}]"#),
+            format!(r#","config":{one},"layers":[{one}]"#),
+            format!(r#","manifests":[{one}]"#),
+        ] {
+            assert!(matches!(parse(&artifact(&extra), None), Err(ManifestError::Ambiguous(_))), "{extra}");
+        }
+        let typed = artifact(&format!(r#","blobs":[{one}]"#));
+        for other in [OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST] {
+            assert!(matches!(parse(&typed, Some(other)), Err(ManifestError::Ambiguous(_))), "{other}");
+        }
+        // An image with `blobs` beside its layers, and a body that does not say what it is.
+        assert!(matches!(parse(&image(r#","blobs":[]"#, "1"), None), Err(ManifestError::Ambiguous(_))));
+        let untyped = format!(r#"{{"blobs":[{one}]}}"#);
+        for content_type in [None, Some(OCI_ARTIFACT)] {
+            assert!(matches!(parse(&untyped, content_type), Err(ManifestError::Malformed(_))), "{content_type:?}");
+        }
+        let version = artifact(r#","schemaVersion":1"#);
+        assert!(matches!(parse(&version, None), Err(ManifestError::Unsupported(_))));
+        let many = artifact(&format!(r#","blobs":[{}]"#, vec![one.as_str(); LAYERS + 1].join(",")));
+        assert!(matches!(parse(&many, None), Err(ManifestError::TooMany { what: "blobs", .. })));
+        let huge = descriptor("18446744073709551615");
+        let overflow = artifact(&format!(r#","blobs":[{huge},{huge}]"#));
+        assert!(matches!(parse(&overflow, None), Err(ManifestError::Malformed(_))));
     }
 
     #[test]
@@ -418,7 +504,7 @@ mod tests {
             let one = format!(r#"{{"mediaType":"a/b","digest":"{digest}","size":{size},"data":"{data}"}}"#);
             let body = format!(r#"{{"schemaVersion":2,"config":{one},"layers":[]}}"#);
             let Ok(ManifestKind::Image(image)) = parse(&body, None) else { panic!("an image") };
-            image.config.data
+            image.config.unwrap().data
         };
         assert_eq!(config("e30=", 2).as_deref(), Some(&b"{}"[..]));
         // Another size, other bytes, no base64, nothing, far too much.

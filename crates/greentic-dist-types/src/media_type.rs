@@ -12,7 +12,8 @@ pub const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.lis
 pub const DOCKER_SCHEMA1_SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
 /// Docker schema 1, unsigned. Refused by name.
 pub const DOCKER_SCHEMA1: &str = "application/vnd.docker.distribution.manifest.v1+json";
-/// The withdrawn OCI artifact manifest. Refused by name.
+/// OCI artifact manifest: of the first image-spec 1.1 candidates, withdrawn before its release, and read still. Its `blobs` are its
+/// layers, and it has no config.
 pub const OCI_ARTIFACT: &str = "application/vnd.oci.artifact.manifest.v1+json";
 
 /// A WebAssembly module or component; what the ecosystem pushes today.
@@ -38,12 +39,13 @@ pub const JSON: &str = "application/json";
 /// Bytes of no stated type.
 pub const OCTET_STREAM: &str = "application/octet-stream";
 
-/// The `Accept` value of every manifest request: both image and both index types, one header line, since some servers
-/// read only the first.
+/// The `Accept` value of every manifest request: both image and both index types and the artifact manifest, one header line,
+/// since some servers read only the first.
 pub const MANIFEST_ACCEPT: &str = "application/vnd.oci.image.manifest.v1+json, \
      application/vnd.oci.image.index.v1+json, \
      application/vnd.docker.distribution.manifest.v2+json, \
-     application/vnd.docker.distribution.manifest.list.v2+json";
+     application/vnd.docker.distribution.manifest.list.v2+json, \
+     application/vnd.oci.artifact.manifest.v1+json";
 
 /// Layer types a component may have, best first.
 pub const COMPONENT_LAYERS: &[&str] = &[WASM_COMPONENT_LAYER, WASM_MODULE_LAYER, WASM, OCTET_STREAM];
@@ -91,7 +93,7 @@ pub fn is_tarball(media_type: &str) -> bool {
 /// What a manifest media type stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ManifestType {
-    /// One artifact: config and layers.
+    /// One artifact: its layers, and a config.
     Image,
     /// A list of manifests.
     Index,
@@ -104,10 +106,9 @@ pub enum ManifestType {
 /// Classifies a media type given without parameters.
 pub fn manifest_type(media_type: &str) -> ManifestType {
     match media_type {
-        OCI_MANIFEST | DOCKER_MANIFEST => ManifestType::Image,
+        OCI_MANIFEST | DOCKER_MANIFEST | OCI_ARTIFACT => ManifestType::Image,
         OCI_INDEX | DOCKER_INDEX => ManifestType::Index,
         DOCKER_SCHEMA1 | DOCKER_SCHEMA1_SIGNED => ManifestType::Refused("a docker schema 1 manifest"),
-        OCI_ARTIFACT => ManifestType::Refused("a withdrawn OCI artifact manifest"),
         _ => ManifestType::Unknown,
     }
 }
@@ -149,7 +150,7 @@ mod tests {
 
     #[test]
     fn every_accepted_manifest_type_is_asked_for() {
-        for accepted in [OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_INDEX] {
+        for accepted in [OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_INDEX, OCI_ARTIFACT] {
             assert!(MANIFEST_ACCEPT.split(", ").any(|part| part == accepted), "{accepted}");
             assert!(matches!(manifest_type(accepted), ManifestType::Image | ManifestType::Index));
         }

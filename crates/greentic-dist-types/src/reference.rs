@@ -91,6 +91,17 @@ impl Reference {
         Self::parse_with(text, true)
     }
 
+    /// Parses like [`Reference::parse`], and reads the hex of a digest in capitals too, see [`Digest::parse_any_case`].
+    ///
+    /// # Errors
+    /// [`ParseReferenceError`] naming the part that is wrong.
+    pub fn parse_any_case(text: &str) -> Result<Self, ParseReferenceError> {
+        match text.rsplit_once('@').map(|(name, digest)| (name, Digest::parse_any_case(digest))) {
+            Some((name, Ok(digest))) => Self::parse(&format!("{name}@{digest}")),
+            _ => Self::parse(text),
+        }
+    }
+
     /// Builds a reference from parts that are checked by the same rules.
     ///
     /// # Errors

@@ -293,7 +293,7 @@ mod tests {
     fn manifest(types: &[&str]) -> Manifest {
         Manifest {
             artifact_type: None,
-            config: layer("application/vnd.wasm.config.v0+json", None),
+            config: Some(layer("application/vnd.wasm.config.v0+json", None)),
             layers: types.iter().map(|name| layer(name, None)).collect(),
             subject: None,
             annotations: BTreeMap::new(),

@@ -116,7 +116,7 @@ impl Repository {
     ///
     /// # Errors
     /// `NotFound`; `Integrity` when the bytes are not those of the pin; `TooLarge`; `Protocol` when the answer is no usable
-    /// manifest and `Unsupported` when it is one of a withdrawn kind, with the [`ManifestError`] as source; otherwise by cause.
+    /// manifest and `Unsupported` when it is one of a kind that is refused, with the [`ManifestError`] as source; otherwise by cause.
     pub async fn manifest(&self, selector: Selector<'_>) -> Result<FetchedManifest, NetError> {
         self.manifest_for(self.action(), selector).await
     }

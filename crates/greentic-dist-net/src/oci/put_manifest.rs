@@ -103,7 +103,8 @@ impl RawManifest {
         match &self.kind {
             ManifestKind::Image(manifest) => {
                 let artifact_type = manifest.artifact_type.clone().filter(|kind| !kind.is_empty());
-                descriptor.artifact_type = artifact_type.or_else(|| Some(manifest.config.media_type.clone()));
+                descriptor.artifact_type =
+                    artifact_type.or_else(|| manifest.config.as_ref().map(|config| config.media_type.clone()));
                 descriptor.annotations.clone_from(&manifest.annotations);
             }
             ManifestKind::Index(index) => {

@@ -12,11 +12,13 @@ impl RawManifest {
     /// Writes an OCI image manifest. Keys are sorted and nothing is indented: equal parts give equal bytes and one digest.
     ///
     /// # Errors
-    /// [`ManifestError`] for what this client would refuse to pull: too many layers, too large annotations.
+    /// [`ManifestError`] for what this client would refuse to pull: no config, too many layers, too large annotations.
     pub fn image(manifest: &Manifest) -> Result<Self, ManifestError> {
         let Manifest { artifact_type, config, layers, subject, annotations } = manifest;
         let mut document = start(OCI_MANIFEST, artifact_type.as_deref(), subject.as_ref());
-        document.insert("config".into(), described(config));
+        if let Some(config) = config {
+            document.insert("config".into(), described(config));
+        }
         document.insert("layers".into(), layers.iter().map(described).collect());
         annotate(&mut document, annotations);
         Self::new(Value::from(document).to_string())
@@ -111,6 +113,12 @@ mod tests {
         let raw = RawManifest::index(&index).unwrap();
         assert_eq!(raw.kind(), &ManifestKind::Index(index));
         assert_eq!(raw.media_type(), OCI_INDEX);
+    }
+
+    #[test]
+    fn an_image_without_a_config_is_not_written() {
+        let manifest = Manifest { config: None, ..Manifest::new(descriptor(b"{}"), Vec::new()) };
+        assert!(matches!(RawManifest::image(&manifest), Err(ManifestError::Malformed(_))));
     }
 
     #[test]

@@ -178,7 +178,7 @@ fn entries_that_name_nothing_or_contradict_themselves_are_told_with_index_and_fi
         ),
         (
             r#"[{"digest":"SHA256:aa"}]"#,
-            "`[0].digest`: `SHA256:aa` is not a digest: only sha256 and sha512 are supported",
+            "`[0].digest`: `SHA256:aa` is not a digest: the algorithm is written in lower case, `sha256:` or `sha512:`",
         ),
         (
             &format!(r#"[{{"digest":"sha256:{}"}}]"#, "A".repeat(64)),

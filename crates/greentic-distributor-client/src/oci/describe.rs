@@ -103,10 +103,13 @@ impl ArtifactDescription {
             platform: entry.platform.as_ref().map(platform_text),
             manifest: entry.into(),
         });
+        let is_image = matches!(described.kind, ManifestKind::Image(_));
         let (config, layers, annotations) = match &described.kind {
-            ManifestKind::Image(image) => {
-                (Some((&image.config).into()), image.layers.iter().map(Into::into).collect(), &image.annotations)
-            }
+            ManifestKind::Image(image) => (
+                image.config.as_ref().map(Into::into),
+                image.layers.iter().map(Into::into).collect(),
+                &image.annotations,
+            ),
             ManifestKind::Index(index) => (None, Vec::new(), &index.annotations),
         };
         Self {
@@ -114,7 +117,7 @@ impl ArtifactDescription {
             media_type: root.media_type.clone(),
             size_bytes: root.raw.len() as u64,
             platforms: platforms.collect(),
-            manifest_digest: config.is_some().then(|| described.digest.to_string()),
+            manifest_digest: is_image.then(|| described.digest.to_string()),
             manifest: serde_json::from_slice(&described.raw).unwrap_or(Value::Null),
             artifact_type: described.kind.artifact_type().map(ToOwned::to_owned),
             subject: described.kind.subject().map(|subject| subject.digest.to_string()),

@@ -99,7 +99,7 @@ impl ProvenManifest {
     /// Config and layers, but those that registries do not keep.
     pub(crate) fn blobs(&self) -> Vec<&Descriptor> {
         let ManifestKind::Image(image) = &self.kind else { return Vec::new() };
-        let all = std::iter::once(&image.config).chain(&image.layers);
+        let all = image.config.iter().chain(&image.layers);
         all.filter(|blob| !is_foreign(&blob.media_type)).collect()
     }
 

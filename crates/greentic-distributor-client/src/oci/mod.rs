@@ -192,7 +192,7 @@
 //! let to = client.repository(&Reference::parse(&format!("{host}/mirror/hello"))?);
 //! let manifest = from.manifest(Selector::Tag("1")).await?;
 //! let ManifestKind::Image(image) = &manifest.kind else { return Err("an index".into()) };
-//! for blob in image.layers.iter().chain([&image.config]) {
+//! for blob in image.layers.iter().chain(&image.config) {
 //!     // Taken over inside of one registry, else it flows through, verified. `DistClient::copy` does all of this, and indexes,
 //!     // referrers and signatures, too.
 //!     to.put_blob(Arc::new(from.blob_source(blob))).mount_from("acme/hello").send().await?;

@@ -373,9 +373,9 @@ fn known_beside(source: &Path, reference: &str, bytes: &[u8]) -> Option<CopyReco
     cache.record(reference).filter(|record| record.vouches_for(bytes, Some(pin)))
 }
 
-/// The digest in a reference: what it names never changes.
+/// The digest in a reference, in capitals or not: what it names never changes.
 pub(super) fn pin_of(reference: &str) -> Option<Digest> {
-    reference.rsplit_once('@')?.1.parse().ok()
+    Digest::parse_any_case(reference.rsplit_once('@')?.1).ok()
 }
 
 fn failed(op: &'static str, path: &Path, source: io::Error) -> ProviderRegistryError {

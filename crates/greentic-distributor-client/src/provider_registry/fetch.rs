@@ -220,7 +220,7 @@ mod tests {
         };
         let manifest = Manifest {
             artifact_type: None,
-            config: Descriptor::new("a/b", Digest::sha256(b""), 0),
+            config: None,
             layers: types.iter().enumerate().map(layer).collect(),
             subject: None,
             annotations: BTreeMap::new(),

@@ -1,6 +1,6 @@
 //! From what was written to the place that is asked: never a registry that nobody chose.
 
-use greentic_dist_types::{MapError, ParseReferenceError, Reference, map_to_registry};
+use greentic_dist_types::{Digest, MapError, ParseReferenceError, Reference, map_to_registry};
 
 use super::ProviderRegistryError;
 use super::reference::{RemoteRef, Scheme};
@@ -31,7 +31,7 @@ impl RegistryBases {
 impl RemoteRef {
     /// The registry, repository and tag or digest that are meant.
     pub(super) fn locate(&self, bases: &RegistryBases) -> Result<Reference, ProviderRegistryError> {
-        let target = tag_behind_at(&self.target);
+        let target = canonical(&self.target);
         let (base, variable) = match self.scheme {
             Scheme::Oci => return Reference::parse(&target).map_err(|error| self.no_reference(error)),
             Scheme::Repo => (&bases.repo, env::REPO_REGISTRY_BASE),
@@ -48,15 +48,16 @@ impl RemoteRef {
     }
 }
 
-/// `name@latest` is written where `name:latest` is meant: what stands behind the at sign is a digest when it has a colon, and
-/// a tag when it could be one.
-fn tag_behind_at(target: &str) -> String {
+/// The target in the one spelling that references have. `name@latest` is written where `name:latest` is meant: what stands behind
+/// the at sign is a digest when it has a colon, in capitals or not, and a tag when it could be one.
+fn canonical(target: &str) -> String {
     let is_tag = |text: &str| {
         !text.is_empty()
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
             && !text.starts_with(['.', '-'])
     };
     match target.rsplit_once('@') {
+        Some((name, digest)) if let Ok(digest) = Digest::parse_any_case(digest) => format!("{name}@{digest}"),
         Some((name, tag)) if is_tag(tag) && !name.contains('@') && !has_tag(name) => format!("{name}:{tag}"),
         // A password, perhaps. It is refused without being repeated.
         Some((name, rest)) if name.contains(':') && !name.contains('/') && !rest.contains(':') => format!("…@{rest}/"),
@@ -98,6 +99,8 @@ mod tests {
             ("oci://ghcr.io/x/y@latest", "ghcr.io/x/y:latest".to_owned()),
             (&format!("oci://ghcr.io/x/y@{pin}"), format!("ghcr.io/x/y@{pin}")),
             (&format!("repo://y@{pin}"), format!("ghcr.io/org/y@{pin}")),
+            (&format!("oci://ghcr.io/x/y:1@sha256:{}", "A".repeat(64)), format!("ghcr.io/x/y:1@{pin}")),
+            (&format!("store://y@sha512:{}", "B".repeat(128)), format!("ghcr.io/store/y@sha512:{}", "b".repeat(128))),
         ] {
             assert_eq!(locate(text, &bases()).unwrap(), expected, "{text}");
         }
@@ -127,6 +130,7 @@ mod tests {
     fn what_is_neither_tag_nor_digest_is_refused() {
         for text in [
             "oci://ghcr.io/x/y@sha256:abc",
+            &format!("oci://ghcr.io/x/y@SHA256:{}", "a".repeat(64)),
             "oci://ghcr.io/x/y@",
             "oci://ghcr.io/x/y:1@latest",
             "oci://ghcr.io/x/y@a@b",

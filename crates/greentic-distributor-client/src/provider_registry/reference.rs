@@ -32,7 +32,7 @@ impl RemoteRef {
             // What stands before a tag or digest is a name, also where there is no slash in it.
             Some((name, behind))
                 if !name.contains('@')
-                    && (behind.parse::<Digest>().is_ok() || !name.contains(':') && !behind.contains('/')) =>
+                    && (Digest::parse_any_case(behind).is_ok() || !name.contains(':') && !behind.contains('/')) =>
             {
                 SafeText::excerpt(&self.text, limits::REFERENCE_BYTES).to_string()
             }

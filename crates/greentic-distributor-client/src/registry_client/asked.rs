@@ -22,7 +22,7 @@ impl Asked {
             let scheme = SafeText::excerpt(&redact_reference(scheme), 32);
             return Err(invalid(format!("a reference to a registry has no scheme: leave `{scheme}://` away")));
         }
-        let reference = Reference::parse(&with_small_hex(text));
+        let reference = Reference::parse_any_case(text);
         let reference = reference.map_err(|error| invalid(error.problem().to_string()))?;
         Ok(Self { text: text.to_owned(), reference })
     }
@@ -63,25 +63,9 @@ impl Asked {
     }
 }
 
-/// The text with the hex of its digest in small letters: the one spelling that digests have.
-fn with_small_hex(text: &str) -> String {
-    match text.rsplit_once(':') {
-        Some((head, hex))
-            if head.contains('@') && !hex.is_empty() && hex.bytes().all(|byte| byte.is_ascii_hexdigit()) =>
-        {
-            format!("{head}:{}", hex.to_ascii_lowercase())
-        }
-        _ => text.to_owned(),
-    }
-}
-
 /// A digest as a client of the host reports it, in capitals or not.
 pub(super) fn reported_digest(text: &str) -> Result<Digest, FetchError> {
-    let small = match text.split_once(':') {
-        Some((algorithm, hex)) => format!("{algorithm}:{}", hex.to_ascii_lowercase()),
-        None => text.to_owned(),
-    };
-    small.parse().map_err(|error: greentic_dist_types::ParseDigestError| FetchError::Corrupt {
+    Digest::parse_any_case(text).map_err(|error| FetchError::Corrupt {
         reason: format!("the registry client reported a digest that is none: {error}"),
     })
 }

@@ -45,29 +45,17 @@ impl TryFrom<&str> for DigestRef {
         while let Some(rest) = bare.strip_prefix(SCHEME) {
             bare = rest;
         }
-        if let Ok(digest) = lower_hex(bare).parse::<Digest>() {
+        if let Ok(digest) = Digest::parse_any_case(bare) {
             return Err(RunnerApiError::MissingRepositoryContext { digest: digest.to_string() });
         }
-        let bare = match bare.rsplit_once('@') {
-            Some((name, digest)) => format!("{name}@{}", lower_hex(digest)),
-            None => bare.to_owned(),
-        };
-        let reference = Reference::parse(&bare).map_err(|error| RunnerApiError::InvalidReference {
-            reference: redact_reference(&bare),
+        let reference = Reference::parse_any_case(bare).map_err(|error| RunnerApiError::InvalidReference {
+            reference: redact_reference(bare),
             reason: error.problem().to_string(),
         })?;
         match reference.digest() {
             Some(pin) => Ok(Self { digest: pin.to_string(), pin, reference }),
             None => Err(RunnerApiError::DigestRequired { reference: text.to_owned() }),
         }
-    }
-}
-
-/// The hex behind the algorithm in lower case: both are the same digest, and only one is canonical.
-fn lower_hex(digest: &str) -> String {
-    match digest.split_once(':') {
-        Some((algorithm, hex)) => format!("{algorithm}:{}", hex.to_ascii_lowercase()),
-        None => digest.to_owned(),
     }
 }
 

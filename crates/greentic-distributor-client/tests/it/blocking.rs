@@ -123,7 +123,7 @@ fn life_of_a_manifest() {
     repository.save_blob(layer, &path, true).unwrap();
 
     let content = BytesSource::new("text/plain", &b"signed"[..]);
-    let mut signature = ImageManifest::new(image.config.clone(), vec![content.descriptor().clone()]);
+    let mut signature = ImageManifest::new(image.config.clone().unwrap(), vec![content.descriptor().clone()]);
     signature.artifact_type = Some("application/vnd.acme.signature".to_owned());
     signature.subject = Some(repository.resolve(Selector::Tag("1")).unwrap());
     assert_eq!(repository.put_blob(Arc::new(content.clone())).unwrap(), PushedBlob::Sent);

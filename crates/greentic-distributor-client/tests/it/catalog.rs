@@ -445,6 +445,33 @@ async fn an_image_index_leads_to_a_catalog_and_is_revalidated_with_one_request()
 }
 
 #[tokio::test]
+async fn an_artifact_manifest_of_the_withdrawn_type_leads_to_a_catalog() {
+    let shop = Shop::new();
+    let inner = artifact(&["inner"]);
+    shop.registry.publish(&inner, "inner");
+    let note = Blob::new("text/plain", "notes");
+    let manifest = fixture::artifact_manifest("application/vnd.acme.catalog", &[note, inner.layers[0].clone()], None);
+    shop.registry.publish_document(&manifest, Some("latest"));
+    let found = shop.get().await.unwrap();
+    assert_eq!((ids(&found), found.manifest_digest.clone()), (vec!["inner"], Some(manifest.digest.to_string())));
+    let blob = format!("GET /v2/acme/providers/blobs/{}", inner.layer_digest());
+    assert_eq!(shop.asked(), ["GET /v2/acme/providers/manifests/latest".to_owned(), blob]);
+    assert!(!shop.refreshed().await.unwrap().is_stale);
+    assert_eq!(shop.asked().len(), 1);
+    assert_eq!(shop.offline().await.unwrap().path, found.path);
+    // Through an index, and by pins, which prove it.
+    let index = fixture::index(&[(manifest.descriptor(), Some(("linux", "amd64")))]);
+    shop.registry.publish_document(&index, None);
+    for pin in [manifest.digest, index.digest] {
+        let pinned = format!("oci://{}", shop.registry.pinned_to(pin));
+        let found = resolve(&shop.builder().build(), &pinned).await.unwrap();
+        assert_eq!(found.manifest_digest, Some(manifest.digest.to_string()));
+        let offline = shop.builder().offline(true).build();
+        assert_eq!(resolve(&offline, &pinned).await.unwrap().path, found.path);
+    }
+}
+
+#[tokio::test]
 async fn a_layer_that_is_too_large_is_refused_before_it_is_asked_for() {
     let shop = Shop::new();
     let layer = json!({ "mediaType": JSON, "digest": shop.registry.artifact().layer_digest().to_string(), "size": (16 << 20) + 1 });
@@ -486,6 +513,27 @@ async fn a_pin_is_asked_for_once_and_proven_by_itself_ever_after() {
     let offline = shop.builder().offline(true).build();
     assert_refused(resolve(&offline, &pinned).await, Offline, 4, &["not what was recorded"]);
     assert_eq!(ids(&resolve(&shop.builder().build(), &pinned).await.unwrap()), ["a", "b"]);
+}
+
+#[tokio::test]
+async fn a_pin_in_capitals_is_the_pin_and_proves_as_much() {
+    let shop = Shop::new();
+    let capitals = shop.registry.artifact().manifest_digest.to_hex().to_uppercase();
+    let pinned = format!("oci://{}/acme/providers@sha256:{capitals}", shop.registry.host());
+    let found = resolve(&shop.builder().build(), &pinned).await.unwrap();
+    assert_eq!((found.requested_reference.as_ref(), ids(&found)), (Some(&pinned), vec!["a", "b"]));
+    assert_eq!(found.resolved_reference, Some(shop.registry.pinned()));
+    assert_eq!(shop.asked()[0], format!("GET /v2/acme/providers/manifests/sha256:{}", capitals.to_lowercase()));
+    assert_eq!(resolve(&shop.builder().refresh(true).build(), &pinned).await.unwrap().path, found.path);
+    assert!(shop.asked().is_empty(), "what a pin names cannot change");
+    // Nothing but what it names is served for it, whatever a record says.
+    let mine = shop.home.path().join("mine.json");
+    fs::write(&mine, document(&["mine"])).unwrap();
+    assert_refused(cache_registry_file(shop.bundle(), &pinned, &mine), Integrity, 8, &["nothing proves", &pinned]);
+    let algorithm = pinned.replace("sha256", "SHA256");
+    let said = ["invalid provider registry reference", "written in lower case"];
+    assert_refused(resolve(&shop.builder().build(), &algorithm).await, InvalidInput, 2, &said);
+    assert!(shop.asked().is_empty());
 }
 
 #[tokio::test]

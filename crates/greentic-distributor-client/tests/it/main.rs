@@ -51,6 +51,7 @@ mod runner_api;
 mod store_auth;
 mod store_tenant;
 
+mod artifact_manifest;
 mod cap;
 mod copy_layouts;
 mod copy_registries;

@@ -182,7 +182,7 @@ async fn quirk_p48_descriptors_that_lie_are_refused_and_inline_content_saves_a_r
             r#"{{"schemaVersion":2,"config":{{"mediaType":"a/b","digest":"{digest}","size":{size},"data":"{data}"}},"layers":[]}}"#
         );
         let Ok(ManifestKind::Image(image)) = parse_manifest(body.as_bytes(), None) else { panic!("an image") };
-        image.config
+        image.config.unwrap()
     };
     let stream = repository.blob(&inline("e30=", 2)).open().await.unwrap();
     assert_eq!((stream.digest(), stream.size_bytes()), (Digest::sha256(b"{}"), 2));

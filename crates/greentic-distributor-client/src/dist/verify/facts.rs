@@ -59,7 +59,7 @@ impl<'a> Facts<'a> {
 
     fn add_manifest(&mut self, raw: &[u8]) {
         if let Ok(ManifestKind::Image(manifest)) = parse_manifest(raw, None) {
-            self.digests.insert(manifest.config.digest);
+            self.digests.extend(manifest.config.map(|config| config.digest));
             self.digests.extend(manifest.layers.iter().map(|layer| layer.digest));
         }
     }
