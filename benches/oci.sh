@@ -9,7 +9,7 @@
 #     GREENTIC_DIST=path     the program to measure (target/release/greentic-dist)
 #     PEER=path              the peer made of oci-client (benches/peers/target/release/oci-client-peer)
 #     RUNS=9 LARGE_RUNS=3    timed runs of each program, and of the rows of 640 MiB and more; medians are printed
-#     ROWS="…"               some of: small token unchanged pinned layers large set slowset push ranges (all of them)
+#     ROWS="…"               some of: small three token unchanged moved pinned layers large set slowset smallpush push ranges (all of them)
 #     MIB=1024               bytes of a MiB: tries the script in a moment, and its figures mean nothing
 #     TMPDIR=path            needs about 8 GiB
 #
@@ -21,7 +21,7 @@
 # `ranges` is over TLS, from nginx that gives each connection 32 MiB a second, at an address that is not loopback.
 set -euo pipefail
 
-all_rows="small token unchanged pinned layers large set slowset push ranges"
+all_rows="small three token unchanged moved pinned layers large set slowset smallpush push ranges"
 LARGE_RUNS=${LARGE_RUNS:-3}
 # shellcheck source=benches/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -64,6 +64,26 @@ unchanged() {
         "skopeo=skopeo --policy $work/policy.json inspect --raw --tls-verify=false docker://$registry/small:0"
 }
 
+# Every run has a tag of its own, resolved when it meant the artifact 0; now it means 1.
+moved() {
+    local number tags
+    publish moved $((2 * mib)) 2
+    # Each of three programs runs as often as is timed, and twice more.
+    tags=$(seq 0 $((3 * (runs * 3 + 2) - 1)))
+    for number in 0 1; do
+        curl -fs -H "$accept" -o "$work/moved.$number" "http://$registry/v2/moved/manifests/$number"
+    done
+    for number in $tags; do
+        curl -fs -X PUT -H "Content-Type:${accept#*:}" --data-binary "@$work/moved.0" "http://$registry/v2/moved/manifests/t$number"
+        "$ours" resolve --cache-dir "$work/kept" "oci://$registry/moved:t$number" >/dev/null 2>&1
+        curl -fs -X PUT -H "Content-Type:${accept#*:}" --data-binary "@$work/moved.1" "http://$registry/v2/moved/manifests/t$number"
+    done
+    measure "what a tag means that was moved" "$((runs * 3))" --base oci-client \
+        "greentic-dist=$ours resolve --cache-dir $work/kept oci://$registry/moved:t{i}" \
+        "oci-client=$peer digest $registry/moved:t{i}" \
+        "skopeo=skopeo --policy $work/policy.json inspect --raw --tls-verify=false docker://$registry/moved:t{i}"
+}
+
 pinned() {
     local reference
     kept
@@ -74,12 +94,14 @@ pinned() {
         "skopeo=$copy --src-tls-verify=false docker://$reference dir:{out}"
 }
 
-layers() {
-    publish layers $((64 * mib)) 1 10
-    measure "10 layers of 64 MiB" "$large_runs" --base oci-client --bytes $((640 * mib)) \
-        "greentic-dist=$ours copy --no-referrers --jobs 10 $registry/layers:0 oci-layout:{out}" \
-        "oci-client=$peer pull $registry/layers:0 {out}" \
-        "skopeo=$copy --src-tls-verify=false docker://$registry/layers:0 dir:{out}"
+# several TITLE RUNS REPOSITORY LAYERS BYTES: a copy of one artifact with several layers, everything of it, into an OCI layout
+several() {
+    local title=$1 count=$2 repository=$3 layers=$4 bytes=$5
+    publish "$repository" "$bytes" 1 "$layers"
+    measure "$title" "$count" --base oci-client --bytes $((layers * bytes)) \
+        "greentic-dist=$ours copy --no-referrers --jobs 10 $registry/$repository:0 oci-layout:{out}" \
+        "oci-client=$peer pull $registry/$repository:0 {out}" \
+        "skopeo=$copy --src-tls-verify=false docker://$registry/$repository:0 dir:{out}"
 }
 
 # many TITLE HOST: 200 artifacts of 64 KiB
@@ -96,9 +118,9 @@ many() {
         "skopeo x 8=$work/set.skopeo"
 }
 
-# Every run pushes to a repository that is not there yet, so that nothing can be left out.
+# push TITLE RUNS BYTES REPOSITORY: every run pushes to a repository that is not there yet, so that nothing can be left out
 push() {
-    local size=$((1024 * mib)) blob
+    local title=$1 count=$2 size=$3 repository=$4 blob
     helper wasm "$work/push.wasm" --bytes "$size"
     # skopeo takes an image layout. It remembers which repositories have a blob and would mount it: that memory is taken away.
     helper layout "$work/push.layout" --bytes "$size" >"$work/push"
@@ -107,10 +129,10 @@ push() {
     printf '#!/bin/sh\nrm -rf "$HOME/.local/share/containers"\nexec env _CONTAINERS_ROOTLESS_UID=1000 XDG_DATA_HOME="$HOME/.local/share" %s --dest-tls-verify=false oci:%s:0 "docker://%s/$1:1"\n' \
         "$copy" "$work/push.layout" "$registry" >"$work/push.skopeo"
     chmod +x "$work/push.skopeo"
-    measure "1 GiB, push" "$large_runs" --base oci-client --bytes "$size" \
-        "greentic-dist=$ours push $work/push.wasm $registry/push{i}:1" \
-        "oci-client=$peer push $registry/push{i}:1 $blob" \
-        "skopeo=$work/push.skopeo push{i}"
+    measure "$title" "$count" --base oci-client --bytes "$size" \
+        "greentic-dist=$ours push $work/push.wasm $registry/$repository{i}:1" \
+        "oci-client=$peer push $registry/$repository{i}:1 $blob" \
+        "skopeo=$work/push.skopeo $repository{i}"
     rm -rf "$work/push.wasm" "$work/push.layout"
 }
 
@@ -128,15 +150,18 @@ ranges() {
 
 table_head
 ! wanted small || one "2 MiB, one layer" "$runs" $((2 * mib)) small
+! wanted three || several "3 layers of 2 MiB and a config" "$runs" three 3 $((2 * mib))
 ! wanted token || token
 ! wanted unchanged || unchanged
+! wanted moved || moved
 ! wanted pinned || pinned
-! wanted layers || layers
+! wanted layers || several "10 layers of 64 MiB" "$large_runs" layers 10 $((64 * mib))
 ! wanted large || one "1 GiB, one layer" "$large_runs" $((1024 * mib)) large
 ! wanted set || many "200 x 64 KiB" "$registry"
 if wanted slowset; then
     delayed_registry
     many "200 x 64 KiB, 20 ms round trip" "$delayed_host"
 fi
-! wanted push || push
+! wanted smallpush || push "2 MiB, push" "$runs" $((2 * mib)) smallpush
+! wanted push || push "1 GiB, push" "$large_runs" $((1024 * mib)) push
 ! wanted ranges || ranges
