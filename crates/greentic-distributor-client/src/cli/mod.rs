@@ -65,12 +65,19 @@ pub fn main() -> ExitCode {
 fn usage(error: &clap::Error) -> ExitCode {
     let wants_json = std::env::args_os().any(|argument| argument == "--json");
     if error.use_stderr() && wants_json {
-        let shown = error.render().to_string();
-        let message = shown.lines().next().unwrap_or_default().trim_start_matches("error: ");
-        Output::new(true).failure_document(&CliError::invalid(message));
+        Output::new(true).failure_document(&usage_failure(&error.render().to_string()));
     }
     drop(error.print());
     u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+/// What clap writes for people as a failure of its own: the first paragraph, which goes over several lines where arguments are
+/// missing, and its tips.
+fn usage_failure(shown: &str) -> CliError {
+    let message: Vec<_> = shown.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+    let mut failure = CliError::invalid(message.join(" ").trim_start_matches("error: "));
+    failure.hints = shown.lines().filter_map(|line| line.trim().strip_prefix("tip: ")).map(str::to_owned).collect();
+    failure
 }
 
 /// The error with addresses in it as they may be shown: it repeats what was typed in a place where it makes no sense.

@@ -192,3 +192,15 @@ fn a_resolve_that_fails_in_part_tells_what_succeeded_beside_the_error() {
     outcome.expect_code(2);
     assert_eq!(outcome.line(), sample().manifest_digest.to_string());
 }
+
+#[test]
+fn wrong_usage_names_the_argument_and_gives_the_tip_in_the_document_too() {
+    let bench = Bench::new();
+    // For people the argument stands on a line of its own.
+    let missing = bench.run(["pack", "--json"]);
+    missing.expect_code(2);
+    assert_eq!(missing.json()["error"]["message"], "the following required arguments were not provided: <REF>");
+    let mistyped = error_of(&bench.run(["resolv", "--json", "x"]), 2, "invalid_input");
+    assert_eq!(mistyped["message"], "unrecognized subcommand 'resolv'");
+    assert!(mistyped["hints"][0].as_str().unwrap().contains("'resolve'"), "{mistyped}");
+}
