@@ -17,7 +17,7 @@ use super::index::{Found, Index};
 use super::layout::{Layout, Sub};
 use super::lock::{self, Stop};
 use super::record::{CatalogOrigin, CopyRecord, RECORD_BYTES};
-use super::{CatalogError, ProviderRegistryError, disk};
+use super::{CatalogError, ProviderRegistryError, disk, prune};
 use crate::dist::chain;
 
 /// Longest wait for another writer. A write takes milliseconds.
@@ -33,7 +33,7 @@ pub(super) struct Cache {
     layout: Layout,
 }
 
-/// A cached copy whose bytes are proven.
+/// A cached copy whose bytes are proven, unless it says otherwise.
 #[derive(Clone, Debug)]
 pub(super) struct Copy {
     pub(super) path: PathBuf,
@@ -42,12 +42,17 @@ pub(super) struct Copy {
     pub(super) digest: Digest,
     /// What else is known; nothing of copies of earlier versions.
     pub(super) record: Option<CopyRecord>,
+    /// Whether nothing proves the bytes, see [`Shelf::vouched`].
+    pub(super) is_vouched: bool,
 }
 
 /// What the cache has for a reference.
 #[derive(Debug, Default)]
 pub(super) struct Shelf {
     pub(super) copy: Option<Copy>,
+    /// Where there is no proven copy: what an earlier version fetched and kept under the digest of its manifest, from which nobody
+    /// can tell the bytes. Its index is all that says that they are the reference's.
+    pub(super) vouched: Option<Copy>,
     /// Why files that are there are not used.
     pub(super) passed_over: Vec<String>,
     /// Whether the index was whole. Without one there may be nothing to write it from.
@@ -68,13 +73,15 @@ enum Voucher {
     Record(Box<CopyRecord>),
     /// The digest in the index, where it is that of the bytes themselves.
     Indexed(Digest),
+    /// The digest in the index of an earlier version, where it is that of the manifest.
+    Earlier(Digest),
 }
 
 impl Voucher {
     fn digest(&self) -> Digest {
         match self {
             Self::Record(record) => record.digest,
-            Self::Indexed(digest) => *digest,
+            Self::Indexed(digest) | Self::Earlier(digest) => *digest,
         }
     }
 
@@ -84,13 +91,14 @@ impl Voucher {
             Self::Indexed(digest) => {
                 Digest::of(digest.algorithm(), bytes) == *digest && pin.is_none_or(|pin| pin == *digest)
             }
+            Self::Earlier(_) => pin.is_none(),
         }
     }
 
     fn record(&self) -> Option<CopyRecord> {
         match self {
             Self::Record(record) => Some((**record).clone()),
-            Self::Indexed(_) => None,
+            Self::Indexed(_) | Self::Earlier(_) => None,
         }
     }
 }
@@ -128,7 +136,7 @@ impl Cache {
             }
             let copy = paths.into_iter().find_map(|path| prove(path, &voucher, pin, &mut shelf.passed_over));
             if copy.is_some() {
-                return Shelf { copy, passed_over: Vec::new(), is_indexed };
+                return Shelf { copy, is_indexed, ..Shelf::default() };
             }
         }
         if shelf.passed_over.is_empty() {
@@ -137,8 +145,22 @@ impl Cache {
                 .passed_over
                 .extend(unproven.map(|path| format!("{} is not used: no digest is known for it", path.display())));
         }
+        shelf.vouched = self.vouched(reference, &index, &mut shelf.passed_over);
         shelf.passed_over.truncate(REASONS);
         shelf
+    }
+
+    /// What an earlier version kept by digest for a reference without a pin, when its index names that very reference.
+    ///
+    /// It wrote the file before the index that names it, under a name that no other reference shares, so a kill or a collision of
+    /// slugs left nothing wrong there; the file by reference may be anybody's. Where there is a record of ours, that one counts.
+    fn vouched(&self, reference: &str, index: &Index, passed_over: &mut Vec<String>) -> Option<Copy> {
+        let pin = pin_of(reference);
+        if pin.is_some() || index.has_entry(reference) || fs::symlink_metadata(self.layout.record(reference)).is_ok() {
+            return None;
+        }
+        let digest = index.digest(reference)?;
+        prove(&self.layout.by_digest(&digest), &Voucher::Earlier(digest), pin, passed_over)
     }
 
     /// Who says what the reference stands for, the most trusted first.
@@ -159,7 +181,12 @@ impl Cache {
 
     /// Bytes with this digest, where any copy of the reference has them: they need not be fetched.
     pub(super) fn content(&self, reference: &str, content: &Digest) -> Option<Vec<u8>> {
-        let paths = [Some(self.layout.copy(reference)), self.layout.earlier_copy(reference)];
+        let indexed = match Index::load(&self.layout.index()) {
+            Found::Whole(index) => index.digest(reference),
+            Found::Missing | Found::Torn(_) => None,
+        };
+        let by_digest = indexed.map(|digest| self.layout.by_digest(&digest));
+        let paths = [Some(self.layout.copy(reference)), self.layout.earlier_copy(reference), by_digest];
         paths.into_iter().flatten().find_map(|path| {
             let bytes = disk::read(&path, DOCUMENT_BYTES).ok()??;
             (Digest::of(content.algorithm(), &bytes) == *content).then_some(bytes)
@@ -183,16 +210,23 @@ impl Cache {
         let told = |error: &ProviderRegistryError| {
             tracing::warn!(error = %chain(error), "a provider catalog was taken over, and is not in all of its places");
         };
-        if let Err(error) = self.update_index(|index| index.put(record)) {
-            told(&error);
-        }
-        Ok(match write(&copy, bytes) {
+        let mut replaced = None;
+        let index = self.update_index(|index| {
+            replaced = index.digest(&record.reference);
+            index.put(record);
+        });
+        let path = match write(&copy, bytes) {
             Ok(()) => copy,
             Err(error) => {
                 told(&error);
                 by_digest
             }
-        })
+        };
+        match index {
+            Ok(index) => self.prune(&index, replaced),
+            Err(error) => told(&error),
+        }
+        Ok(path)
     }
 
     /// Notes that the copy of a reference is the current one still; a copy by reference that is missing or wrong is written anew.
@@ -200,7 +234,22 @@ impl Cache {
         let _turn = self.write_turn()?;
         self.write_record(record)?;
         write(&self.layout.copy(&record.reference), bytes)?;
-        self.update_index(|index| index.put(record))
+        self.update_index(|index| index.put(record)).map(drop)
+    }
+
+    /// Removes copies by digest that nothing names any more, see [`prune`]. What was replaced just now is the last one to go.
+    fn prune(&self, index: &Index, replaced: Option<Digest>) {
+        if let Some(replaced) = replaced {
+            disk::touch(&self.layout.by_digest(&replaced));
+        }
+        prune::prune(&self.layout.sub(Sub::ByDigest), || {
+            let recorded = self.records().filter_map(|(_, bytes)| {
+                // Of another version, too.
+                let record: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
+                record.get("digest")?.as_str()?.parse().ok()
+            });
+            index.digests().chain(recorded).collect()
+        });
     }
 
     /// Writes a copy by reference anew, from the one by digest that is good.
@@ -222,7 +271,7 @@ impl Cache {
             Found::Missing if self.has_records() => "it is missing".to_owned(),
             Found::Whole(_) | Found::Missing => return None,
         };
-        let mended = self.write_turn().and_then(|_turn| self.update_index(|_| ()));
+        let mended = self.write_turn().and_then(|_turn| self.update_index(|_| ()).map(drop));
         let outcome = match mended {
             Ok(()) => "was written anew".to_owned(),
             Err(error) => format!("cannot be written anew: {}", chain(&error)),
@@ -258,6 +307,7 @@ impl Cache {
                 );
                 let path = self.layout.by_digest(&record.digest);
                 write(&path, &bytes)?;
+                disk::touch(&path);
                 return Ok(path);
             }
             if is_same && let Some(held) = held {
@@ -294,8 +344,8 @@ impl Cache {
         write(&path, &bytes)
     }
 
-    /// Changes the index. One that is torn or lost is put together from the records first.
-    fn update_index(&self, change: impl FnOnce(&mut Index)) -> Result<(), ProviderRegistryError> {
+    /// Changes the index, and returns it as it is then. One that is torn or lost is put together from the records first.
+    fn update_index(&self, change: impl FnOnce(&mut Index)) -> Result<Index, ProviderRegistryError> {
         let path = self.layout.index();
         let mut index = match Index::load(&path) {
             Found::Whole(index) => index,
@@ -303,21 +353,30 @@ impl Cache {
         };
         change(&mut index);
         let bytes = index.to_bytes().map_err(|error| failed("write", &path, error))?;
-        write(&path, &bytes)
+        write(&path, &bytes)?;
+        Ok(index)
     }
 
     fn index_of_records(&self) -> Index {
         let mut index = Index::default();
-        let Ok(names) = fs::read_dir(self.layout.sub(Sub::Records)) else { return index };
-        let paths: BTreeSet<PathBuf> = names.take(RECORDS).flatten().map(|entry| entry.path()).collect();
-        for path in paths {
-            let record = disk::read(&path, RECORD_BYTES).ok().flatten().and_then(|bytes| CopyRecord::parse_any(&bytes));
+        for (path, bytes) in self.records() {
             // A record lies where its reference says, or it is not ours.
+            let record = CopyRecord::parse_any(&bytes);
             if let Some(record) = record.filter(|record| self.layout.record(&record.reference) == path) {
                 index.put(&record);
             }
         }
         index
+    }
+
+    /// The files of the records, sorted by name, with what they hold.
+    fn records(&self) -> impl Iterator<Item = (PathBuf, Vec<u8>)> {
+        let names = fs::read_dir(self.layout.sub(Sub::Records)).into_iter().flatten().take(RECORDS);
+        let paths: BTreeSet<PathBuf> = names.flatten().map(|entry| entry.path()).collect();
+        paths.into_iter().filter_map(|path| {
+            let bytes = disk::read(&path, RECORD_BYTES).ok().flatten()?;
+            Some((path, bytes))
+        })
     }
 
     fn has_records(&self) -> bool {
@@ -354,7 +413,9 @@ fn prove(path: &Path, voucher: &Voucher, pin: Option<Digest>, passed_over: &mut 
         pass(match voucher {
             Voucher::Record(_) => "its content is not what was recorded",
             // That of the manifest, most likely, from which nobody can tell the bytes.
-            Voucher::Indexed(_) => "an earlier version kept no digest of its content; fetch it again while online",
+            Voucher::Indexed(_) | Voucher::Earlier(_) => {
+                "an earlier version kept no digest of its content; fetch it again while online"
+            }
         });
         return None;
     }
@@ -362,7 +423,8 @@ fn prove(path: &Path, voucher: &Voucher, pin: Option<Digest>, passed_over: &mut 
         pass(&error.to_string());
         return None;
     }
-    Some(Copy { path: path.to_owned(), bytes, digest: voucher.digest(), record: voucher.record() })
+    let is_vouched = matches!(voucher, Voucher::Earlier(_));
+    Some(Copy { path: path.to_owned(), bytes, digest: voucher.digest(), record: voucher.record(), is_vouched })
 }
 
 /// What the cache that a file lies in knows of it, when it is the copy of this very pin there: a bundle takes over what another

@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
+use std::time::SystemTime;
 
 use crate::output_file::{Existing, OutputFile};
 use crate::private_file::is_link;
@@ -61,6 +62,16 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     output.set_mode(FILE_MODE)?;
     output.write_all(bytes)?;
     output.place()
+}
+
+/// Makes a file one that was written just now. That it cannot be is no failure.
+pub(super) fn touch(path: &Path) {
+    let mut options = OpenOptions::new();
+    options.write(true);
+    let touched = careful(&mut options).open(path).and_then(|file| file.set_modified(SystemTime::now()));
+    if let Err(error) = touched {
+        tracing::debug!(path = %path.display(), %error, "the time of a file could not be set");
+    }
 }
 
 /// Creates a directory that others cannot write to, whatever the umask. What is there is used if [`is_usable_dir`] takes it.

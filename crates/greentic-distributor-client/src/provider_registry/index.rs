@@ -61,6 +61,17 @@ impl Index {
         CopyRecord::parse(self.entries.get(reference)?.to_string().as_bytes(), reference)
     }
 
+    /// Every digest that is named, by whichever version of this client.
+    pub(super) fn digests(&self) -> impl Iterator<Item = Digest> {
+        let facts = self.entries.values().filter_map(|entry| entry.get("digest"));
+        self.refs.values().chain(facts).filter_map(|digest| digest.as_str()?.parse().ok())
+    }
+
+    /// Whether anything is said to be known of a reference, readable or not.
+    pub(super) fn has_entry(&self, reference: &str) -> bool {
+        self.entries.contains_key(reference)
+    }
+
     pub(super) fn put(&mut self, record: &CopyRecord) {
         self.refs.insert(record.reference.clone(), Value::String(record.digest.to_string()));
         // A record is an object of texts and numbers: it always is a value.

@@ -86,6 +86,12 @@ impl Layout {
         self.sub(Sub::ByDigest).join(slug(&digest.to_string()) + ".json")
     }
 
+    /// The digest whose copy has this file name; `None` for what is no copy of ours.
+    pub(super) fn digest_of(file_name: &str) -> Option<Digest> {
+        let (algorithm, hex) = file_name.strip_suffix(".json")?.split_once('-')?;
+        format!("{algorithm}:{hex}").parse().ok()
+    }
+
     /// What is known of a reference.
     pub(super) fn record(&self, reference: &str) -> PathBuf {
         self.sub(Sub::Records).join(stem(reference) + ".json")
@@ -118,6 +124,11 @@ mod tests {
         assert_eq!(Layout::around(&layout.copy("oci://x")), Some(layout.clone()));
         assert_eq!(Layout::around(&layout.by_digest(&digest)), Some(layout.clone()));
         assert!(layout.by_digest(&digest).ends_with(format!("by-digest/sha256-{}.json", digest.to_hex())));
+        for digest in [digest, Digest::of(greentic_dist_types::Algorithm::Sha512, b"")] {
+            let name = layout.by_digest(&digest).file_name().unwrap().to_str().unwrap().to_owned();
+            assert_eq!(Layout::digest_of(&name), Some(digest));
+            assert_eq!(Layout::digest_of(&format!(".{name}")), None);
+        }
         for other in ["/b/catalog.json", "catalog.json", "/", ""] {
             assert_eq!(Layout::around(Path::new(other)), None, "{other}");
         }

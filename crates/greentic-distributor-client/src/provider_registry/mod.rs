@@ -33,6 +33,7 @@ mod layout;
 mod lock;
 mod mapping;
 mod names;
+mod prune;
 mod read;
 mod record;
 mod reference;

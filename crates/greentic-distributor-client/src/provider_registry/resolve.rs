@@ -22,6 +22,9 @@ const FETCH_WAIT: Duration = Duration::from_mins(1);
 /// Longest a refresh may take where there is a copy to use instead.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// Why an offline refresh is none.
+const OFFLINE: &str = "offline mode wins over a refresh: the registry was not asked";
+
 /// Resolves the provider catalog of one bundle. Cheap to clone.
 ///
 /// Made by [`ProviderRegistry::builder`]; building one does no I/O.
@@ -50,6 +53,7 @@ pub struct ProviderRegistry {
     is_offline: bool,
     wants_refresh: bool,
     refresh_timeout: Duration,
+    is_quiet: bool,
 }
 
 /// Builds a [`ProviderRegistry`].
@@ -62,6 +66,7 @@ pub struct ProviderRegistryBuilder {
     offline: bool,
     refresh: bool,
     refresh_timeout: Duration,
+    quiet: bool,
 }
 
 impl ProviderRegistryBuilder {
@@ -97,6 +102,13 @@ impl ProviderRegistryBuilder {
         self
     }
 
+    /// Says nothing to whoever watches the client: for a look that is not the answer to anybody.
+    #[cfg(feature = "dist-cli")]
+    pub(crate) const fn quiet(mut self) -> Self {
+        self.quiet = true;
+        self
+    }
+
     /// The resolver. No I/O.
     pub fn build(self) -> ProviderRegistry {
         let client = self.client.unwrap_or_default();
@@ -106,6 +118,7 @@ impl ProviderRegistryBuilder {
             is_offline: self.offline || client.options().offline,
             wants_refresh: self.refresh,
             refresh_timeout: self.refresh_timeout,
+            is_quiet: self.quiet,
             client,
         }
     }
@@ -123,6 +136,8 @@ struct Asking {
     target: Result<Reference, ProviderRegistryError>,
     /// What is used when it does not answer.
     copy: Option<Copy>,
+    /// Whether something could be used instead of its answer, which is then not waited for as long.
+    has_fallback: bool,
     /// Whether a copy that somebody else brings meanwhile is not enough.
     is_refresh: bool,
 }
@@ -137,6 +152,7 @@ impl ProviderRegistry {
             offline: false,
             refresh: false,
             refresh_timeout: REFRESH_TIMEOUT,
+            quiet: false,
         }
     }
 
@@ -232,26 +248,34 @@ impl ProviderRegistry {
                 let why = if has_moved {
                     "offline, and the copy is of another registry than the base names now"
                 } else {
-                    "offline mode wins over a refresh: the registry was not asked"
+                    OFFLINE
                 };
                 self.warn(&remote, why);
                 done(self.cached(copy, &remote).stale(DistErrorKind::Offline, why))
             }
             (None, Err(error @ ProviderRegistryError::InvalidReference { .. })) => Err(error),
-            (None, _) if self.is_offline => Err(ProviderRegistryError::Offline {
-                reference: remote.shown(),
-                cache_path: self.cache.layout().copy(&remote.text),
-                passed_over: shelf.passed_over,
-            }),
-            (None, Err(error)) => Err(error),
-            (copy, target) => Ok(Begun::Ask(Box::new(Asking { remote, target, copy, is_refresh }))),
+            (None, _) if self.is_offline => match shelf.vouched {
+                Some(copy) => {
+                    done(self.vouched(copy, &remote, self.wants_refresh.then_some((DistErrorKind::Offline, OFFLINE))))
+                }
+                None => Err(ProviderRegistryError::Offline {
+                    reference: remote.shown(),
+                    cache_path: self.cache.layout().copy(&remote.text),
+                    passed_over: shelf.passed_over,
+                }),
+            },
+            (None, Err(error)) if shelf.vouched.is_none() => Err(error),
+            (copy, target) => {
+                let has_fallback = copy.is_some() || shelf.vouched.is_some();
+                Ok(Begun::Ask(Box::new(Asking { remote, target, copy, has_fallback, is_refresh })))
+            }
         }
     }
 
     async fn ask(&self, asking: Asking) -> Result<ResolvedCatalog, ProviderRegistryError> {
-        let Asking { remote, target, copy, is_refresh } = asking;
+        let Asking { remote, target, copy, has_fallback, is_refresh } = asking;
         let asked = match target {
-            Ok(target) if copy.is_some() => {
+            Ok(target) if has_fallback => {
                 let limit = self.refresh_timeout;
                 let attempt = tokio::time::timeout(limit, self.attempt(&remote, &target, is_refresh));
                 attempt.await.unwrap_or_else(|_elapsed| Err(FetchFailure::Slow { limit }))
@@ -275,12 +299,15 @@ impl ProviderRegistry {
                 self.warn(&remote, &format!("the cached copy is used, since a refresh failed: {why}"));
                 Ok(self.cached(copy, &remote).stale(failure.kind(), &why))
             }
-            None => Err(ProviderRegistryError::Unavailable {
-                reference: remote.shown(),
-                cache_path: self.cache.layout().copy(&remote.text),
-                passed_over: shelf.passed_over,
-                source: Box::new(failure),
-            }),
+            None => match shelf.vouched {
+                Some(copy) => Ok(self.vouched(copy, &remote, Some((failure.kind(), &chain(&failure))))),
+                None => Err(ProviderRegistryError::Unavailable {
+                    reference: remote.shown(),
+                    cache_path: self.cache.layout().copy(&remote.text),
+                    passed_over: shelf.passed_over,
+                    source: Box::new(failure),
+                }),
+            },
         }
     }
 
@@ -323,7 +350,7 @@ impl ProviderRegistry {
         let (cache, noted) = (self.cache.clone(), record.clone());
         let (path, bytes) = on_disk(move || cache.publish(&noted, &bytes).map(|path| (path, bytes))).await??;
         drop(turn);
-        let copy = Copy { path, bytes, digest: record.digest, record: Some(record) };
+        let copy = Copy { path, bytes, digest: record.digest, record: Some(record), is_vouched: false };
         Ok(ResolvedCatalog::of_copy(copy, remote.shown(), CatalogSource::Network, self.client.inner.now_secs()))
     }
 
@@ -378,12 +405,25 @@ impl ProviderRegistry {
         }
     }
 
+    /// What an earlier version fetched, for want of anything better; with the reason that the registry did not prove it.
+    fn vouched(&self, copy: Copy, remote: &RemoteRef, failure: Option<(DistErrorKind, &str)>) -> ResolvedCatalog {
+        let why = failure.map(|(_, why)| format!(" ({why})")).unwrap_or_default();
+        self.warn(remote, &format!("the copy of an earlier version is used, whose bytes nothing proves{why}"));
+        let found = self.cached(copy, remote);
+        match failure {
+            Some((kind, why)) => found.stale(kind, why),
+            None => found,
+        }
+    }
+
     fn cached(&self, copy: Copy, remote: &RemoteRef) -> ResolvedCatalog {
         ResolvedCatalog::of_copy(copy, remote.shown(), CatalogSource::Cache, self.client.inner.now_secs())
     }
 
     fn warn(&self, remote: &RemoteRef, what: &str) {
-        self.client.inner.warn(&format!("provider registry `{}`: {what}", remote.shown()));
+        if !self.is_quiet {
+            self.client.inner.warn(&format!("provider registry `{}`: {what}", remote.shown()));
+        }
     }
 }
 

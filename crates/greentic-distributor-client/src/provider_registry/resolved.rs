@@ -57,7 +57,7 @@ pub struct ResolvedCatalog {
     pub source: CatalogSource,
     /// Who had them before they were cached.
     pub origin: Option<CatalogOrigin>,
-    /// The digest of the manifest.
+    /// The digest of the manifest; of a vouched copy the one that the index of an earlier version names.
     pub manifest_digest: Option<String>,
     /// The digest of the bytes: the layer's. `None` for a file that cannot be read.
     pub layer_digest: Option<String>,
@@ -67,6 +67,9 @@ pub struct ResolvedCatalog {
     pub media_type: Option<String>,
     /// Whether a refresh was wanted and did not happen, so that the registry may have another catalog by now.
     pub is_stale: bool,
+    /// Whether nothing proves the bytes: an earlier version kept them under the digest of their manifest, and its index alone says that
+    /// they are the reference's. Only while no registry can be asked, and never for a pinned reference.
+    pub is_vouched: bool,
     /// When the bytes came from the registry.
     pub fetched_at: Option<SystemTime>,
     /// When the registry last said that they are the current ones.
@@ -117,6 +120,7 @@ impl ResolvedCatalog {
             size_bytes: bytes.as_ref().ok().and_then(|bytes| u64::try_from(bytes.len()).ok()),
             media_type: None,
             is_stale: false,
+            is_vouched: false,
             fetched_at: None,
             checked_at: None,
             age: None,
@@ -127,7 +131,7 @@ impl ResolvedCatalog {
 
     /// Of a copy in the cache.
     pub(super) fn of_copy(copy: Copy, shown: String, source: CatalogSource, now: u64) -> Self {
-        let Copy { path, bytes, digest, record } = copy;
+        let Copy { path, bytes, digest, record, is_vouched } = copy;
         let at = |seconds: u64| UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
         let is_of_registry = record.as_ref().is_some_and(|record| record.origin == CatalogOrigin::Registry);
         let checked = record.as_ref().filter(|_| is_of_registry).map(|record| record.checked_at);
@@ -136,12 +140,13 @@ impl ResolvedCatalog {
             requested_reference: Some(shown),
             source,
             origin: record.as_ref().map(|record| record.origin),
-            manifest_digest: is_of_registry.then(|| digest.to_string()),
+            manifest_digest: (is_of_registry || is_vouched).then(|| digest.to_string()),
             layer_digest: Some(
                 record.as_ref().map_or_else(|| Digest::sha256(&bytes), |record| record.content_digest).to_string(),
             ),
             size_bytes: u64::try_from(bytes.len()).ok(),
             is_stale: false,
+            is_vouched,
             fetched_at: record.as_ref().and_then(|record| at(record.fetched_at)),
             checked_at: checked.and_then(at),
             age: checked.map(|checked| Duration::from_secs(now.saturating_sub(checked))),

@@ -177,6 +177,7 @@ fn show_says_where_it_came_from_and_what_it_lists() {
             "size_bytes": published.layer_bytes().len(),
             "media_type": "application/json",
             "stale": false,
+            "vouched": false,
             "fetched_at": fetched_at,
             "checked_at": fetched_at,
             "age_seconds": age,

@@ -1,13 +1,15 @@
 //! The cache of a bundle's catalogs: what is believed of it, what heals, and what is left alone.
 
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use greentic_dist_serve::{Registry, RunningRegistry};
 use greentic_dist_testkit::TreeSnapshot;
 use greentic_dist_testkit::fixture::{Artifact, MANIFEST_TYPE};
+use greentic_dist_testkit::scenario::{Lie, Part};
 use greentic_dist_types::Digest;
-use greentic_distributor_client::dist::DistErrorKind::{Integrity, InvalidInput, NotFound, Offline};
+use greentic_distributor_client::dist::DistErrorKind::{Integrity, InvalidInput, NotFound, Offline, Temporary};
 use greentic_distributor_client::provider_registry::{
     CatalogOrigin, ProviderRegistry, ProviderRegistryError, ResolvedCatalog, cache_registry_file, resolve_catalog_path,
 };
@@ -259,6 +261,184 @@ async fn a_copy_of_an_earlier_version_saves_the_download_when_its_bytes_are_the_
     fs::write(shop.cache().join(slug), document(&["a", "b"])).unwrap();
     assert_eq!(ids(&shop.get().await.unwrap()), ["a", "b"]);
     assert_eq!(shop.asked(), ["GET /v2/acme/providers/manifests/latest"]);
+}
+
+/// As an earlier version left a catalog that it fetched: named by the digest of a manifest that is nowhere to be found.
+fn write_earlier(cache: &Path, reference: &str, manifest: Digest, bytes: &[u8]) -> PathBuf {
+    fs::create_dir_all(cache.join("by-digest")).unwrap();
+    let index = json!({ "refs": { reference: manifest.to_string() } });
+    fs::write(cache.join("index.json"), serde_json::to_vec_pretty(&index).unwrap()).unwrap();
+    let path = cache.join(by_digest(manifest));
+    fs::write(&path, bytes).unwrap();
+    path
+}
+
+#[tokio::test]
+async fn what_an_earlier_version_fetched_opens_offline_by_the_word_of_its_index_and_says_so() {
+    let island = Island::new();
+    let manifest = Digest::sha256(b"a manifest");
+    let path = write_earlier(&island.cache(), REFERENCE, manifest, &document(&["x"]));
+    let before = TreeSnapshot::of(&island.cache());
+    assert_eq!(island.path(REFERENCE), Some(path.clone()));
+    let found = island.get(REFERENCE).await.unwrap();
+    assert_eq!((ids(&found), found.is_vouched, found.is_stale), (vec!["x"], true, false));
+    assert_eq!((found.manifest_digest, found.origin), (Some(manifest.to_string()), None));
+    assert_eq!(found.layer_digest, Some(Digest::sha256(&document(&["x"])).to_string()));
+    assert!(found.age.is_none() && found.checked_at.is_none() && found.refresh_failure.is_none());
+    let registry = ProviderRegistry::builder(island.0.path()).client(island.1.offline()).refresh(true).build();
+    let found = resolve(&registry, REFERENCE).await.unwrap();
+    assert!(found.is_vouched && found.is_stale && found.refresh_failure.unwrap().kind == Offline);
+    before.assert_unchanged(&island.cache());
+    // The copy by reference may be another reference's: it plays no part, whatever it holds.
+    for bytes in [&document(&["x"])[..], &document(&["other"]), b"", b"half"] {
+        island.write(EARLIER, bytes);
+        assert_eq!(island.path(REFERENCE), Some(path.clone()));
+    }
+    // What was put in afterwards is proven, and comes before it.
+    island.put(REFERENCE, document(&["mine"])).unwrap();
+    let found = island.get(REFERENCE).await.unwrap();
+    assert_eq!((ids(&found), found.is_vouched), (vec!["mine"], false));
+}
+
+#[tokio::test]
+async fn without_the_word_of_its_index_what_an_earlier_version_fetched_is_not_used() {
+    let (manifest, bytes) = (Digest::sha256(b"a manifest"), document(&["x"]));
+    let pinned = format!("oci://ghcr.io/acme/providers@{manifest}");
+    let refused = async |island: &Island, reference: &str| {
+        assert_refused(island.get(reference).await, Offline, 4, &["no cached copy was found"])
+    };
+    // Another reference, also one with the same slug; another digest; no index, half of one.
+    let island = Island::new();
+    write_earlier(&island.cache(), "oci://ghcr.io/acme-providers:latest", manifest, &bytes);
+    island.write(EARLIER, &bytes);
+    refused(&island, REFERENCE).await;
+    island.write_index(&[(REFERENCE, &Digest::sha256(b"another").to_string())]);
+    refused(&island, REFERENCE).await;
+    for torn in [&b""[..], b"{\"refs\":{\"", b"[]"] {
+        island.write("index.json", torn);
+        refused(&island, REFERENCE).await;
+    }
+    // A pin says which bytes, and these may be any.
+    let island = Island::new();
+    write_earlier(&island.cache(), &pinned, manifest, &bytes);
+    assert!(refused(&island, &pinned).await.contains("kept no digest of its content"));
+    let capitals = pinned.replace(&manifest.to_hex(), &manifest.to_hex().to_uppercase());
+    island.write_index(&[(&capitals, &manifest.to_string())]);
+    refused(&island, &capitals).await;
+    // What is no catalog.
+    for bytes in [&b""[..], b"<html>", b"{\"items\":", b"null", b"\0asm"] {
+        let island = Island::new();
+        write_earlier(&island.cache(), REFERENCE, manifest, bytes);
+        refused(&island, REFERENCE).await;
+    }
+    // Where there is a record of ours, or an entry of another version, that one counts.
+    let island = Island::new();
+    island.put(REFERENCE, document(&["mine"])).unwrap();
+    for dir in ["", "by-digest"] {
+        for entry in fs::read_dir(island.cache().join(dir)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() {
+                fs::remove_file(path).unwrap();
+            }
+        }
+    }
+    write_earlier(&island.cache(), REFERENCE, manifest, &bytes);
+    refused(&island, REFERENCE).await;
+    let island = Island::new();
+    write_earlier(&island.cache(), REFERENCE, manifest, &bytes);
+    let index =
+        json!({ "refs": { REFERENCE: manifest.to_string() }, "entries": { REFERENCE: { "format_version": 9 } } });
+    island.write("index.json", index.to_string());
+    refused(&island, REFERENCE).await;
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_link_in_the_place_of_what_an_earlier_version_fetched_is_not_followed() {
+    let island = Island::new();
+    let path = write_earlier(&island.cache(), REFERENCE, Digest::sha256(b"a manifest"), b"[]");
+    let outside = island.1.path().join("catalog.json");
+    fs::write(&outside, document(&["evil"])).unwrap();
+    fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink(&outside, &path).unwrap();
+    assert_refused(island.get(REFERENCE).await, Offline, 4, &["symbolic link"]);
+}
+
+#[tokio::test]
+async fn while_online_the_registry_proves_what_an_earlier_version_fetched_with_one_request() {
+    let shop = Shop::new();
+    let published = shop.registry.artifact().clone();
+    let path = write_earlier(&shop.cache(), &shop.reference(), published.manifest_digest, published.layer_bytes());
+    let found = shop.get().await.unwrap();
+    assert_eq!((ids(&found), found.is_vouched), (vec!["a", "b"], false));
+    assert_eq!(shop.asked(), ["GET /v2/acme/providers/manifests/latest"], "the bytes are here");
+    let offline = shop.offline().await.unwrap();
+    assert_eq!((offline.is_vouched, offline.manifest_digest), (false, Some(published.manifest_digest.to_string())));
+    assert_eq!(fs::read(path).unwrap(), published.layer_bytes());
+
+    // Bytes that are not what the manifest names are fetched, and take the place of what was there.
+    let shop = Shop::new();
+    let path = write_earlier(&shop.cache(), &shop.reference(), published.manifest_digest, &document(&["forged"]));
+    assert_eq!(ids(&shop.get().await.unwrap()), ["a", "b"]);
+    assert_eq!((shop.asked().len(), fs::read(path).unwrap()), (2, published.layer_bytes().to_vec()));
+}
+
+#[tokio::test]
+async fn when_the_registry_fails_what_an_earlier_version_fetched_is_used_and_the_cause_told() {
+    let shop = Shop::new();
+    let path = write_earlier(&shop.cache(), &shop.reference(), Digest::sha256(b"a manifest"), &document(&["old"]));
+    shop.registry.lie(Lie::status(Part::All, 500));
+    for found in [shop.get().await.unwrap(), shop.refreshed().await.unwrap()] {
+        assert_eq!((&found.path, ids(&found), found.is_vouched, found.is_stale), (&path, vec!["old"], true, true));
+        let failure = found.refresh_failure.unwrap();
+        assert!(failure.kind == Temporary && failure.message.contains("500"), "{failure:?}");
+    }
+    shop.registry.be_honest();
+    assert!(!shop.get().await.unwrap().is_vouched);
+}
+
+/// The names of the copies by digest.
+fn copies_by_digest(cache: &Path) -> Vec<String> {
+    let names = TreeSnapshot::of(&cache.join("by-digest"));
+    names.files().into_iter().map(ToOwned::to_owned).collect()
+}
+
+#[tokio::test]
+async fn copies_by_digest_that_nothing_names_go_but_for_the_last_ones() {
+    let shop = Shop::new();
+    // Named by the index of an earlier version, by a pin, and current: all older than what comes.
+    let theirs = write_earlier(&shop.cache(), "oci://ghcr.io/acme/other:1", Digest::sha256(b"other"), b"[]");
+    let pinned = format!("oci://{}", shop.registry.pinned());
+    resolve(&shop.builder().build(), &pinned).await.unwrap();
+    let first = shop.publish(&["first"]);
+    let found = shop.get().await.unwrap();
+    let mut open = fs::File::open(shop.by_digest(&first)).unwrap();
+    let foreign = shop.cache().join("by-digest/notes.json");
+    fs::write(&foreign, "theirs").unwrap();
+    let mut newest = Vec::new();
+    for number in 0..20 {
+        newest.push(shop.publish(&[&format!("n{number}")]));
+        let moved = shop.refreshed().await.unwrap();
+        assert_eq!((moved.path.as_path(), ids(&moved)), (found.path.as_path(), vec![&*format!("n{number}")]));
+        // Whoever was told the path of what was current until now still finds it.
+        let before = newest.iter().rev().nth(1).unwrap_or(&first);
+        assert!(shop.by_digest(before).exists(), "{number}");
+    }
+    // Three that are named, sixteen that were, and one that is not ours.
+    assert_eq!(copies_by_digest(&shop.cache()).len(), 20);
+    assert!(theirs.exists() && foreign.exists() && shop.by_digest(shop.registry.artifact()).exists());
+    let left: Vec<bool> = newest.iter().map(|artifact| shop.by_digest(artifact).exists()).collect();
+    assert_eq!(left.iter().filter(|left| !**left).count(), 3, "{left:?}");
+    assert!(left.is_sorted(), "the oldest went: {left:?}");
+    // Gone by its name, and whole for whoever had it open.
+    assert!(!shop.by_digest(&first).exists());
+    let mut bytes = Vec::new();
+    open.read_to_end(&mut bytes).unwrap();
+    assert_eq!(bytes, document(&["first"]));
+    for reference in [shop.reference(), pinned] {
+        let offline = shop.builder().offline(true).build();
+        assert!(!resolve(&offline, &reference).await.unwrap().is_stale);
+    }
 }
 
 #[tokio::test]

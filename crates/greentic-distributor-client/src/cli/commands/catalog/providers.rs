@@ -109,7 +109,7 @@ pub(super) async fn ls(context: &Context<'_>, args: &CatalogLookArgs) -> Result<
 
 pub(super) async fn update(context: &Context<'_>, args: &CatalogPlaceArgs) -> Result<(), CliError> {
     let (output, wanted) = (context.output, args.wanted());
-    let before = find(&args.registry(context).offline(true).build(), &wanted).await.ok();
+    let before = find(&args.registry(context).offline(true).quiet().build(), &wanted).await.ok();
     let found = find(&args.registry(context).refresh(true).build(), &wanted).await?;
     if let Some(failure) = &found.refresh_failure {
         let shown = found.requested_reference.as_deref().unwrap_or_default();

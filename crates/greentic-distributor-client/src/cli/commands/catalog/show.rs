@@ -25,6 +25,7 @@ pub(super) fn document(found: &ResolvedCatalog) -> Value {
         "size_bytes": found.size_bytes,
         "media_type": found.media_type,
         "stale": found.is_stale,
+        "vouched": found.is_vouched,
         "fetched_at": found.fetched_at.and_then(seconds),
         "checked_at": found.checked_at.and_then(seconds),
         "age_seconds": found.age.map(|age| age.as_secs()),
@@ -83,6 +84,9 @@ pub(super) fn print(output: &Output, found: &ResolvedCatalog) {
     output.line(&format!("source: {}{origin}", found.source.name()));
     if let Some(age) = found.age {
         output.line(&format!("checked: {} ago", human_age(age)));
+    }
+    if found.is_vouched {
+        output.line("proof: none, it is a copy of an earlier version; `catalog update` has the registry prove it");
     }
     if let Some(failure) = &found.refresh_failure {
         output.line(&format!("stale: {}", failure.message));
