@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use greentic_dist_types::{SafeText, redact_url};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use url::Url;
 
 use crate::payload::Payload;
@@ -18,6 +19,11 @@ const PRIVATE_HEADERS: &[HeaderName] = &[header::AUTHORIZATION, header::COOKIE, 
 /// Query parameters of URLs that are signed: a credential beside a signature is refused by object stores.
 const SIGNATURES: &[&str] = &["X-Amz-Signature", "X-Goog-Signature", "Signature", "sig"];
 
+/// Most hops that an error names.
+const SHOWN_HOPS: usize = 8;
+/// Characters of each.
+const HOP_CHARS: usize = 120;
+
 impl Transport {
     /// Sends `hop` and follows its redirects, at most [`Limits::redirects`](crate::Limits) of them.
     ///
@@ -26,43 +32,40 @@ impl Transport {
     /// cookie is ever sent.
     ///
     /// # Errors
-    /// `Refused` for a redirect the [`TargetPolicy`](crate::TargetPolicy) forbids, a loop, or one too many; otherwise as
-    /// [`Transport::send`].
+    /// `Refused`, with the hops, for a redirect the [`TargetPolicy`](crate::TargetPolicy) forbids, a loop, or one too many;
+    /// otherwise as [`Transport::send`].
     pub(crate) async fn follow(&self, mut hop: Hop) -> Result<Reply, NetError> {
-        let start = hop.url.clone();
         let authorization = hop.headers.get(header::AUTHORIZATION).cloned();
+        let mut way = Way { start: hop.url.clone(), further: Vec::new(), authorization: authorization.clone() };
         let mut reach = None;
-        let mut seen: Vec<Url> = Vec::new();
         loop {
             let mut reply = self.send(hop.clone()).await?;
-            reply.left_origin = start.origin() != hop.url.origin();
+            reply.left_origin = way.start.origin() != hop.url.origin();
             reply.authorization.clone_from(&authorization);
-            let Some(next) = location(&reply, &hop)? else { return Ok(reply) };
+            let Some(next) = location(&reply, &hop, &way)? else { return Ok(reply) };
             let reach = *reach.get_or_insert(reply.reach);
-            let refused = |why: String| {
-                NetError::new(NetErrorKind::Refused, format!("a redirect was refused ({why})"))
-                    .for_request(&reply.method, &start)
-                    .blanked(&SentSecrets::of(authorization.as_ref()))
-            };
+            let refused = |why: &str| way.refuse(&reply.method, why, Some(&next));
             if hop.url.scheme() == "https" && next.scheme() == "http" {
-                return Err(refused(format!("{} would leave HTTPS", greentic_dist_types::redact_url(next.as_str()))));
+                let why = format!("{} would leave HTTPS", redact_url(next.as_str()));
+                return Err(refused(&why));
             }
-            hop.guard = self.policy.check(&start, reach, &next, &self.http).map_err(refused)?;
-            seen.push(std::mem::replace(&mut hop.url, next.clone()));
-            if seen.contains(&next) {
-                return Err(refused("it leads in a circle".into()));
+            hop.guard = self.policy.check(&way.start, reach, &next, &self.http).map_err(|why| refused(&why))?;
+            if way.leads_through(&next) {
+                return Err(refused("it leads in a circle"));
             }
-            if seen.len() > self.limits.redirects {
-                return Err(refused(format!("there were more than {}", self.limits.redirects)));
+            if way.further.len() >= self.limits.redirects {
+                return Err(refused(&format!("there were more than {}", self.limits.redirects)));
             }
-            if next.origin() != start.origin() || is_signed(&next) {
+            if next.origin() != way.start.origin() || is_signed(&next) {
                 for name in PRIVATE_HEADERS {
                     hop.headers.remove(name);
                 }
             }
-            if next.origin() != start.origin() {
+            if next.origin() != way.start.origin() {
                 hop.profile = hop.profile.elsewhere();
             }
+            hop.url = next.clone();
+            way.further.push(next);
             reply.drain(self).await;
         }
     }
@@ -85,20 +88,63 @@ pub(crate) fn is_redirect(status: StatusCode) -> bool {
 /// Where an answer redirects to; `None` when it is no redirect, or none for this request.
 ///
 /// Only 307 and 308 say that a write is to be made again as it was; 301 to 303 would make a GET of it (RFC 9110, 15.4).
-fn location(reply: &Reply, hop: &Hop) -> Result<Option<Url>, NetError> {
+fn location(reply: &Reply, hop: &Hop, way: &Way) -> Result<Option<Url>, NetError> {
     let reads = matches!(hop.method, Method::GET | Method::HEAD);
     let repeats = matches!(reply.status(), StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
     if !is_redirect(reply.status()) || !(reads || (repeats && hop.body.can_be_sent_again())) {
         return Ok(None);
     }
-    let refused = || {
-        let detail = "a redirect was refused (it has no usable `Location`)";
-        NetError::new(NetErrorKind::Refused, detail).for_request(&reply.method, &reply.url)
-    };
+    let refused = || way.refuse(&reply.method, "it has no usable `Location`", None);
     let text = reply.header(header::LOCATION).ok_or_else(refused)?;
     let mut next = reply.url.join(text.trim()).map_err(|error| refused().with_source(error))?;
     next.set_fragment(None);
     Ok(Some(next))
+}
+
+/// The URLs one request was led through.
+struct Way {
+    start: Url,
+    /// Those of the redirects that were followed, in their order.
+    further: Vec<Url>,
+    authorization: Option<HeaderValue>,
+}
+
+impl Way {
+    fn leads_through(&self, url: &Url) -> bool {
+        self.start == *url || self.further.contains(url)
+    }
+
+    /// The error for a redirect that is not followed; `next` is where it leads.
+    fn refuse(&self, method: &Method, why: &str, next: Option<&Url>) -> NetError {
+        let sent = SentSecrets::of(self.authorization.as_ref());
+        let way: Vec<&Url> = std::iter::once(&self.start).chain(&self.further).chain(next).collect();
+        let detail = format!("a redirect was refused ({why}; the way: {})", shown(&way, &sent));
+        NetError::new(NetErrorKind::Refused, detail).for_request(method, &self.start).blanked(&sent)
+    }
+}
+
+/// The hops of a way, without secrets: the first and the last ones where there are many.
+fn shown(way: &[&Url], sent: &SentSecrets) -> String {
+    let left_out = way.len().saturating_sub(SHOWN_HOPS);
+    let mut text = String::new();
+    for (position, url) in way.iter().enumerate() {
+        let is_left_out = left_out > 0 && (SHOWN_HOPS / 2..SHOWN_HOPS / 2 + left_out).contains(&position);
+        if is_left_out && position > SHOWN_HOPS / 2 {
+            continue;
+        }
+        if position > 0 {
+            text.push_str(" -> ");
+        }
+        if is_left_out {
+            text.push_str(&format!("({left_out} more)"));
+        } else if matches!(url.scheme(), "http" | "https") {
+            // Blanked before it is cut: a part of a secret is not found.
+            text.push_str(&SafeText::excerpt(&redact_url(&sent.blank(url.as_str())), HOP_CHARS).to_string());
+        } else {
+            text.push_str(&format!("{}:…", SafeText::excerpt(url.scheme(), 24)));
+        }
+    }
+    text
 }
 
 pub(crate) fn is_signed(url: &Url) -> bool {
@@ -108,6 +154,28 @@ pub(crate) fn is_signed(url: &Url) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_way_is_shown_without_secrets_and_not_at_any_length() {
+        let url = |text: &str| Url::parse(text).unwrap();
+        let header = HeaderValue::from_static("Bearer canary-5d");
+        let sent = SentSecrets::of(Some(&header));
+        let start = url("https://r.example/v2/a/blobs/x?token=canary-5d&n=1");
+        let echo = url("https://user:canary-5d@cdn.example/canary-5d/x#y");
+        let script = url("javascript:alert(1)");
+        assert_eq!(
+            shown(&[&start, &echo, &script], &sent),
+            "https://r.example/v2/a/blobs/x?token=…&n=1 -> https://cdn.example/[redacted]/x -> javascript:…"
+        );
+        let long = url(&format!("https://h.example/{}", "a".repeat(4_000)));
+        let many = shown(&vec![&long; 1_000], &SentSecrets::of(None));
+        assert!(many.contains(" -> (992 more) -> "), "{many}");
+        assert!(many.chars().count() < 8 * (HOP_CHARS + 8) + 32, "{}", many.chars().count());
+        let nine: Vec<Url> = (0..9).map(|hop| url(&format!("https://h/{hop}"))).collect();
+        let nine = shown(&nine.iter().collect::<Vec<_>>(), &SentSecrets::of(None));
+        assert_eq!(nine.matches(" -> ").count(), 8, "{nine}");
+        assert!(nine.contains("https://h/3 -> (1 more) -> https://h/5"), "{nine}");
+    }
 
     #[test]
     fn signed_urls_are_known_by_their_parameters() {

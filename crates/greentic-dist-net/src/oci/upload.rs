@@ -90,6 +90,8 @@ pub(super) enum Step {
 struct Tried {
     mode: UploadMode,
     mount_from: Option<Arc<str>>,
+    /// Whether nobody has asked yet whether the blob is there, and somebody is to.
+    is_unasked: bool,
     may_change_mode: bool,
     may_lose_session: bool,
 }
@@ -122,7 +124,7 @@ impl std::fmt::Debug for BlobUpload {
 
 impl BlobUpload {
     /// Another repository of the same registry that has the blob: the registry is asked to take it over from there, and gets
-    /// the bytes where it does not.
+    /// the bytes where it does not. This comes before any other question: where it succeeds it is the only one.
     pub fn mount_from(mut self, repository: impl Into<String>) -> Self {
         self.mount_from = Some(repository.into());
         self
@@ -150,7 +152,7 @@ impl BlobUpload {
 
     /// Pushes the blob, unless it is there.
     ///
-    /// Requests: 1 when it is there; 2 when it is mounted; else 3 (HEAD, POST, PUT), and one more for each chunk. A way that
+    /// Requests: 1 when it is there, and 1 when it is mounted; else 3 (HEAD, POST, PUT), and one more for each chunk. A way that
     /// fails in passing is tried again from its start (chunks: from where the registry says it is), as often as the
     /// [`RetryPolicy`](crate::RetryPolicy) allows.
     ///
@@ -162,14 +164,16 @@ impl BlobUpload {
     pub async fn send(mut self) -> Result<PushedBlob, NetError> {
         self.repository = self.repository.for_pushing().await?;
         let descriptor = self.source.descriptor();
-        if self.check_first && self.is_there().await? {
-            return Ok(PushedBlob::Existed);
-        }
         let mount_from = match &self.mount_from {
             Some(from) => Some(mount::checked(self.repository.registry(), from)?),
             None => None,
         };
-        let mut tried = Tried { mode: self.mode, mount_from, may_change_mode: true, may_lose_session: true };
+        let is_unasked = self.check_first && mount_from.is_some();
+        if self.check_first && mount_from.is_none() && self.is_there().await? {
+            return Ok(PushedBlob::Existed);
+        }
+        let mut tried =
+            Tried { mode: self.mode, mount_from, is_unasked, may_change_mode: true, may_lose_session: true };
         let mut retry = self.retry()?;
         loop {
             let failure = match Box::pin(self.once(&mut tried)).await {
@@ -215,9 +219,18 @@ impl BlobUpload {
         if let Some(from) = tried.mount_from.clone() {
             match mount::mount(&self.repository, digest, &from).await.map_err(before)? {
                 Mount::Done => return Ok(PushedBlob::Mounted),
-                Mount::Session(session) => return self.fill(session, tried.mode).await,
+                Mount::Session(session) => {
+                    if std::mem::take(&mut tried.is_unasked) && self.is_there().await.map_err(before)? {
+                        session.cancel().await;
+                        return Ok(PushedBlob::Existed);
+                    }
+                    return self.fill(session, tried.mode).await;
+                }
                 Mount::Refused => tried.mount_from = None,
             }
+        }
+        if std::mem::take(&mut tried.is_unasked) && self.is_there().await.map_err(before)? {
+            return Ok(PushedBlob::Existed);
         }
         if tried.mode == UploadMode::Single {
             tried.mode = UploadMode::Whole;

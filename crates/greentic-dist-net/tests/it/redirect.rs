@@ -151,17 +151,43 @@ async fn a_relative_location_is_resolved_against_the_request() {
 }
 
 #[tokio::test]
-async fn row_50_circles_and_long_chains_of_redirects_end() {
+async fn row_50_circles_and_long_chains_of_redirects_end_and_name_their_hops() {
     let registry: LyingRegistry = Scenario::new(random()).lie(Lie::RedirectLoop).start();
     let error = pull_layer(&net(), &registry).await.unwrap_err();
     assert_eq!(error.kind(), NetErrorKind::Refused);
     assert_eq!(registry.journal().len(), 1, "{error}");
+    assert!(error.to_string().contains("it leads in a circle; the way: http://"), "{error}");
 
-    let server = LyingServer::start(|request, _| Response::redirect(307, format!("/{}", request.index)));
+    let server = LyingServer::start(|request, _| Response::redirect(307, format!("/{}?sig={CANARY}", request.index)));
     let repository = repository(&net(), &format!("{}/acme/hello", server.host()));
     let error = repository.manifest(Selector::Tag("1")).await.unwrap_err();
     assert_eq!(error.kind(), NetErrorKind::Refused);
     assert_eq!(server.journal().len(), 6, "the request and five redirects");
+    let base = server.url();
+    let hops: Vec<String> = (0..6).map(|hop| format!("{base}/{hop}?sig=…")).collect();
+    let way = format!("the way: {base}/v2/acme/hello/manifests/1 -> {})", hops.join(" -> "));
+    assert!(error.to_string().contains(&way), "{error}\n{way}");
+    assert!(!format!("{error:?} {error}").contains(CANARY), "{error:?}");
+}
+
+#[tokio::test]
+async fn row_50_a_way_over_other_hosts_is_told_whatever_ends_it() {
+    for (end, why) in [
+        ("http://10.0.0.1:9/x?token=canary-77aa", "http://10.0.0.1:9/x?token=… is plain HTTP"),
+        ("ftp://a.example/canary-77aa", "`ftp` is not a web address"),
+        ("http://[", "it has no usable `Location`"),
+    ] {
+        let second = LyingServer::start_on(OTHER, move |_, _| Response::redirect(302, end));
+        let first = redirecting(format!("{}/middle?sig={CANARY}", second.url()));
+        let repository = repository(&net(), &format!("{}/acme/hello", first.host()));
+        let error = repository.blob(&described(Digest::sha256(b"x"), 1)).open().await.unwrap_err();
+        assert_eq!(error.kind(), NetErrorKind::Refused, "{error}");
+        let text = error.to_string();
+        assert!(text.contains(&format!("({why}; the way: {}/v2/acme/hello/blobs/", first.url())), "{text}");
+        assert!(text.contains(&format!(" -> {}/middle?sig=…", second.url())), "{text}");
+        assert!(!format!("{error:?} {text}").contains(CANARY), "{error:?}");
+        assert_eq!((first.journal().len(), second.journal().len()), (1, 1));
+    }
 }
 
 #[tokio::test]

@@ -30,11 +30,14 @@ pub struct CopyOptions {
     pub jobs: usize,
     /// Whether an archive that is there is replaced. Default off. A directory is added to, never replaced.
     pub replace: bool,
+    /// Whether a registry is not asked what it has, because it is known to have nothing of it: two requests for each blob
+    /// and one for each manifest, instead of three and one or two. What is there is then sent again. Default off.
+    pub assume_missing: bool,
 }
 
 impl Default for CopyOptions {
     fn default() -> Self {
-        Self { platform: None, referrers: true, jobs: JOBS, replace: false }
+        Self { platform: None, referrers: true, jobs: JOBS, replace: false, assume_missing: false }
     }
 }
 
@@ -74,6 +77,8 @@ pub(super) struct Job {
     pub(super) names: Vec<String>,
     pub(super) jobs: usize,
     pub(super) replace: bool,
+    /// Whether a registry is not asked for what it may have.
+    pub(super) assume_missing: bool,
     pub(super) client: DistClient,
 }
 
@@ -86,6 +91,9 @@ impl DistClient {
     /// is replaced. A tag is written last, when everything below it is there. The destination's tag is the one `to` names,
     /// else the one `from` names; with neither, the artifact is there by digest alone. A digest in `to` must be the
     /// artifact's.
+    ///
+    /// Into a registry, a manifest with one tag costs one request where it is there under that tag, else 3 for each blob that
+    /// is missing and one for the manifest; a blob that the same registry has in the repository of the source costs one.
     ///
     /// Cancel-safe: a dropped copy leaves no tag behind. A directory keeps what was transferred and goes on from there; an
     /// archive is written anew.
@@ -109,6 +117,7 @@ impl DistClient {
             names: names.into_iter().collect(),
             jobs: options.jobs.clamp(1, MOST_JOBS),
             replace: options.replace,
+            assume_missing: options.assume_missing,
             client: self.clone(),
         };
         let mount_from = if let PlaceKind::Registry(from) = &from.kind { Some(from) } else { None };

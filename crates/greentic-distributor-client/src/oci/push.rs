@@ -36,6 +36,8 @@ pub struct PushOptions {
     pub dry_run: bool,
     /// Whether an archive that is there is replaced. Default off.
     pub replace: bool,
+    /// Whether a registry is not asked what it has, because it is known to have nothing of it. Default off.
+    pub assume_missing: bool,
 }
 
 /// What a push did, or would do.
@@ -77,8 +79,9 @@ impl DistClient {
     /// `application/vnd.wasm.config.v0+json`, layer `application/wasm`), a Greentic pack, or a catalog.
     ///
     /// The same file and options always give the same digest. What is there is not sent again: a second push costs one HEAD
-    /// for each tag. The first one costs 3 requests for each of the two blobs, one for the manifest, and those HEADs. The file
-    /// is read twice and never held in memory; one that changes meanwhile fails the push.
+    /// for each tag. The first one costs 7 requests with one tag or none: 3 for each of the two blobs and one for the manifest;
+    /// with [`PushOptions::assume_missing`] it costs 5. The file is read twice and never held in memory; one that changes
+    /// meanwhile fails the push.
     ///
     /// Cancel-safe: a dropped push sets no tag.
     ///
@@ -121,7 +124,15 @@ impl DistClient {
         }
         let source: Arc<dyn Source> = Arc::new(FileSource(Arc::new(artifact)));
         let graph = Graph::find(&source, None, false).await?;
-        let job = Job { source, graph, names, jobs: JOBS, replace: options.replace, client: self.clone() };
+        let job = Job {
+            source,
+            graph,
+            names,
+            jobs: JOBS,
+            replace: options.replace,
+            assume_missing: options.assume_missing,
+            client: self.clone(),
+        };
         let copied = job.run(to, None).await?;
         report.existed = copied.manifests_copied == 0;
         report.blobs_copied = copied.blobs_copied;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use greentic_dist_net::{
     BlobSource, BoxFuture, FetchedManifest, NetError, NetErrorKind, PushedBlob, RawManifest, Repository, Selector,
 };
-use greentic_dist_types::{Descriptor, Digest, Reference, SafeText};
+use greentic_dist_types::{Descriptor, Digest, ManifestKind, Reference, SafeText};
 
 use super::copy::{CopyReport, Job};
 use super::graph::{Asked, Node, ProvenManifest, QUESTIONS, Role, Source, gather, subject_of};
@@ -16,6 +16,8 @@ use crate::progress::Event;
 
 /// Most referrers of one manifest.
 const REFERRERS: usize = 10_000;
+/// Size in bytes up to which a config is sent without asking for it: a question costs as much as half of sending it.
+const SENT_UNASKED: u64 = 64 << 10;
 
 /// One artifact of a registry.
 #[derive(Clone, Debug)]
@@ -113,6 +115,14 @@ pub(super) struct RegistrySink {
     mount_from: Option<String>,
 }
 
+/// A manifest that the destination is asked about.
+struct Question {
+    digest: Digest,
+    tags: Vec<String>,
+    /// A layer that is missing where the manifest is.
+    probe: Option<Descriptor>,
+}
+
 /// What is missing of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Missing {
@@ -120,6 +130,8 @@ struct Missing {
     manifest: bool,
     /// Tags that name nothing or another manifest.
     tags: Vec<String>,
+    /// A layer, and whether it is there.
+    probed: Option<(Digest, bool)>,
 }
 
 impl RegistrySink {
@@ -142,34 +154,28 @@ impl RegistrySink {
     }
 
     /// Copies everything: what is there is asked first, blobs go several at a time, manifests after what they name.
+    ///
+    /// A manifest with one tag and N blobs that are all missing costs 3N+1 requests: three for each blob and the PUT. The one
+    /// question about the manifest is made up for by its config, which is sent unasked: what belongs to a manifest that is
+    /// missing is hardly ever there, and small.
     pub(super) async fn receive(&self, job: &Job, report: &mut CopyReport) -> Result<(), DistError> {
-        let questions: Vec<(Digest, Vec<String>)> =
-            job.graph.nodes.iter().map(|node| (node.manifest.digest, job.tags_of(node))).collect();
+        let questions: Vec<Question> = job.graph.nodes.iter().map(|node| self.question(job, node)).collect();
+        let missing = if job.assume_missing {
+            let unseen = |question: Question| Missing { manifest: true, tags: question.tags, probed: None };
+            questions.into_iter().map(unseen).collect()
+        } else {
+            let sink = self.clone();
+            let looking = gather(questions, QUESTIONS, move |question| {
+                let sink = sink.clone();
+                async move { sink.look(question).await }
+            });
+            looking.await?
+        };
+        let blobs = Self::missing_blobs(job, &missing, report);
         let sink = self.clone();
-        let missing = gather(questions, QUESTIONS, move |(digest, tags)| {
+        let pushed = gather(blobs, job.jobs, move |(content, ask)| {
             let sink = sink.clone();
-            async move { sink.look(digest, tags).await }
-        });
-        let missing = missing.await?;
-        let mut seen: HashSet<Digest> = HashSet::new();
-        let mut blobs: Vec<Arc<dyn BlobSource>> = Vec::new();
-        for (node, missing) in job.graph.nodes.iter().zip(&missing) {
-            for blob in node.manifest.blobs() {
-                if !seen.insert(blob.digest) {
-                    continue;
-                }
-                if missing.manifest {
-                    blobs.push(job.content(blob));
-                } else {
-                    // A registry has the blobs of the manifests it has.
-                    report.blobs_present += 1;
-                }
-            }
-        }
-        let sink = self.clone();
-        let pushed = gather(blobs, job.jobs, move |content| {
-            let sink = sink.clone();
-            async move { sink.push_blob(content).await }
+            async move { sink.push_blob(content, ask).await }
         });
         for (moved, size_bytes) in pushed.await? {
             report.count(moved, size_bytes);
@@ -185,18 +191,74 @@ impl RegistrySink {
         Ok(())
     }
 
-    /// Whether a manifest is there, under its tags: one request for each tag, and one more unless a tag names it.
-    async fn look(&self, digest: Digest, tags: Vec<String>) -> Result<Missing, DistError> {
-        let asked = tags.len();
-        let mut unset = Vec::new();
-        for tag in tags {
-            if !self.head(Selector::Tag(&tag), digest).await? {
-                unset.push(tag);
+    /// The blobs that have to be brought, each with whether it is worth asking for it first. Counts those that are there.
+    fn missing_blobs(job: &Job, missing: &[Missing], report: &mut CopyReport) -> Vec<(Arc<dyn BlobSource>, bool)> {
+        let nodes = || job.graph.nodes.iter().zip(missing);
+        // A registry has the blobs of the manifests it has.
+        let mut seen: HashSet<Digest> = HashSet::new();
+        for (node, _) in nodes().filter(|(_, missing)| !missing.manifest) {
+            seen.extend(node.manifest.blobs().into_iter().map(|blob| blob.digest));
+        }
+        seen.extend(missing.iter().filter_map(|one| one.probed).filter(|(_, there)| *there).map(|(digest, _)| digest));
+        report.blobs_present += seen.len();
+        let mut blobs = Vec::new();
+        for (node, missing) in nodes().filter(|(_, missing)| missing.manifest) {
+            for blob in node.manifest.blobs() {
+                if seen.insert(blob.digest) {
+                    let known = job.assume_missing || missing.probed.is_some_and(|(digest, _)| digest == blob.digest);
+                    let unasked = known || (is_config(&node.manifest, blob) && blob.size_bytes <= SENT_UNASKED);
+                    blobs.push((job.content(blob), !unasked));
+                }
             }
         }
-        let is_named = unset.len() < asked;
-        let manifest = !is_named && !self.head(Selector::Digest(digest), digest).await?;
-        Ok(Missing { manifest, tags: unset })
+        blobs
+    }
+
+    fn question(&self, job: &Job, node: &Node) -> Question {
+        let probe = match &node.manifest.kind {
+            // A mount is a question as well.
+            ManifestKind::Image(_) if self.mount_from.is_none() => {
+                node.manifest.blobs().into_iter().find(|blob| !is_config(&node.manifest, blob)).cloned()
+            }
+            _ => None,
+        };
+        Question { digest: node.manifest.digest, tags: job.tags_of(node), probe }
+    }
+
+    /// Whether a manifest is there, under its tags. One request where its first tag names it, or where it has none; one more
+    /// where that tag does not and a layer of it is missing: then so is the manifest, whatever its tags name.
+    async fn look(&self, asked: Question) -> Result<Missing, DistError> {
+        let Question { digest, tags, probe } = asked;
+        let Some((first, others)) = tags.split_first() else {
+            let there = self.head(Selector::Digest(digest), digest).await?;
+            return Ok(Missing { manifest: !there, tags, probed: None });
+        };
+        let mut unset = Vec::new();
+        if !self.head(Selector::Tag(first), digest).await? {
+            // Without a layer to ask about, no question would spare the PUT that sets the tag.
+            let Some(probe) = probe else { return Ok(Missing { manifest: true, tags, probed: None }) };
+            let there = self.has_blob(&probe).await?;
+            if !there || !self.head(Selector::Digest(digest), digest).await? {
+                return Ok(Missing { manifest: true, tags, probed: Some((probe.digest, there)) });
+            }
+            unset.push(first.clone());
+        }
+        for tag in others {
+            if !self.head(Selector::Tag(tag), digest).await? {
+                unset.push(tag.clone());
+            }
+        }
+        Ok(Missing { manifest: false, tags: unset, probed: None })
+    }
+
+    /// Whether a blob is there. Where that cannot be asked, the upload decides.
+    async fn has_blob(&self, blob: &Descriptor) -> Result<bool, DistError> {
+        let repository = self.repository.for_pushing().await.map_err(|error| self.wrap(error))?;
+        match repository.head_blob(&blob.digest).await {
+            Ok(head) => Ok(head.is_some_and(|head| head.size_bytes.is_none_or(|size| size == blob.size_bytes))),
+            Err(error) if matches!(error.status(), Some(400 | 403 | 405 | 501)) => Ok(false),
+            Err(error) => Err(self.wrap(error)),
+        }
     }
 
     /// Whether a tag or digest names exactly this manifest where it would be pushed to. A digest of another algorithm says
@@ -214,11 +276,11 @@ impl RegistrySink {
         }
     }
 
-    /// Pushes a blob unless it is there.
-    pub(super) async fn push_blob(&self, content: Arc<dyn BlobSource>) -> Result<(Moved, u64), DistError> {
+    /// Pushes a blob, and where it may be there only when it is not.
+    async fn push_blob(&self, content: Arc<dyn BlobSource>, ask: bool) -> Result<(Moved, u64), DistError> {
         let blob = content.descriptor().clone();
         let (name, size_bytes) = (shown(&blob), blob.size_bytes);
-        let mut upload = self.repository.put_blob(content);
+        let mut upload = self.repository.put_blob(content).check_first(ask);
         if let Some(from) = &self.mount_from {
             upload = upload.mount_from(from);
         }
@@ -279,6 +341,11 @@ impl Progress {
             Event::Failed { reference: &self.name }
         });
     }
+}
+
+/// Whether a blob is the config of a manifest.
+fn is_config(manifest: &ProvenManifest, blob: &Descriptor) -> bool {
+    matches!(&manifest.kind, ManifestKind::Image(image) if image.config.digest == blob.digest)
 }
 
 impl Job {

@@ -1,9 +1,11 @@
 //! Registries as sources and destinations of a copy, with the requests each copy costs.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use greentic_dist_serve::{Registry, RunningRegistry};
 use greentic_dist_testkit::content::{self, Content};
+use greentic_dist_types::Digest;
 use greentic_distributor_client::dist::{DistError, DistErrorKind};
 use greentic_distributor_client::oci::{CopyOptions, CopyReport, Place};
 
@@ -74,9 +76,11 @@ async fn a_second_copy_asks_for_manifests_only_and_a_copy_inside_a_registry_move
 
     let already = registry.journal().len();
     copy(&source, &at(&registry.host(), "acme/hello:2")).await.unwrap();
+    let layer = content.blobs[1].digest;
     assert_eq!(
         asked(&registry, already),
         [
+            format!("HEAD /v2/acme/hello/blobs/{layer} 200"),
             "HEAD /v2/acme/hello/manifests/2 404".to_owned(),
             format!("HEAD /v2/acme/hello/manifests/{digest} 200"),
             "PUT /v2/acme/hello/manifests/2 201".to_owned(),
@@ -85,14 +89,80 @@ async fn a_second_copy_asks_for_manifests_only_and_a_copy_inside_a_registry_move
 
     let already = registry.journal().len();
     let report = copy(&there, &at(&registry.host(), "other/name:1")).await.unwrap();
-    // This registry keeps blobs for all its repositories, so that there is nothing to be mounted.
-    assert_eq!((report.blobs_present, report.blobs_copied, report.bytes_copied), (3, 0, 0));
+    assert_eq!((report.blobs_mounted, report.blobs_copied, report.bytes_copied), (3, 0, 0));
     let lines = asked(&registry, already);
+    let mount = |digest| format!("POST /v2/other/name/blobs/uploads/?mount={digest}&from=acme/hello 201");
+    let mut expected: Vec<String> = blobs(&content).iter().map(mount).collect();
+    expected
+        .extend(["HEAD /v2/other/name/manifests/1 404".to_owned(), "PUT /v2/other/name/manifests/1 201".to_owned()]);
+    expected.sort();
+    let written: Vec<&String> = lines.iter().filter(|line| !line.starts_with("GET ")).collect();
+    assert_eq!(written, expected.iter().collect::<Vec<_>>(), "one request for each blob, and two");
+}
+
+/// Each blob once.
+fn blobs(content: &Content) -> BTreeSet<Digest> {
+    content.blobs.iter().map(|blob| blob.digest).collect()
+}
+
+#[tokio::test]
+async fn a_copy_between_registries_costs_one_read_and_three_writes_for_each_blob_and_two_for_the_manifest() {
+    let content = content::image();
+    let (from, to) = (registry(), registry());
+    copy(&dir(layout_of(&content).path()), &at(&from.host(), "acme/hello:1")).await.unwrap();
+    let options = CopyOptions { referrers: false, ..CopyOptions::default() };
+    let already = from.journal().len();
+    let (source, home) = (at(&from.host(), "acme/hello:1"), Home::new());
+    home.client().copy(&source, &at(&to.host(), "acme/hello:1"), &options).await.unwrap();
+    let mut reads: Vec<String> =
+        blobs(&content).iter().map(|digest| format!("GET /v2/acme/hello/blobs/{digest} 200")).collect();
+    reads.push("GET /v2/acme/hello/manifests/1 200".to_owned());
+    reads.sort();
+    assert_eq!(asked(&from, already), reads);
+    let (writes, blobs) = (asked(&to, 0), blobs(&content).len());
+    let count = |start: &str| writes.iter().filter(|line| line.starts_with(start)).count();
+    assert_eq!(writes.len(), 3 * blobs + 1, "{writes:#?}");
     assert_eq!(
-        lines.iter().filter(|line| line.starts_with("GET") && line.contains("/blobs/")).count(),
-        0,
-        "{lines:#?}"
+        (
+            count("HEAD /v2/acme/hello/manifests/1 404"),
+            count("HEAD /v2/acme/hello/blobs/"),
+            count("POST "),
+            count("PUT ")
+        ),
+        (1, blobs - 1, blobs, blobs + 1)
     );
+
+    // Again: one question on each side.
+    let already = (from.journal().len(), to.journal().len());
+    home.client().copy(&source, &at(&to.host(), "acme/hello:1"), &options).await.unwrap();
+    assert_eq!(asked(&from, already.0), ["GET /v2/acme/hello/manifests/1 200"]);
+    assert_eq!(asked(&to, already.1), ["HEAD /v2/acme/hello/manifests/1 200"]);
+
+    let already = to.journal().len();
+    let options = CopyOptions { assume_missing: true, ..options };
+    home.client().copy(&source, &at(&to.host(), "other/hello:1"), &options).await.unwrap();
+    let writes = asked(&to, already);
+    assert_eq!(writes.len(), 2 * blobs + 1, "{writes:#?}");
+    assert!(!writes.iter().any(|line| line.starts_with("HEAD")), "{writes:#?}");
+}
+
+#[tokio::test]
+async fn a_copy_of_an_index_asks_one_question_for_each_manifest_and_one_for_each_layer() {
+    let content = content::index();
+    let from = layout_of(&content);
+    let (registry, manifests, blobs) = (registry(), content.manifests.len(), blobs(&content).len());
+    let to = at(&registry.host(), "acme/hello:1");
+    copy(&dir(from.path()), &to).await.unwrap();
+    let lines = asked(&registry, 0);
+    let count = |start: &str| lines.iter().filter(|line| line.starts_with(start)).count();
+    assert_eq!(count("HEAD /v2/acme/hello/manifests/"), manifests + 1, "{lines:#?}");
+    assert_eq!(count("PUT /v2/acme/hello/manifests/"), manifests + 1, "{lines:#?}");
+    assert_eq!(count("POST "), blobs, "{lines:#?}");
+    let already = registry.journal().len();
+    copy(&dir(from.path()), &to).await.unwrap();
+    let again = asked(&registry, already);
+    assert_eq!(again.len(), manifests + 1, "{again:#?}");
+    assert!(again.iter().all(|line| line.starts_with("HEAD ") && line.ends_with(" 200")), "{again:#?}");
 }
 
 #[tokio::test]

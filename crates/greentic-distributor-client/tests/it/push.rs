@@ -106,44 +106,107 @@ async fn a_component_is_written_as_the_ecosystem_reads_it_and_pulled_again() {
     }
 }
 
+/// The requests that bring one blob, with or without the question before them.
+fn sent(repository: &str, asked: Option<&str>) -> Vec<String> {
+    let question = asked.map(|digest| format!("HEAD /v2/{repository}/blobs/{digest} 404"));
+    let bytes = ["POST", "PUT"].into_iter().zip([202, 201]);
+    let bytes = bytes.map(|(method, status)| format!("{method} /v2/{repository}/blobs/uploads/… {status}"));
+    question.into_iter().chain(bytes).collect()
+}
+
+fn sorted(lines: impl IntoIterator<Item = Vec<String>>) -> Vec<String> {
+    let mut lines = lines.into_iter().flatten().collect::<Vec<_>>();
+    lines.sort();
+    lines
+}
+
 #[tokio::test]
-async fn a_second_push_is_one_question_and_a_new_tag_one_request_more() {
+async fn a_first_push_costs_three_requests_for_each_blob_and_one_more_and_a_second_push_one() {
     let (files, registry) = (Files::new(), registry());
-    let (file, to) = (files.component(), at(&registry, "acme/hello:1"));
-    let report = push(&file, &to, &PushOptions::default()).await.unwrap();
-    let config = Digest::sha256(report.config.to_string().as_bytes());
+    let pack = files.write("p.bin", b"PK\x03\x04 and so on");
+    for (file, name) in [(files.component(), "acme/hello"), (pack, "acme/pack")] {
+        let already = registry.journal().len();
+        let to = at(&registry, &format!("{name}:1"));
+        let report = push(&file, &to, &PushOptions::default()).await.unwrap();
+        let (layer, pin) = (report.content_digest.clone(), report.digest.clone());
+        let expected = sorted([
+            vec![format!("HEAD /v2/{name}/manifests/1 404"), format!("PUT /v2/{name}/manifests/1 201")],
+            sent(name, Some(&layer)),
+            sent(name, None),
+        ]);
+        assert_eq!(expected.len(), 3 * 2 + 1);
+        assert_eq!(asked(&registry, already), expected);
+        assert_eq!((report.existed, report.blobs_copied, report.blobs_present), (false, 2, 0));
+
+        let already = registry.journal().len();
+        let again = push(&file, &to, &PushOptions::default()).await.unwrap();
+        assert_eq!((again.digest, again.existed, again.blobs_copied, again.blobs_present), (pin.clone(), true, 0, 2));
+        assert_eq!(asked(&registry, already), [format!("HEAD /v2/{name}/manifests/1 200")]);
+
+        // Under another tag, and under one beside the one it has.
+        let already = registry.journal().len();
+        let more = push(&file, &at(&registry, &format!("{name}:2")), &PushOptions::default()).await.unwrap();
+        assert_eq!((more.existed, more.blobs_copied, more.blobs_present), (true, 0, 2));
+        let expected = sorted([vec![
+            format!("HEAD /v2/{name}/manifests/2 404"),
+            format!("HEAD /v2/{name}/blobs/{layer} 200"),
+            format!("HEAD /v2/{name}/manifests/{pin} 200"),
+            format!("PUT /v2/{name}/manifests/2 201"),
+        ]]);
+        assert_eq!(asked(&registry, already), expected);
+        let already = registry.journal().len();
+        let options = PushOptions { tags: vec!["latest".to_owned(), "1".to_owned()], ..PushOptions::default() };
+        let more = push(&file, &to, &options).await.unwrap();
+        assert_eq!((more.tags, more.existed), (vec!["1".to_owned(), "latest".to_owned()], true));
+        let expected = sorted([vec![
+            format!("HEAD /v2/{name}/manifests/1 200"),
+            format!("HEAD /v2/{name}/manifests/latest 404"),
+            format!("PUT /v2/{name}/manifests/latest 201"),
+        ]]);
+        assert_eq!(asked(&registry, already), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_first_push_with_several_tags_or_none_asks_no_more_than_one_with_a_tag() {
+    let (files, registry) = (Files::new(), registry());
+    let file = files.component();
+    let tags = PushOptions { tags: vec!["2".to_owned(), "3".to_owned()], ..PushOptions::default() };
+    let report = push(&file, &at(&registry, "acme/tags:1"), &tags).await.unwrap();
     let (layer, pin) = (report.content_digest.clone(), report.digest.clone());
-    let mut expected = vec![
-        "HEAD /v2/acme/hello/manifests/1 404".to_owned(),
-        format!("HEAD /v2/acme/hello/manifests/{pin} 404"),
-        format!("HEAD /v2/acme/hello/blobs/{config} 404"),
-        format!("HEAD /v2/acme/hello/blobs/{layer} 404"),
-        "POST /v2/acme/hello/blobs/uploads/… 202".to_owned(),
-        "POST /v2/acme/hello/blobs/uploads/… 202".to_owned(),
-        "PUT /v2/acme/hello/blobs/uploads/… 201".to_owned(),
-        "PUT /v2/acme/hello/blobs/uploads/… 201".to_owned(),
-        "PUT /v2/acme/hello/manifests/1 201".to_owned(),
-    ];
-    expected.sort();
+    let expected = sorted([
+        vec![
+            "HEAD /v2/acme/tags/manifests/1 404".to_owned(),
+            format!("PUT /v2/acme/tags/manifests/{pin}?tag=1&tag=2&tag=3 201"),
+        ],
+        sent("acme/tags", Some(&layer)),
+        sent("acme/tags", None),
+    ]);
     assert_eq!(asked(&registry, 0), expected);
 
-    let already = registry.journal().len();
-    let again = push(&file, &to, &PushOptions::default()).await.unwrap();
-    assert_eq!((again.digest, again.existed, again.blobs_copied, again.blobs_present), (pin.clone(), true, 0, 2));
-    assert_eq!(asked(&registry, already), ["HEAD /v2/acme/hello/manifests/1 200"]);
+    let registry = self::registry();
+    push(&file, &at(&registry, &format!("acme/pin@{pin}")), &PushOptions::default()).await.unwrap();
+    let expected = sorted([
+        vec![format!("HEAD /v2/acme/pin/manifests/{pin} 404"), format!("PUT /v2/acme/pin/manifests/{pin} 201")],
+        sent("acme/pin", Some(&layer)),
+        sent("acme/pin", None),
+    ]);
+    assert_eq!(asked(&registry, 0), expected);
+}
 
-    let already = registry.journal().len();
-    let options = PushOptions { tags: vec!["latest".to_owned(), "1".to_owned()], ..PushOptions::default() };
-    let more = push(&file, &to, &options).await.unwrap();
-    assert_eq!((more.tags, more.existed), (vec!["1".to_owned(), "latest".to_owned()], true));
-    assert_eq!(
-        asked(&registry, already),
-        [
-            "HEAD /v2/acme/hello/manifests/1 200",
-            "HEAD /v2/acme/hello/manifests/latest 404",
-            "PUT /v2/acme/hello/manifests/latest 201",
-        ]
-    );
+#[tokio::test]
+async fn a_push_of_what_is_known_to_be_missing_asks_nothing() {
+    let (files, registry) = (Files::new(), registry());
+    let options = PushOptions { assume_missing: true, ..PushOptions::default() };
+    for round in 0..2 {
+        let already = registry.journal().len();
+        let report = push(&files.component(), &at(&registry, "acme/hello:1"), &options).await.unwrap();
+        assert_eq!((report.existed, report.blobs_copied, report.blobs_present), (false, 2, 0), "{round}");
+        let put = vec!["PUT /v2/acme/hello/manifests/1 201".to_owned()];
+        let expected = sorted([put, sent("acme/hello", None), sent("acme/hello", None)]);
+        assert_eq!(expected.len(), 2 * 2 + 1);
+        assert_eq!(asked(&registry, already), expected);
+    }
 }
 
 #[tokio::test]

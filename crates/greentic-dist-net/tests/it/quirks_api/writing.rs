@@ -162,6 +162,35 @@ async fn quirk_p37_a_mount_that_is_not_one_becomes_an_upload() {
         assert_eq!(upload.send().await.unwrap(), PushedBlob::Sent, "{status}");
         assert_eq!(server.journal().lines(), [mount("acme/other"), START.to_owned(), put_line("/s")]);
     }
+    // A blob that may be there is asked for only when the mount did not bring it, and a session nobody needs is given back.
+    for (answers, pushed, lines) in [
+        (vec![created()], PushedBlob::Mounted, vec![mount("acme/other")]),
+        (
+            vec![session("/s"), missing(), created()],
+            PushedBlob::Sent,
+            vec![mount("acme/other"), head_line(BYTES), put_line("/s")],
+        ),
+        (
+            vec![session("/s"), Response::ok(BYTES), Response::status(204, "")],
+            PushedBlob::Existed,
+            vec![mount("acme/other"), head_line(BYTES), "DELETE /s".to_owned()],
+        ),
+        (
+            vec![Response::status(405, ""), Response::ok(BYTES)],
+            PushedBlob::Existed,
+            vec![mount("acme/other"), head_line(BYTES)],
+        ),
+        (
+            vec![Response::status(405, ""), missing(), session("/s"), created()],
+            PushedBlob::Sent,
+            vec![mount("acme/other"), head_line(BYTES), START.to_owned(), put_line("/s")],
+        ),
+    ] {
+        let server = script(answers);
+        let upload = at(&net(), &server).put_blob(source(BYTES)).mount_from("acme/other");
+        assert_eq!(upload.send().await.unwrap(), pushed);
+        assert_eq!(server.journal().lines(), lines);
+    }
     // No right to read the other repository: the token server says so.
     let server = serving(|request, ctx| {
         let token = "Bearer t";

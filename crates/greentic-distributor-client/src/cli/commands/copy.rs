@@ -46,6 +46,7 @@ pub(crate) async fn run(context: &Context<'_>, args: &CopyArgs) -> Result<(), Cl
         referrers: !args.no_referrers,
         jobs: usize::from(args.jobs),
         replace: args.force,
+        assume_missing: false,
     };
     let report = context.client.copy(&from, &to, &options).await?;
     let output = context.output;

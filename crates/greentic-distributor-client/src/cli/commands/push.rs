@@ -38,6 +38,9 @@ pub struct PushArgs {
     /// Replace an archive that is there
     #[arg(long)]
     pub force: bool,
+    /// Do not ask the registry what it has: it is known to have nothing of it
+    #[arg(long)]
+    pub assume_missing: bool,
     /// Say what would be pushed, and push nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -78,6 +81,7 @@ pub(crate) async fn run(context: &Context<'_>, args: &PushArgs) -> Result<(), Cl
         tags: args.tags.clone(),
         dry_run: args.dry_run,
         replace: args.force,
+        assume_missing: args.assume_missing,
     };
     let report = context.client.push(&args.file, &to, &options).await?;
     let output = context.output;
