@@ -125,26 +125,20 @@ impl Way {
 
 /// The hops of a way, without secrets: the first and the last ones where there are many.
 fn shown(way: &[&Url], sent: &SentSecrets) -> String {
+    let half = SHOWN_HOPS / 2;
+    let hop = |url: &&Url| match url.scheme() {
+        // Blanked before it is cut: a part of a secret is not found.
+        "http" | "https" => SafeText::excerpt(&redact_url(&sent.blank(url.as_str())), HOP_CHARS).to_string(),
+        scheme => format!("{}:…", SafeText::excerpt(scheme, 24)),
+    };
     let left_out = way.len().saturating_sub(SHOWN_HOPS);
-    let mut text = String::new();
-    for (position, url) in way.iter().enumerate() {
-        let is_left_out = left_out > 0 && (SHOWN_HOPS / 2..SHOWN_HOPS / 2 + left_out).contains(&position);
-        if is_left_out && position > SHOWN_HOPS / 2 {
-            continue;
-        }
-        if position > 0 {
-            text.push_str(" -> ");
-        }
-        if is_left_out {
-            text.push_str(&format!("({left_out} more)"));
-        } else if matches!(url.scheme(), "http" | "https") {
-            // Blanked before it is cut: a part of a secret is not found.
-            text.push_str(&SafeText::excerpt(&redact_url(&sent.blank(url.as_str())), HOP_CHARS).to_string());
-        } else {
-            text.push_str(&format!("{}:…", SafeText::excerpt(url.scheme(), 24)));
-        }
+    let (first, last) = way.split_at(if left_out > 0 { half } else { way.len() });
+    let mut hops: Vec<String> = first.iter().map(hop).collect();
+    if left_out > 0 {
+        hops.push(format!("({left_out} more)"));
     }
-    text
+    hops.extend(last.iter().skip(left_out).map(hop));
+    hops.join(" -> ")
 }
 
 pub(crate) fn is_signed(url: &Url) -> bool {
