@@ -345,7 +345,8 @@ impl Progress {
 
 /// Whether a blob is the config of a manifest.
 fn is_config(manifest: &ProvenManifest, blob: &Descriptor) -> bool {
-    matches!(&manifest.kind, ManifestKind::Image(image) if image.config.digest == blob.digest)
+    let ManifestKind::Image(image) = &manifest.kind else { return false };
+    image.config.as_ref().is_some_and(|config| config.digest == blob.digest)
 }
 
 impl Job {
