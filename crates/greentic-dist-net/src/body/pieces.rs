@@ -146,7 +146,9 @@ impl Pieces {
 
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Piece, NetError>>> {
         loop {
-            if let Poll::Ready(Some(piece)) = self.queue.poll_recv(context) {
+            // What is in the queue was put there by `go_on`, and whoever puts more there wakes this task by itself. Waiting for
+            // the queue would do harm: a task that has used up its turn is told that nothing is there, and would ask for ever.
+            if let Ok(piece) = self.queue.try_recv() {
                 self.left = self.left.saturating_sub(length(&piece.bytes));
                 return Poll::Ready(Some(Ok(piece)));
             }

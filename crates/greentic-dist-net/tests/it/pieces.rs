@@ -1,7 +1,10 @@
 //! Blobs over several connections at a time.
 
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
 use greentic_dist_net::{BlobPieces, NetBuilder, NetError, NetErrorKind, RangePolicy, RetryPolicy};
@@ -400,6 +403,42 @@ async fn dropped_half_way_all_connections_end_and_their_places_are_free() {
         server.journal().clear();
     }
     assert!(collect(open_with(&net, &server).await.unwrap()).await.unwrap() == blob());
+}
+
+#[test]
+fn a_task_that_has_used_up_its_turn_is_given_what_is_there_and_then_waits() {
+    let (tell, told) = std::sync::mpsc::channel();
+    // On a thread of its own: what never gives its turn back can be told from outside only.
+    std::thread::spawn(move || {
+        let server = registry(honest);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let given = runtime.block_on(async {
+            let mut pieces = open(several(), &server).await.unwrap();
+            let (mut bytes, mut left, mut given) = (vec![0; SIZE], SIZE, 0);
+            while left > 0 {
+                let at_the_end_of_a_turn = poll_fn(|context| {
+                    while pin!(tokio::task::coop::consume_budget()).poll(context).is_ready() {}
+                    Poll::Ready(pin!(pieces.next()).poll(context))
+                });
+                let piece = match at_the_end_of_a_turn.await {
+                    Poll::Ready(piece) => {
+                        given += 1;
+                        piece
+                    }
+                    Poll::Pending => pieces.next().await,
+                };
+                let piece = piece.unwrap().unwrap();
+                let at = usize::try_from(piece.offset).unwrap();
+                bytes[at..at + piece.bytes.len()].copy_from_slice(&piece.bytes);
+                left -= piece.bytes.len();
+            }
+            assert!(bytes == blob());
+            given
+        });
+        tell.send(given).unwrap();
+    });
+    let given = told.recv_timeout(Duration::from_secs(60)).expect("it ends");
+    assert!(given > 0, "pieces were there when the turn was over");
 }
 
 #[tokio::test]
