@@ -212,19 +212,26 @@ impl DockerRegistry {
 
     /// Every request it was asked since its first start and has answered, but the questions of this method.
     ///
-    /// A request is logged at the end of its answer, when the client may be a moment ahead. While the registry runs, this
-    /// asks a question of its own and returns when that one is logged; after [`DockerRegistry::stop`] the log is complete
-    /// anyhow.
+    /// A request is logged at the end of its answer, when the client may be a moment ahead, and one of another connection may
+    /// be logged after a later one. While the registry runs, this asks questions of its own until three in a row are logged
+    /// with nothing new beside them. Where the number is known, [`DockerRegistry::requests_after`] waits for it; after
+    /// [`DockerRegistry::stop`] the log is complete anyhow.
     pub fn requests(&self) -> Vec<LoggedRequest> {
         const MARKER: &str = "/v2/marker-of-the-tests-";
-        if self.child.is_some() {
+        let asked =
+            || -> Vec<_> { self.log().into_iter().filter(|request| !request.path.starts_with(MARKER)).collect() };
+        let (mut quiet, mut known) = (0, asked().len());
+        while self.child.is_some() && quiet < 3 {
             let marker = format!("{MARKER}{}/", self.markers.fetch_add(1, Ordering::Relaxed));
             raw_client::exchange(self.addr, "GET", &marker, &[], b"").expect("ask the registry");
             await_some("the log of docker-registry", || {
                 self.log().iter().any(|request| request.path == marker).then_some(())
             });
+            let now = asked().len();
+            quiet = if now == known { quiet + 1 } else { 0 };
+            known = now;
         }
-        self.log().into_iter().filter(|request| !request.path.starts_with(MARKER)).collect()
+        asked()
     }
 
     /// The requests after the first `already`, once there are at least `count` of them.
