@@ -51,7 +51,8 @@ async fn quirk_p58_an_ipv6_registry_is_asked_at_its_literal() {
         guarded.journal().clear();
         let net = with_login(&named, "ann", CANARY).build().unwrap();
         let asked = repository(&net, &format!("{}/acme/hello", guarded.host())).manifest(Selector::Tag("1")).await;
-        assert_eq!(asked.is_ok(), known, "{named}");
+        let expected = if known { None } else { Some(NetErrorKind::Unauthorized) };
+        assert_eq!(asked.err().map(|error| error.kind()), expected, "{named}");
         assert_eq!((guarded.journal().len(), guarded.journal().contains(CANARY)), (1 + usize::from(known), known));
     }
 }

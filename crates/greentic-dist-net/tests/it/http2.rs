@@ -34,7 +34,8 @@ async fn quirk_p56_a_host_that_breaks_http_2_twice_is_spoken_to_with_http_1() {
         // From then on, for everything.
         let bytes = read(repository.blob(&descriptor(&blob())).open().await.unwrap()).await.unwrap();
         assert!(bytes == blob());
-        assert!(server.seen().iter().all(|(version, _)| *version == Version::HTTP_11));
+        let versions: Vec<_> = server.seen().into_iter().map(|(version, _)| version).collect();
+        assert_eq!(versions, [Version::HTTP_11; 2], "{with:?}");
         assert_eq!((net.stats().retries, server.connections.load(Ordering::SeqCst)), (2, 3));
     }
 }

@@ -449,7 +449,7 @@ async fn a_login_for_one_host_is_not_sent_to_another() {
     let (mine, other) = (bearer("ann"), bearer("ann"));
     let net = with_login(&mine.host(), "ann", CANARY).build().unwrap();
     pull(&net, &mine).await.unwrap();
-    assert!(pull(&net, &other).await.is_err());
+    assert_eq!(pull(&net, &other).await.unwrap_err().kind(), NetErrorKind::Unauthorized);
     assert!(!other.journal().contains(CANARY) && !other.journal().contains("token-1"));
 }
 

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use greentic_dist_net::{
-    BlobSource, BytesSource, Capabilities, HostConfig, HostEndpoint, Net, NetError, NetErrorKind, Repository, Selector,
-    Timeouts,
+    BlobSource, BytesSource, Capabilities, HostConfig, HostEndpoint, Net, NetError, NetErrorKind, ReferrersUpkeep,
+    Repository, Selector, Timeouts,
 };
 use greentic_dist_testkit::fixture::{self, Artifact};
 use greentic_dist_testkit::scenario::{Auth, Lie, LyingRegistry, Part, Scenario};
@@ -544,8 +544,10 @@ async fn mirror_with_resolve_goes_on_with_a_list_it_began() {
 async fn mirror_is_not_asked_for_a_catalog_nor_to_delete_anything() {
     let (origin, near) = (origin(), mirror([]));
     let net = behind(&origin, &[(near.url(), Capabilities::ALL)]);
-    drop(net.registry(&origin.host()).unwrap().catalog().collect(10).await);
-    drop(tagged(&net, &origin).delete_manifest(&origin.artifact().manifest_digest).await);
+    let listed = net.registry(&origin.host()).unwrap().catalog().collect(10).await;
+    assert_eq!(listed.unwrap_err().kind(), NetErrorKind::Unsupported);
+    let deleted = tagged(&net, &origin).delete_manifest(&origin.artifact().manifest_digest).await;
+    assert_eq!(deleted.unwrap(), ReferrersUpkeep::NotNeeded);
     assert!(near.journal().is_empty());
     assert_eq!(
         origin.journal().entries().iter().map(|entry| entry.method.clone()).collect::<Vec<_>>(),

@@ -12,7 +12,7 @@ use greentic_dist_testkit::{LyingServer, Response};
 use greentic_dist_types::media_type::{OCI_INDEX, OCI_MANIFEST, WASM};
 use greentic_dist_types::{Algorithm, Descriptor, Digest, ManifestKind};
 
-use crate::support::{descriptor, net, quick, read, repository};
+use crate::support::{descriptor, net, quick, read, repository, until};
 
 pub fn honest() -> RunningRegistry {
     Registry::in_memory().start(([127, 0, 0, 1], 0).into()).unwrap()
@@ -257,14 +257,10 @@ async fn an_upload_that_is_dropped_cancels_its_session() {
     });
     let repository = repository(&net(), &format!("{}/acme/hello", server.host()));
     let task = tokio::spawn(async move { repository.put_blob(source(b"abcd")).send().await });
-    while !*begun.lock().unwrap() {
-        tokio::task::yield_now().await;
-    }
+    until(|| *begun.lock().unwrap()).await;
     task.abort();
-    drop(task.await);
-    while server.journal().count("DELETE", "/session") == 0 {
-        tokio::task::yield_now().await;
-    }
+    assert!(task.await.unwrap_err().is_cancelled());
+    until(|| server.journal().count("DELETE", "/session") > 0).await;
     assert_eq!(server.journal().lines().last().unwrap(), "DELETE /session?state=1");
 }
 

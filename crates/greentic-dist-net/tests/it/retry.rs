@@ -1,11 +1,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use greentic_dist_net::{Net, NetErrorKind, RetryPolicy, Selector};
+use greentic_dist_net::{Net, NetErrorKind, RetryPolicy, Selector, Timeouts};
 use greentic_dist_testkit::scenario::{Lie, Part, Scenario, retry_after_date};
 use greentic_dist_testkit::{LyingServer, Response, fixture};
 
-use crate::support::{Recorder, net, pull_layer, quick, repository};
+use crate::support::{Recorder, net, pull_layer, quick, repository, until};
 
 async fn ask(net: &Net, reference: &str) -> Result<(), greentic_dist_net::NetError> {
     repository(net, reference).manifest(Selector::Tag("1")).await.map(drop)
@@ -92,10 +92,7 @@ async fn a_server_that_only_resets_is_given_up() {
 #[tokio::test]
 async fn a_silent_server_times_out_and_is_given_up() {
     let registry = Scenario::new(fixture::component()).lie(Lie::Silence { on: Part::Manifest }).start();
-    let net = quick()
-        .timeouts(greentic_dist_net::Timeouts { headers: Duration::from_millis(50), ..Default::default() })
-        .build()
-        .unwrap();
+    let net = quick().timeouts(Timeouts { headers: Duration::from_millis(50), ..Default::default() }).build().unwrap();
     let error = ask(&net, &registry.reference()).await.unwrap_err();
     assert_eq!((error.kind(), error.attempts()), (NetErrorKind::Timeout, 5));
     assert!(error.is_transient());
@@ -139,11 +136,17 @@ async fn quirk_p25_a_kept_connection_that_the_server_closed_meanwhile_costs_no_a
 
 #[tokio::test]
 async fn a_cancelled_request_leaves_the_client_usable() {
-    let registry = Scenario::new(fixture::component()).lie(Lie::Slow(Duration::from_millis(200))).start();
-    let net = net();
-    for _ in 0..3 {
-        let cancelled = tokio::time::timeout(Duration::from_millis(20), pull_layer(&net, &registry)).await;
-        assert!(cancelled.is_err());
+    let stall = Lie::StallBlob { after: 1, times: Lie::ALWAYS };
+    let registry = Scenario::new(fixture::component()).lie(stall).start();
+    // Patient: whoever waits is the one who gives up.
+    let patient = Timeouts { idle_body: Duration::from_hours(1), ..Timeouts::default() };
+    let net = quick().timeouts(patient).build().unwrap();
+    for asked in 1..=3 {
+        let journal = registry.journal();
+        tokio::select! {
+            ended = pull_layer(&net, &registry) => panic!("it ended: {ended:?}"),
+            () = until(|| journal.len() == asked) => {}
+        }
     }
     registry.be_honest();
     assert_eq!(pull_layer(&net, &registry).await.unwrap(), registry.artifact().layer_bytes());

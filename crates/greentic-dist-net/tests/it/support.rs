@@ -27,6 +27,20 @@ pub fn net() -> Net {
     quick().build().unwrap()
 }
 
+/// Waits for what another task or the server does. Panics when it does not come.
+#[track_caller]
+pub fn until(happened: impl Fn() -> bool) -> impl Future<Output = ()> {
+    let caller = std::panic::Location::caller();
+    async move {
+        let come = async {
+            while !happened() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        assert!(tokio::time::timeout(Duration::from_secs(30), come).await.is_ok(), "{caller}: it never happened");
+    }
+}
+
 pub fn with_login(host: &str, user: &str, password: &str) -> NetBuilder {
     let login = Credential::Basic { username: user.into(), password: password.into() };
     quick().credentials(Arc::new(StaticCredentials::new().with(host, login)))

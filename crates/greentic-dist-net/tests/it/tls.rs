@@ -1,9 +1,12 @@
 use std::error::Error as _;
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use greentic_dist_net::{HttpAnswer, HttpRule, NetErrorKind, Selector, Timeouts};
+use greentic_dist_net::{HttpAnswer, HttpRule, NetErrorKind, RetryPolicy, Selector, Timeouts};
 use greentic_dist_testkit::{LyingServer, Response};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use crate::support::{descriptor, quick, read, repository};
@@ -95,12 +98,61 @@ async fn an_authority_in_place_of_a_server_is_refused_with_a_hint() {
 
 #[tokio::test]
 async fn plain_http_on_the_other_side_of_https_is_a_tls_error() {
-    let server = LyingServer::start(|_, _| Response::ok("x"));
-    let url = server.url().replace("http://", "https://");
-    let error = quick().build().unwrap().get(&url).open().await.unwrap_err();
-    // The test server hangs up on what is no HTTP: a handshake that failed, or a connection that ended in it.
-    assert!(matches!(error.kind(), NetErrorKind::Tls | NetErrorKind::Connect), "{error:?}");
-    assert!(server.journal().is_empty());
+    let plain = Plain::start(Some(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"));
+    let error = quick().build().unwrap().get(&plain.url()).open().await.unwrap_err();
+    assert_eq!((error.kind(), error.attempts()), (NetErrorKind::Tls, 1), "{error:?}");
+    assert_eq!(plain.heard(), [HANDSHAKE], "nothing was said in clear text");
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_up_in_the_middle_of_the_handshake_is_a_connection_that_failed() {
+    let plain = Plain::start(None);
+    let retry = RetryPolicy { attempts: 2, base: Duration::ZERO, ..RetryPolicy::default() };
+    let error = quick().retry(retry).build().unwrap().get(&plain.url()).open().await.unwrap_err();
+    assert_eq!((error.kind(), error.attempts()), (NetErrorKind::Connect, 2), "{error:?}");
+    assert_eq!(plain.heard(), [HANDSHAKE, HANDSHAKE], "nothing was said in clear text");
+}
+
+/// The first byte of a TLS handshake.
+const HANDSHAKE: u8 = 0x16;
+
+/// A server that knows nothing of TLS: it takes what comes first, and answers it with words and waits, or hangs up.
+struct Plain {
+    addr: SocketAddr,
+    heard: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Plain {
+    fn start(words: Option<&'static [u8]>) -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let (addr, listener) = (listener.local_addr().unwrap(), TcpListener::from_std(listener).unwrap());
+        let heard: Arc<Mutex<Vec<u8>>> = Arc::default();
+        let firsts = Arc::clone(&heard);
+        tokio::spawn(async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                let mut buffer = vec![0; 16 << 10];
+                let read = socket.read(&mut buffer).await.unwrap();
+                assert!(read > 0, "a connection on which nothing is said");
+                firsts.lock().unwrap().push(buffer[0]);
+                if let Some(words) = words {
+                    socket.write_all(words).await.unwrap();
+                    // Until the client has understood and hangs up, in whatever way.
+                    while socket.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
+                }
+            }
+        });
+        Self { addr, heard }
+    }
+
+    fn url(&self) -> String {
+        format!("https://{}/x", self.addr)
+    }
+
+    /// The first byte of each connection.
+    fn heard(&self) -> Vec<u8> {
+        self.heard.lock().unwrap().clone()
+    }
 }
 
 #[tokio::test]

@@ -101,16 +101,13 @@ fn oversized_and_broken_heads_are_refused_and_others_served_on() {
     let many: Vec<(String, String)> = (0..150).map(|number| (format!("X-{number}"), "y".to_owned())).collect();
     let many: Vec<(&str, &str)> = many.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     for headers in [vec![("X-Long", long.as_str())], many] {
-        // The server may hang up before everything is written.
-        if let Ok(answer) = exchange(running.addr(), "GET", "/v2/", &headers, &[]) {
-            assert_eq!(answer.status, 431);
-        }
+        assert_eq!(exchange(running.addr(), "GET", "/v2/", &headers, &[]).unwrap().status, 431);
     }
     let mut stream = TcpStream::connect(running.addr()).unwrap();
     stream.write_all(b"\x16\x03\x01 not http\r\n\r\n").unwrap();
-    let mut answer = Vec::new();
-    let _reset_or_answer = stream.read_to_end(&mut answer);
-    assert!(!answer.starts_with(b"HTTP/1.1 2"));
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer:?}");
     assert_eq!(get(running, "/v2/").status, 200);
 }
 

@@ -64,7 +64,9 @@ fn row_69_with_few_files_that_may_be_open_a_pull_works_or_says_so_and_leaves_not
         assert!(!outcome.says("panicked"), "{count}: {}", outcome.stderr);
         if outcome.code != Some(0) {
             failed += 1;
-            assert!(matches!(outcome.code, Some(7 | 10)), "{count}: {outcome:?}");
+            // A socket that is not to be had is the network's failure and may pass; a file or a runtime is the machine's.
+            let (exit, code) = if outcome.code == Some(7) { (7, "temporary") } else { (10, "internal") };
+            error_of(&outcome, exit, code);
             assert!(outcome.says("Too many open files"), "{count}: {}", outcome.stderr);
             let left = TreeSnapshot::of(&bench.cache());
             assert!(!left.files().iter().any(|file| file.ends_with("entry.json")), "{count}: {:?}", left.files());

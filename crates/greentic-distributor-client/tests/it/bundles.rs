@@ -573,7 +573,9 @@ async fn row_72_what_stages_and_what_evicts_at_the_same_time_never_leave_a_recor
                 for _ in 0..20 {
                     for bundle in client.list_bundles().unwrap() {
                         // It may have been evicted since it was listed.
-                        drop(client.set_bundle_state(&bundle.bundle_id, State::Inactive));
+                        if let Err(error) = client.set_bundle_state(&bundle.bundle_id, State::Inactive) {
+                            assert_eq!(error.kind(), DistErrorKind::NotFound, "{error:?}");
+                        }
                     }
                     if let Err(error) = client.remove_cached(&client.list_cache()) {
                         assert_eq!(error.kind(), DistErrorKind::Temporary, "{error:?}");
@@ -589,6 +591,11 @@ async fn row_72_what_stages_and_what_evicts_at_the_same_time_never_leave_a_recor
         }
         drop(staged);
     }
+    // And in peace a record has its artifact and stays.
+    let staged = stage(&home.client(), &artifacts[0]).await;
+    let kept: Vec<_> = home.client().list_bundles().unwrap().into_iter().map(|record| record.bundle_id).collect();
+    assert!(kept.contains(&staged.bundle_id), "{kept:?}");
+    warm(&home.offline(), &warming(&staged.resolved_artifact.descriptor.digest)).unwrap();
 }
 
 #[tokio::test]

@@ -10,7 +10,8 @@ use greentic_distributor_client::dist::DistErrorKind::{
     Auth as Unauthorized, Integrity, Internal, InvalidInput, NotFound, Offline, Temporary,
 };
 use greentic_distributor_client::provider_registry::{
-    CatalogOrigin, CatalogSource, ProviderRegistry, RegistryBases, cache_registry_file, resolve_catalog_path,
+    CatalogError, CatalogOrigin, CatalogSource, ProviderRegistry, RegistryBases, cache_registry_file,
+    resolve_catalog_path,
 };
 use serde_json::json;
 
@@ -24,7 +25,9 @@ async fn a_catalog_file_is_returned_as_it_is_and_nothing_is_cached_for_it() {
     for path in ["nowhere.json", "/", ""] {
         let found = registry.resolve(Some(path.into()), Some(&shop.reference())).await.unwrap().unwrap();
         assert_eq!((found.path.as_path(), found.source), (Path::new(path), CatalogSource::File));
-        assert!(found.catalog().is_err() && found.requested_reference.is_none());
+        assert!(found.requested_reference.is_none());
+        let error = found.catalog().unwrap_err();
+        assert!(matches!(error, CatalogError::Unreadable { .. }), "{path:?}: {error:?}");
         let path =
             resolve_catalog_path(Some(path.into()), Some(&shop.reference()), false, true, shop.bundle()).unwrap();
         assert_eq!(path, Some(found.path));

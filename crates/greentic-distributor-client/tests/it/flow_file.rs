@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
 use greentic_dist_types::Digest;
 use greentic_distributor_client::dist::DistErrorKind::{Integrity, Internal, InvalidInput, NotFound};
@@ -132,6 +133,33 @@ fn row_8_files_of_other_machines_and_broken_escapes_are_no_references() {
     assert!(client.parse_source("file://localhost/x.wasm").is_ok());
 }
 
+#[tokio::test]
+async fn row_8_a_file_that_grew_shrank_or_was_replaced_since_it_was_resolved_is_refused() {
+    let changes: [(&str, fn(&Path)); 4] = [
+        ("grown", |path| fs::write(path, [BYTES, b"+"].concat()).unwrap()),
+        ("shrunk", |path| fs::OpenOptions::new().write(true).open(path).unwrap().set_len(4).unwrap()),
+        ("replaced", |path| {
+            let beside = path.with_extension("new");
+            fs::write(&beside, vec![7; BYTES.len()]).unwrap();
+            fs::rename(beside, path).unwrap();
+        }),
+        ("emptied", |path| fs::write(path, b"").unwrap()),
+    ];
+    for (what, change) in changes {
+        let home = Home::new();
+        let path = write(&home, "component.wasm");
+        let client = home.client();
+        let descriptor = client.resolve(client.parse_source(&path).unwrap(), ResolvePolicy).await.unwrap();
+        change(Path::new(&path));
+        let text = assert_fails(client.fetch(&descriptor, CachePolicy).await, Integrity, 8);
+        let now = Digest::sha256(&fs::read(&path).unwrap()).to_string();
+        for said in [path.as_str(), "changed since it was resolved", &descriptor.digest, &now] {
+            assert!(text.contains(said), "{what}: `{said}` is not in: {text}");
+        }
+        home.assert_cache_empty();
+    }
+}
+
 /// Whatever somebody does to a file while it is read, what is in the cache is what was hashed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn row_8_a_file_that_is_written_to_while_it_is_read_never_becomes_an_entry_that_is_not_its_digest() {
@@ -160,13 +188,22 @@ async fn row_8_a_file_that_is_written_to_while_it_is_read_never_becomes_an_entry
         }
     });
     let client = home.client();
-    for _ in 0..40 {
-        if let Ok(artifact) = client.resolve_ref(path.to_str().unwrap()).await {
-            assert_eq!(artifact.digest, Digest::sha256(artifact.wasm_bytes().unwrap()).to_string());
+    let (mut pulls, mut refused) = (0, 0);
+    // Until it was caught in the act, and several times more.
+    while pulls < 40 || (refused < 5 && pulls < 5_000) {
+        pulls += 1;
+        match client.resolve_ref(path.to_str().unwrap()).await {
+            Ok(artifact) => assert_eq!(artifact.digest, Digest::sha256(artifact.wasm_bytes().unwrap()).to_string()),
+            Err(error) => {
+                refused += 1;
+                let text = assert_fails(Err::<(), _>(error), Integrity, 8);
+                assert!(text.contains("changed since it was resolved") && text.contains("moving.wasm"), "{text}");
+            }
         }
     }
     stop.store(true, Ordering::Relaxed);
     writer.join().unwrap();
+    assert!(refused >= 5, "{refused} of {pulls} pulls met a change");
     for digest in client.list_cache() {
         client.verify_cached(&digest).unwrap();
     }

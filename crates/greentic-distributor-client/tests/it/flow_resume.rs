@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use greentic_dist_testkit::TreeSnapshot;
 use greentic_dist_testkit::scenario::{Lie, LyingRegistry, Scenario};
+use greentic_distributor_client::dist::DistErrorKind;
 
-use crate::support::{Home, assert_delivers, sample};
+use crate::support::{Home, assert_delivers, assert_fails, sample};
 
 fn part(home: &Home, registry: &LyingRegistry) -> PathBuf {
     let name = format!("sha256-{}.part", registry.artifact().layer_digest().to_hex());
@@ -37,7 +38,7 @@ async fn a_dropped_fetch_keeps_its_part_and_the_next_one_goes_on_from_there() {
     let registry = Scenario::new(sample()).lie(Lie::StallBlob { after: 120_000, times: 1 }).start();
     drop_midway(&home, &registry, 120_000).await;
     assert!(home.client().list_cache().is_empty());
-    assert!(home.offline().resolve_ref(&registry.reference()).await.is_err());
+    assert_fails(home.offline().resolve_ref(&registry.reference()).await, DistErrorKind::Offline, 4);
 
     registry.be_honest();
     registry.journal().clear();
@@ -81,6 +82,13 @@ async fn bytes_are_transferred_once_however_often_the_connection_is_cut() {
     assert_eq!(registry.journal().count_containing("/blobs/"), 7);
 }
 
+/// Returns once the registry was asked something.
+async fn asked_once(registry: &LyingRegistry) {
+    while registry.journal().is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
 #[tokio::test]
 async fn a_dropped_resolve_leaves_nothing() {
     let home = Home::new();
@@ -89,7 +97,7 @@ async fn a_dropped_resolve_leaves_nothing() {
     let reference = registry.reference();
     tokio::select! {
         result = client.resolve_ref(&reference) => panic!("it ended: {result:?}"),
-        () = tokio::time::sleep(Duration::from_millis(50)) => {}
+        () = asked_once(&registry) => {}
     }
     assert!(TreeSnapshot::of(&home.cache()).files().is_empty());
     registry.be_honest();

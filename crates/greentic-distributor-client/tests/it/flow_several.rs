@@ -10,7 +10,7 @@ use greentic_dist_testkit::{Proxy, TreeSnapshot};
 use greentic_distributor_client::dist::DistErrorKind;
 
 use crate::child::{Role, child, eager};
-use crate::support::{Home, assert_delivers};
+use crate::support::{Home, assert_delivers, assert_fails};
 
 const SIZE: u64 = 24 << 20;
 
@@ -68,7 +68,7 @@ async fn what_was_killed_with_holes_in_it_is_gone_on_with_at_the_first() {
     run.spawn().kill_when(|| noted() >= 4 << 20);
     let kept = noted();
     assert!(std::fs::metadata(&part).unwrap().len() > kept, "there is something behind the first hole");
-    assert!(home.offline().resolve_ref(&references[0]).await.is_err());
+    assert_fails(home.offline().resolve_ref(&references[0]).await, DistErrorKind::Offline, 4);
 
     proxy.set_rate(None);
     let already = registry.journal().len();

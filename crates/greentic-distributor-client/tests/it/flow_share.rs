@@ -5,6 +5,7 @@ use std::sync::{Arc, Barrier};
 
 use greentic_dist_testkit::fixture::{Blob, WASM_TYPE, artifact_of};
 use greentic_dist_testkit::scenario::{Lie, Scenario};
+use greentic_distributor_client::dist::{DistError, DistErrorKind};
 
 use crate::support::{Home, assert_delivers, registry, sample};
 
@@ -46,8 +47,8 @@ async fn when_the_first_of_many_fails_the_others_do_not() {
     let home = Home::new();
     let registry = Scenario::new(sample()).lie(Lie::burst(greentic_dist_testkit::scenario::Part::Blob, 404, 1)).start();
     let results = home.client().pull_all(&vec![registry.pinned(); 4]).await;
-    let failed = results.iter().filter(|result| result.is_err()).count();
-    assert_eq!(failed, 1);
+    let failed: Vec<_> = results.iter().filter_map(|result| result.as_ref().err()).map(DistError::kind).collect();
+    assert_eq!(failed, [DistErrorKind::NotFound]);
     assert_eq!(registry.journal().count_containing("/blobs/"), 2);
 }
 

@@ -3,8 +3,8 @@
 use std::fs;
 
 use greentic_distributor_client::dist::{
-    AccessMode, BundleLifecycleState, CachePolicy, DistClient, DistOptions, StageBundleInput, StageBundleResult,
-    VerificationPolicy,
+    AccessMode, BundleLifecycleState, CachePolicy, DistClient, DistErrorKind, DistOptions, StageBundleInput,
+    StageBundleResult, VerificationPolicy,
 };
 
 use crate::retention::{edit, fetch, record_path};
@@ -47,7 +47,7 @@ async fn an_inactive_bundle_makes_room_for_the_next_one_with_its_record() {
     let first = stage(&home, &client, "first").await;
     client.set_bundle_state(&first.bundle_id, BundleLifecycleState::Inactive).unwrap();
     let second = stage(&home, &client, "second").await;
-    assert!(client.stat_bundle(&first.bundle_id).is_err());
+    assert_eq!(client.stat_bundle(&first.bundle_id).unwrap_err().kind(), DistErrorKind::NotFound);
     assert!(!first.resolved_artifact.local_path.exists() && second.resolved_artifact.local_path.exists());
     // By way of every state that protects, and back.
     for state in [BundleLifecycleState::Warming, BundleLifecycleState::Ready, BundleLifecycleState::Draining] {
@@ -68,7 +68,7 @@ async fn evicting_a_staged_bundle_by_name_takes_its_record() {
     edit(&staged.resolved_artifact, &[("last_accessed_at", 1.into())]);
     let report = client.evict_cache(std::slice::from_ref(&staged.descriptor.digest)).unwrap();
     assert_eq!((report.evicted, report.refusals.len()), (1, 0));
-    assert!(client.stat_bundle(&staged.bundle_id).is_err());
+    assert_eq!(client.stat_bundle(&staged.bundle_id).unwrap_err().kind(), DistErrorKind::NotFound);
 }
 
 #[tokio::test]

@@ -458,7 +458,7 @@ async fn what_is_not_in_the_cache_or_cannot_be_read_has_no_report() {
     fs::remove_file(&artifact.local_path).unwrap();
     assert!(matches!(verify(&artifact), Err(DistError::CacheError { .. })));
     fs::remove_dir_all(home.entry(&artifact.digest)).unwrap();
-    assert!(verify(&artifact).is_err());
+    assert_eq!(verify(&artifact).unwrap_err().kind(), DistErrorKind::NotFound);
     let (_, mut artifact) = pulled(&home, &registry).await;
     client.remove_cached(std::slice::from_ref(&artifact.digest)).unwrap();
     artifact.wasm_bytes = Some(sample().layer_bytes().to_vec());
