@@ -437,7 +437,7 @@ fn a_task_that_has_used_up_its_turn_is_given_what_is_there_and_then_waits() {
         });
         tell.send(given).unwrap();
     });
-    let given = told.recv_timeout(Duration::from_secs(60)).expect("it ends");
+    let given = told.recv_timeout(Duration::from_mins(1)).expect("it ends");
     assert!(given > 0, "pieces were there when the turn was over");
 }
 
