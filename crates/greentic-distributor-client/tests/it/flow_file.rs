@@ -135,22 +135,22 @@ fn row_8_files_of_other_machines_and_broken_escapes_are_no_references() {
 
 #[tokio::test]
 async fn row_8_a_file_that_grew_shrank_or_was_replaced_since_it_was_resolved_is_refused() {
-    let changes: [(&str, fn(&Path)); 4] = [
-        ("grown", |path| fs::write(path, [BYTES, b"+"].concat()).unwrap()),
-        ("shrunk", |path| fs::OpenOptions::new().write(true).open(path).unwrap().set_len(4).unwrap()),
-        ("replaced", |path| {
+    let change = |what: &str, path: &Path| match what {
+        "grown" => fs::write(path, [BYTES, b"+"].concat()).unwrap(),
+        "shrunk" => fs::OpenOptions::new().write(true).open(path).unwrap().set_len(4).unwrap(),
+        "emptied" => fs::write(path, b"").unwrap(),
+        _ => {
             let beside = path.with_extension("new");
             fs::write(&beside, vec![7; BYTES.len()]).unwrap();
             fs::rename(beside, path).unwrap();
-        }),
-        ("emptied", |path| fs::write(path, b"").unwrap()),
-    ];
-    for (what, change) in changes {
+        }
+    };
+    for what in ["grown", "shrunk", "emptied", "replaced"] {
         let home = Home::new();
         let path = write(&home, "component.wasm");
         let client = home.client();
         let descriptor = client.resolve(client.parse_source(&path).unwrap(), ResolvePolicy).await.unwrap();
-        change(Path::new(&path));
+        change(what, Path::new(&path));
         let text = assert_fails(client.fetch(&descriptor, CachePolicy).await, Integrity, 8);
         let now = Digest::sha256(&fs::read(&path).unwrap()).to_string();
         for said in [path.as_str(), "changed since it was resolved", &descriptor.digest, &now] {

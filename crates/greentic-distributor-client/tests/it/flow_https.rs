@@ -158,7 +158,7 @@ async fn a_file_that_changes_in_the_middle_of_a_download_is_never_mixed() {
     assert_eq!(server.journal().header_of(1, "if-range").as_deref(), Some("\"0\""));
     assert_eq!(server.journal().len(), 2);
     home.assert_cache_empty();
-    assert!(client(&home).resolve_ref(&url).await.unwrap().wasm_bytes().unwrap() == [2; 50_000]);
+    assert!(client(&home).resolve_ref(&url).await.unwrap().wasm_bytes().unwrap() == vec![2; 50_000]);
 }
 
 #[tokio::test]
