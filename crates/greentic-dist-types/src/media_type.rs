@@ -85,9 +85,11 @@ pub fn pack_rank(media_type: &str) -> Option<usize> {
         .or_else(|| is_tarball(media_type).then_some(greentic + 1 + PLAIN_PACKS.len()))
 }
 
-/// Whether a type (without parameters) ends with `+tar`, `+tar+gzip` or `+tar+zstd`.
+/// Whether a type (without parameters) ends with `+tar`, `+tar+gzip` or `+tar+zstd`, and names something before that.
 pub fn is_tarball(media_type: &str) -> bool {
-    ["+tar", "+tar+gzip", "+tar+zstd"].iter().any(|suffix| media_type.ends_with(suffix))
+    let names_something =
+        |name: &str| name.split_once('/').is_some_and(|(kind, subtype)| !kind.is_empty() && !subtype.is_empty());
+    ["+tar", "+tar+gzip", "+tar+zstd"].iter().any(|suffix| media_type.strip_suffix(suffix).is_some_and(names_something))
 }
 
 /// What a manifest media type stands for.

@@ -360,6 +360,11 @@ mod tests {
             (&["a/other", "a/plain", "x/y+tar"], Some(1)),
             (&["a/other", "x/y+tar+zstd", "a/plain;q=1"], Some(1)),
             (&["a/other"], None),
+            // What only ends like one names no type.
+            (&["+tar"], None),
+            (&["+tar+gzip"], None),
+            (&["x/+tar+zstd"], None),
+            (&["/y+tar"], None),
         ] {
             let manifest = manifest(types);
             assert_eq!(rule.select(&manifest).ok().map(|choice| choice.position), position, "{types:?}");

@@ -21,8 +21,8 @@ use std::path::PathBuf;
 
 use crate::blocking;
 use crate::output_file::{self, Existing};
+use crate::registry_client::{Asked, FetchError, Fetched, Fetcher, registry_client};
 pub use crate::registry_client::{DefaultRegistryClient, PulledImage, PulledLayer, Reference, RegistryClientError};
-use crate::registry_client::{FetchError, Fetched, Fetcher, registry_client};
 pub use error::OciPackError;
 pub use options::{PackFetchOptions, default_pack_layer_media_types, default_preferred_pack_layer_media_types};
 
@@ -132,18 +132,24 @@ impl<C: RegistryClient> OciPackFetcher<C> {
     }
 
     async fn fetch(&self, reference: &str) -> Result<Fetched, OciPackError> {
+        let asked = self.fetcher.ask(reference).map_err(|error| OciPackError::of(reference, error))?;
+        let fetched = self.bring(reference, &asked).await?;
+        self.fetcher.complete(&asked, &fetched).await;
+        Ok(fetched)
+    }
+
+    async fn bring(&self, reference: &str, asked: &Asked) -> Result<Fetched, OciPackError> {
         let of = |error| OciPackError::of(reference, error);
-        let asked = self.fetcher.ask(reference).map_err(of)?;
         if let Some(client) = self.client.streaming() {
-            return self.fetcher.fetch(client, &asked).await.map_err(of);
+            return self.fetcher.fetch(client, asked).await.map_err(of);
         }
-        if let Some(found) = self.fetcher.find(&asked).await.map_err(of)? {
+        if let Some(found) = self.fetcher.find(asked).await.map_err(of)? {
             return Ok(found);
         }
         let accepted: Vec<&str> = self.accepted.iter().map(String::as_str).collect();
         let image = self.client.pull(asked.reference(), &accepted).await;
         let image = image.map_err(|source| of(source.into()))?;
-        self.fetcher.take(&asked, image).await.map_err(of)
+        self.fetcher.take(asked, image).await.map_err(of)
     }
 }
 

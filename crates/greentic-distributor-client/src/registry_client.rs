@@ -8,6 +8,7 @@
 mod answer;
 mod asked;
 mod client;
+mod complete;
 mod error;
 mod fetcher;
 mod injected;
@@ -19,7 +20,8 @@ pub use error::RegistryClientError;
 pub use greentic_dist_types::Reference;
 
 pub(crate) use asked::Asked;
-pub(crate) use error::FetchError;
+pub(crate) use complete::{Found, complete};
+pub(crate) use error::{FetchError, WRONG_BYTES};
 pub(crate) use fetcher::{FetchRules, Fetched, Fetcher, Named};
 pub(crate) use metadata::Metadata;
 

@@ -61,15 +61,19 @@ impl CliError {
         Self::from_fetcher(error.kind(), error.reference(), error.hints(), error)
     }
 
-    /// The failure of a fetcher, whose text has its first cause in it.
+    /// The failure of a fetcher. Its text ends with its first cause, which is told as the others are.
     fn from_fetcher(kind: DistErrorKind, reference: &str, hints: Vec<String>, error: &dyn std::error::Error) -> Self {
-        let mut failure = Self::plain(kind.exit_code(), kind.code(), &error.to_string());
-        let mut source = error.source().and_then(std::error::Error::source);
+        let mut causes = Vec::new();
+        let mut source = error.source();
         while let Some(cause) = source {
-            failure.causes.push(cause.to_string());
+            causes.push(cause.to_string());
             source = cause.source();
         }
-        failure.causes.dedup();
+        causes.dedup();
+        let text = error.to_string();
+        let said = causes.first().and_then(|cause| text.strip_suffix(cause.as_str())?.strip_suffix(": "));
+        let mut failure = Self::plain(kind.exit_code(), kind.code(), said.unwrap_or(&text));
+        failure.causes = causes;
         failure.hints = hints;
         failure.reference = Some(reference.to_owned());
         failure.retryable = kind == DistErrorKind::Temporary;

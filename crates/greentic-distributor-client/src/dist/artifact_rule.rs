@@ -1,6 +1,7 @@
 //! Which layer of a manifest a client takes: by what the manifest holds, or as one of the fetchers lists it.
 
 use greentic_dist_store::{Entry, Sidecar, Store, StoreError};
+use greentic_dist_types::media_type::essence;
 use greentic_dist_types::{
     ArtifactType, Digest, LayerChoice, LayerRule, Manifest, ManifestKind, SafeText, SelectError, parse_manifest,
 };
@@ -92,11 +93,43 @@ impl ArtifactRule {
     }
 }
 
+impl Listed {
+    /// Refuses a manifest or an index of a type that is not among those it takes.
+    pub(crate) fn expect_manifest_type(&self, reference: &str, media_type: &str) -> Result<(), DistError> {
+        if self.manifests.contains(&essence(media_type)) {
+            return Ok(());
+        }
+        Err(DistError::ManifestType {
+            reference: reference.to_owned(),
+            media_type: SafeText::excerpt(media_type, 100).to_string(),
+        })
+    }
+
+    /// As [`Listed::expect_manifest_type`], of a document that was kept, by what it says of itself. OCI leaves it free to say
+    /// nothing; what its registry called it then is not known any more.
+    pub(crate) fn expect_kept_type(&self, reference: &str, raw: &[u8]) -> Result<(), DistError> {
+        #[derive(serde::Deserialize)]
+        struct Stated {
+            #[serde(rename = "mediaType")]
+            media_type: Option<String>,
+        }
+        let stated = serde_json::from_slice::<Stated>(raw).ok().and_then(|stated| stated.media_type);
+        stated.map_or(Ok(()), |media_type| self.expect_manifest_type(reference, &media_type))
+    }
+}
+
+/// The image manifest of an entry.
+pub(crate) struct KeptManifest {
+    pub(crate) manifest: Manifest,
+    /// The document itself.
+    pub(crate) raw: Vec<u8>,
+}
+
 /// The image manifest an entry is named by; `None` for what came from elsewhere than a registry.
-pub(crate) fn manifest_of(store: &Store, entry: &Entry) -> Result<Option<Manifest>, StoreError> {
+pub(crate) fn manifest_of(store: &Store, entry: &Entry) -> Result<Option<KeptManifest>, StoreError> {
     let raw = store.manifest(entry)?;
     Ok(raw.and_then(|raw| match parse_manifest(&raw, None) {
-        Ok(ManifestKind::Image(manifest)) => Some(*manifest),
+        Ok(ManifestKind::Image(manifest)) => Some(KeptManifest { manifest: *manifest, raw }),
         _ => None,
     }))
 }
@@ -106,10 +139,10 @@ pub(crate) fn manifest_of(store: &Store, entry: &Entry) -> Result<Option<Manifes
 pub(crate) fn expect_taken<'a>(
     entry: &Entry,
     reference: &str,
-    manifest: Option<&'a Manifest>,
+    kept: Option<&'a KeptManifest>,
     taken: impl FnOnce(&'a Manifest) -> Result<LayerChoice<'a>, SelectError>,
 ) -> Result<(), DistError> {
-    match manifest.map(taken) {
+    match kept.map(|kept| taken(&kept.manifest)) {
         Some(Ok(choice)) if choice.layer.digest != entry.content_digest => Err(other_layer(entry, reference)),
         // Without a manifest nothing else can be meant; one without a usable layer was refused when it was resolved.
         _ => Ok(()),

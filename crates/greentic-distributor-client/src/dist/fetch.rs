@@ -95,8 +95,8 @@ pub(super) async fn open_whole(
             Ok(None)
         }
         Ok(Some(entry)) => {
-            let manifest = manifest_of(&inner.store, &entry).ok().flatten();
-            expect_taken(&entry, &shown, manifest.as_ref(), |manifest| inner.rule.taken(manifest))?;
+            let kept = manifest_of(&inner.store, &entry).ok().flatten();
+            expect_taken(&entry, &shown, kept.as_ref(), |manifest| inner.rule.taken(manifest))?;
             Ok(Some(ResolvedArtifact::from_entry(&entry, false, cache::hints(&inner))))
         }
         Ok(None) => Ok(None),

@@ -5,7 +5,7 @@ use std::io;
 use greentic_dist_types::{SafeText, SelectError, redact_reference};
 
 use crate::dist::{ComponentManifestError, DistError, DistErrorKind};
-use crate::registry_client::{FetchError, RegistryClientError};
+use crate::registry_client::{FetchError, RegistryClientError, WRONG_BYTES};
 
 /// Any failure of an [`OciComponentResolver`](super::OciComponentResolver).
 ///
@@ -200,9 +200,11 @@ impl OciComponentError {
             Self::OfflineTaggedReference { .. } | Self::OfflineMissing { .. } => {
                 vec!["fetch it once while online, then it opens offline".into()]
             }
-            Self::Corrupt { .. } => {
-                vec!["fetch it again while online; a damaged cache entry is replaced by a verified one".into()]
-            }
+            Self::Corrupt { .. } => vec![
+                "fetch it again while online; a damaged cache entry is replaced by a verified one".into(),
+                WRONG_BYTES.into(),
+            ],
+            Self::DigestMismatch { .. } => vec![WRONG_BYTES.into()],
             Self::MissingComponent { .. } => {
                 vec!["push the component with one of the types that are looked for, such as `application/wasm`".into()]
             }

@@ -7,8 +7,8 @@ use greentic_dist_types::media_type::{COMPONENT_MANIFEST, essence};
 use greentic_dist_types::{Descriptor, Digest, ManifestKind, limits, parse_manifest};
 
 use super::wasm_name;
-use crate::dist::{DistError, chain};
-use crate::registry_client::Named;
+use crate::dist::{DistError, Listed, chain};
+use crate::registry_client::{Found, Named, complete};
 
 /// What was found beside a component that proved itself.
 pub(super) enum Published {
@@ -28,22 +28,35 @@ pub(super) struct Damage {
 /// Proves the component manifest of an entry and gives the component the name that stands there. Blocks.
 ///
 /// `path` is the component under its fixed name. Where the name cannot be made, as in a cache that cannot be written to, that
-/// is where it is.
-pub(super) fn look(store: &Store, reference: &str, named: &Named, path: PathBuf) -> Result<Published, DistError> {
+/// is where it is. What `listed` keeps beside a component is written where it is missing.
+pub(super) fn look(
+    store: &Store,
+    listed: &Listed,
+    reference: &str,
+    named: &Named,
+    path: PathBuf,
+) -> Result<Published, DistError> {
     let wrap = |error| DistError::from_store(reference, error);
     let pin = named.manifest.unwrap_or(named.digest);
     // Removed since it was opened: whoever opens the path finds out.
     let Some(entry) = store.stat(&pin).map_err(wrap)? else { return Ok(Published::Whole(path)) };
+    let mut found = Found { reference, named, entry: &entry, component_manifest: None };
+    let bytes;
     let name = if essence(&named.media_type) == COMPONENT_MANIFEST {
         Some(SecondName::component_manifest())
     } else {
         match component_manifest(store, &entry).map_err(wrap)? {
-            Found::Nothing => None,
-            Found::Damaged(damage) => return Ok(Published::Damaged(damage)),
-            Found::Bytes(bytes) => wasm_name::read(&bytes)
-                .map_err(|source| DistError::ComponentManifest { reference: reference.to_owned(), source })?,
+            Kept::Nothing => None,
+            Kept::Damaged(damage) => return Ok(Published::Damaged(damage)),
+            Kept::Bytes(kept) => {
+                bytes = kept;
+                found.component_manifest = Some(&bytes);
+                wasm_name::read(&bytes)
+                    .map_err(|source| DistError::ComponentManifest { reference: reference.to_owned(), source })?
+            }
         }
     };
+    complete(store, listed, &found);
     let Some(name) = name else { return Ok(Published::Whole(path)) };
     Ok(Published::Whole(store.name_artifact(&entry, &name).unwrap_or_else(|error| {
         tracing::debug!(%error, "a component is handed out under its fixed name");
@@ -61,7 +74,7 @@ pub(super) fn heal(store: &Store, reference: &str, named: &Named, bytes: &[u8]) 
     }
 }
 
-enum Found {
+enum Kept {
     Nothing,
     Bytes(Vec<u8>),
     Damaged(Box<Damage>),
@@ -69,23 +82,23 @@ enum Found {
 
 /// The component manifest of an entry, held against the digest that the entry's manifest names it by. Of an entry that a client
 /// of the host brought, no manifest is here that would tell it.
-fn component_manifest(store: &Store, entry: &Entry) -> Result<Found, StoreError> {
+fn component_manifest(store: &Store, entry: &Entry) -> Result<Kept, StoreError> {
     let read = store.sidecar(entry, Sidecar::ComponentManifest);
     let Some(layer) = promised(store, entry)? else {
         // The manifest names none: what is there was put there by somebody else.
         let is_told = entry.record.vouched || entry.pin == entry.content_digest;
-        return Ok(read?.filter(|_| is_told).map_or(Found::Nothing, Found::Bytes));
+        return Ok(read?.filter(|_| is_told).map_or(Kept::Nothing, Kept::Bytes));
     };
     let reason = match read {
         Ok(Some(bytes)) => match Digest::of(layer.digest.algorithm(), &bytes) {
-            actual if actual == layer.digest => return Ok(Found::Bytes(bytes)),
+            actual if actual == layer.digest => return Ok(Kept::Bytes(bytes)),
             actual => format!("its component manifest hashes to {actual} instead of {}", layer.digest),
         },
         Ok(None) => "its component manifest is missing".to_owned(),
         Err(error) if *error.kind() == StoreErrorKind::Corrupt => chain(&error),
         Err(error) => return Err(error),
     };
-    Ok(Found::Damaged(Box::new(Damage { reason, layer })))
+    Ok(Kept::Damaged(Box::new(Damage { reason, layer })))
 }
 
 /// The layer that is the component manifest kept beside the component; one that is too large is not.

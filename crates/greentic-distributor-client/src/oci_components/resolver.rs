@@ -72,11 +72,7 @@ impl<C: RegistryClient> OciComponentResolver<C> {
         &self,
         extension: &ComponentsExtension,
     ) -> Result<Vec<ResolvedComponent>, OciComponentError> {
-        let asked = self.ask_all(extension)?;
-        let (firsts, positions) = firsts(&asked);
-        let works = firsts.iter().map(|asked| -> Work<'_, _, _> { Box::pin(self.by_mode(asked, extension.mode)) });
-        let found = in_order(works, OnFailure::Stop).await.into_iter().collect::<Result<Vec<_>, _>>()?;
-        Ok(positions.into_iter().filter_map(|at| found.get(at).cloned()).collect())
+        self.all(extension, |asked| async move { self.by_mode(&asked, extension.mode).await }).await
     }
 
     /// As [`OciComponentResolver::resolve_refs`], with one result for each reference: one failure does not stop the others.
@@ -86,10 +82,7 @@ impl<C: RegistryClient> OciComponentResolver<C> {
         &self,
         extension: &ComponentsExtension,
     ) -> Vec<Result<ResolvedComponent, OciComponentError>> {
-        let works = extension.refs.iter().map(|reference| -> Work<'_, _, _> {
-            Box::pin(async { self.by_mode(&self.ask(reference)?, extension.mode).await })
-        });
-        in_order(works, OnFailure::GoOn).await
+        self.each(extension, |asked| async move { self.by_mode(&asked, extension.mode).await }).await
     }
 
     /// What the references of an extension mean, whatever its mode; as [`OciComponentResolver::resolve_descriptor`] for each, up to
@@ -103,11 +96,7 @@ impl<C: RegistryClient> OciComponentResolver<C> {
         &self,
         extension: &ComponentsExtension,
     ) -> Result<Vec<ResolvedComponentDescriptor>, OciComponentError> {
-        let asked = self.ask_all(extension)?;
-        let (firsts, positions) = firsts(&asked);
-        let works = firsts.iter().map(|asked| -> Work<'_, _, _> { Box::pin(self.describe(asked)) });
-        let found = in_order(works, OnFailure::Stop).await.into_iter().collect::<Result<Vec<_>, _>>()?;
-        Ok(positions.into_iter().filter_map(|at| found.get(at).cloned()).collect())
+        self.all(extension, |asked| async move { self.describe(&asked).await }).await
     }
 
     /// As [`OciComponentResolver::resolve_descriptors`], with one result for each reference: one failure does not stop the
@@ -118,11 +107,7 @@ impl<C: RegistryClient> OciComponentResolver<C> {
         &self,
         extension: &ComponentsExtension,
     ) -> Vec<Result<ResolvedComponentDescriptor, OciComponentError>> {
-        let works = extension
-            .refs
-            .iter()
-            .map(|reference| -> Work<'_, _, _> { Box::pin(async { self.describe(&self.ask(reference)?).await }) });
-        in_order(works, OnFailure::GoOn).await
+        self.each(extension, |asked| async move { self.describe(&asked).await }).await
     }
 
     /// What a reference means: its manifest is asked for, no layer, and nothing is written.
@@ -168,8 +153,41 @@ impl<C: RegistryClient> OciComponentResolver<C> {
         self.fetcher.ask(reference).map_err(|error| OciComponentError::of(reference, error))
     }
 
-    fn ask_all(&self, extension: &ComponentsExtension) -> Result<Vec<Asked>, OciComponentError> {
-        extension.refs.iter().map(|reference| self.ask(reference)).collect()
+    /// Does the same with all references, those that stand there again but once, up to the first failure in their order. What is no
+    /// reference is told before anything is done.
+    async fn all<T, F>(
+        &self,
+        extension: &ComponentsExtension,
+        resolve: impl Fn(Asked) -> F,
+    ) -> Result<Vec<T>, OciComponentError>
+    where
+        T: Clone,
+        F: Future<Output = Result<T, OciComponentError>> + Send,
+    {
+        let asked: Vec<Asked> = extension.refs.iter().map(|text| self.ask(text)).collect::<Result<_, _>>()?;
+        let (firsts, positions) = firsts(asked);
+        let works = firsts.into_iter().map(|asked| -> Work<'_, _, _> { Box::pin(resolve(asked)) });
+        let found = in_order(works, OnFailure::Stop).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+        Ok(positions.into_iter().filter_map(|at| found.get(at).cloned()).collect())
+    }
+
+    /// Does the same with each reference, whatever becomes of the others.
+    async fn each<T, F>(
+        &self,
+        extension: &ComponentsExtension,
+        resolve: impl Fn(Asked) -> F,
+    ) -> Vec<Result<T, OciComponentError>>
+    where
+        T: Send,
+        F: Future<Output = Result<T, OciComponentError>> + Send,
+    {
+        let works = extension.refs.iter().map(|text| -> Work<'_, _, _> {
+            match self.ask(text) {
+                Ok(asked) => Box::pin(resolve(asked)),
+                Err(error) => Box::pin(std::future::ready(Err(error))),
+            }
+        });
+        in_order(works, OnFailure::GoOn).await
     }
 
     async fn by_mode(&self, asked: &Asked, mode: ComponentsMode) -> Result<ResolvedComponent, OciComponentError> {
@@ -290,9 +308,9 @@ impl<C: RegistryClient> OciComponentResolver<C> {
 
     /// The files of a proven entry beside the artifact.
     async fn look_at(&self, asked: &Asked, fetched: &Fetched) -> Result<Published, OciComponentError> {
-        let (store, named, path) = (self.fetcher.store().clone(), fetched.named.clone(), fetched.path.clone());
-        let reference = asked.text().to_owned();
-        blocking::run(move || published::look(&store, &reference, &named, path))
+        let (store, listed) = (self.fetcher.store().clone(), self.fetcher.listed().clone());
+        let (reference, named, path) = (asked.text().to_owned(), fetched.named.clone(), fetched.path.clone());
+        blocking::run(move || published::look(&store, &listed, &reference, &named, path))
             .await
             .map_err(|error| OciComponentError::of(asked.text(), FetchError::from_dist(error, asked)))
     }
@@ -317,15 +335,14 @@ impl<C: RegistryClient> OciComponentResolver<C> {
 }
 
 /// The references without those that stand there again, and for each reference which of them it is.
-fn firsts(asked: &[Asked]) -> (Vec<&Asked>, Vec<usize>) {
-    let (mut firsts, mut known) = (Vec::new(), HashMap::new());
-    let positions = asked.iter().map(|asked| {
-        *known.entry(asked.text()).or_insert_with(|| {
-            firsts.push(asked);
-            firsts.len() - 1
-        })
-    });
-    let positions = positions.collect();
+fn firsts(asked: Vec<Asked>) -> (Vec<Asked>, Vec<usize>) {
+    let (mut firsts, mut positions, mut known) = (Vec::new(), Vec::with_capacity(asked.len()), HashMap::new());
+    for one in asked {
+        positions.push(*known.entry(one.text().to_owned()).or_insert(firsts.len()));
+        if positions.last() == Some(&firsts.len()) {
+            firsts.push(one);
+        }
+    }
     (firsts, positions)
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use greentic_dist_types::{SelectError, redact_reference};
 
 use crate::dist::{DistError, DistErrorKind};
-use crate::registry_client::{FetchError, RegistryClientError};
+use crate::registry_client::{FetchError, RegistryClientError, WRONG_BYTES};
 
 /// Any failure of an [`OciPackFetcher`](super::OciPackFetcher).
 ///
@@ -164,9 +164,11 @@ impl OciPackError {
             Self::OfflineTaggedReference { .. } | Self::OfflineMissing { .. } => {
                 vec!["fetch it once while online, then it opens offline".into()]
             }
-            Self::Corrupt { .. } => {
-                vec!["fetch it again while online; a damaged cache entry is replaced by a verified one".into()]
-            }
+            Self::Corrupt { .. } => vec![
+                "fetch it again while online; a damaged cache entry is replaced by a verified one".into(),
+                WRONG_BYTES.into(),
+            ],
+            Self::DigestMismatch { .. } => vec![WRONG_BYTES.into()],
             Self::NoUsableLayer { .. } => {
                 vec!["accept another layer type (`add_accepted_layer_media_type`), or push it with one of the pack types".into()]
             }

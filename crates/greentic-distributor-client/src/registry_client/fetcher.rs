@@ -72,7 +72,8 @@ pub(crate) struct Fetched {
 
 impl Fetcher {
     /// No I/O.
-    pub(crate) fn new(rules: FetchRules) -> Self {
+    pub(crate) fn new(mut rules: FetchRules) -> Self {
+        rules.listed.manifests.iter_mut().for_each(|name| *name = media_type::essence(name));
         let store = Store::with_options(rules.cache_dir.clone(), rules.store_options(true));
         Self { rules, engine: OnceLock::new(), store }
     }
@@ -80,6 +81,11 @@ impl Fetcher {
     /// The cache directory.
     pub(crate) fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// What is looked for in a manifest.
+    pub(crate) fn listed(&self) -> &Listed {
+        &self.rules.listed
     }
 
     /// Whether nobody may be asked.
@@ -106,12 +112,10 @@ impl Fetcher {
                 cache_max_bytes: 0,
                 ..DistOptions::default()
             };
-            let mut listed = self.rules.listed.clone();
-            listed.manifests.iter_mut().for_each(|name| *name = media_type::essence(name));
             client
                 .builder()
                 .options(options)
-                .artifact_rule(ArtifactRule::Listed(Box::new(listed)))
+                .artifact_rule(ArtifactRule::Listed(Box::new(self.rules.listed.clone())))
                 .store_options(self.rules.store_options(false))
                 .build()
         })

@@ -73,9 +73,13 @@ fn find(store: &Store, rules: &FetchRules, asked: &Asked) -> Result<Option<Fetch
     };
     match store.open(&pin, Proof::Stamped) {
         Ok(Some(OpenEntry { entry, .. })) if entry.pin == pin => {
-            let manifest = manifest_of(store, &entry).map_err(|error| of_store(error, asked))?;
-            expect_taken(&entry, &asked.text, manifest.as_ref(), |manifest| rules.listed.layers.select(manifest))
-                .map_err(|error| FetchError::from_dist(error, asked))?;
+            let kept = manifest_of(store, &entry).map_err(|error| of_store(error, asked))?;
+            let refused = |error| FetchError::from_dist(error, asked);
+            if let Some(kept) = &kept {
+                rules.listed.expect_kept_type(&asked.text, &kept.raw).map_err(refused)?;
+            }
+            expect_taken(&entry, &asked.text, kept.as_ref(), |manifest| rules.listed.layers.select(manifest))
+                .map_err(refused)?;
             store.touch(&entry);
             Ok(Some(fetched(store, &entry, false)))
         }

@@ -92,7 +92,7 @@ fn every_failure_is_told_the_worst_decides_and_what_was_brought_stays() {
     outcome.expect_code(3);
     let document = outcome.json();
     assert_eq!(document["error"]["reference"], refs[0]);
-    assert!(document["error"]["message"].as_str().unwrap().contains("manifest unknown"), "{document}");
+    assert!(document["error"]["causes"][0].as_str().unwrap().contains("manifest unknown"), "{document}");
     let told: Vec<Option<i64>> =
         document["results"].as_array().unwrap().iter().map(|result| result["error"]["exit"].as_i64()).collect();
     assert_eq!(told, [Some(3), None, Some(2)]);

@@ -9,7 +9,7 @@ use greentic_dist_testkit::fixture::{self, Artifact, Blob, artifact_of};
 use greentic_dist_testkit::process::{Outcome, Run};
 use greentic_dist_testkit::scenario::{Lie, LyingRegistry, Scenario};
 use greentic_dist_types::Digest;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{BIN, Bench, error_of};
 
@@ -70,6 +70,10 @@ fn a_file_is_written_whole_and_never_over_another_one_unasked() {
         let refused = bench.run(["--json", "pack", &registry.pinned(), "--output", output]);
         error_of(&refused, 2, "invalid_input");
     }
+    // Bytes never go to stdout, and no file is called so unasked.
+    let dash = bench.dist(["pack", &registry.pinned(), "--output", "-"]).dir(bench.path()).output();
+    dash.expect_code(2);
+    assert!(dash.stderr.contains("name a file"), "{}", dash.stderr);
     before.assert_unchanged(bench.path());
     assert!(registry.journal().is_empty(), "what cannot be written is not asked for");
     let written = bench.run(["pack", &registry.pinned(), "--output", path, "--force"]);
@@ -96,12 +100,18 @@ fn every_failure_has_its_exit_code_and_names_the_reference() {
         assert!(error["message"].as_str().unwrap().contains(reference), "{error}");
         error
     };
+    let told = |error: &Value, field: &str, part: &str| {
+        let texts = error[field].as_array().unwrap();
+        assert!(texts.iter().any(|text| text.as_str().unwrap().contains(part)), "`{part}` is not in {field}: {error}");
+    };
     let tag = registry.reference();
     let hints = refused(&["pack", &tag], 2, "invalid_input", &tag)["hints"].to_string();
     assert!(hints.contains("--allow-tags"), "{hints}");
     refused(&["pack", "not a ref"], 2, "invalid_input", "not a ref");
     refused(&["pack", "foo"], 2, "invalid_input", "foo");
-    refused(&["pack", &unknown], 3, "not_found", &unknown);
+    let missing = refused(&["pack", &unknown], 3, "not_found", &unknown);
+    told(&missing, "causes", "answered 404");
+    told(&missing, "hints", "check the name");
     refused(&["--offline", "pack", &unknown], 4, "offline", &unknown);
     refused(&["--offline", "pack", "--allow-tags", &tag], 4, "offline", &tag);
     let silent = Bench::new();
@@ -110,7 +120,12 @@ fn every_failure_has_its_exit_code_and_names_the_reference() {
     assert_eq!(registry.journal().len(), 1, "{:?}", registry.journal().lines());
     registry.lie(Lie::WrongBlob);
     let pinned = registry.pinned();
-    refused(&["pack", &pinned], 8, "integrity", &pinned);
+    told(&refused(&["pack", &pinned], 8, "integrity", &pinned), "hints", "push it again");
+    for lie in [Lie::ShortBlob(100), Lie::OverLongBlob(10)] {
+        registry.be_honest();
+        registry.lie(lie);
+        told(&refused(&["pack", &pinned], 8, "integrity", &pinned), "hints", "push it again");
+    }
     let down = "127.0.0.1:1/acme/hello@".to_owned() + &pack().manifest_digest.to_string();
     refused(&["pack", &down], 7, "temporary", &down);
     bench.run(["pack"]).expect_code(2);
@@ -125,7 +140,8 @@ fn row_30_a_manifest_without_a_pack_ends_with_10_and_lists_what_there_is() {
         let reference = registry.reference();
         let error = error_of(&bench.run(["--json", "pack", "--allow-tags", &reference]), 10, "internal");
         let message = error["message"].as_str().unwrap();
-        assert!(message.contains(&reference) && message.contains(reason), "{message}");
+        assert!(message.contains(&reference), "{message}");
+        assert!(error.to_string().contains(reason), "{error}");
         assert!(!bench.cache().join(registry.artifact().manifest_digest.to_hex()).exists());
     }
 }

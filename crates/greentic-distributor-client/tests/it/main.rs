@@ -35,6 +35,7 @@ mod components;
 mod components_docs;
 mod components_injected;
 mod damage;
+mod fetch_documents;
 mod injector;
 mod input;
 mod lock_pull;

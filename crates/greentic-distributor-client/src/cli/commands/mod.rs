@@ -48,6 +48,7 @@ pub use verify::VerifyArgs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use greentic_dist_types::Reference;
 use serde_json::Value;
 
@@ -106,6 +107,14 @@ pub(super) async fn run_with_packs<C: RegistryClient>(
         Commands::Pack(args) => pack::run(context, args, client).await,
         other => run(context, other).await,
     }
+}
+
+/// Reads the name of a file to write. Results are text on stdout, so that `-` is refused, before a file is called so.
+fn output_file() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(|path| match path.to_str() {
+        Some("-") => Err("the bytes are not written to stdout: name a file (`./-` for one of that name)"),
+        _ => Ok(path),
+    })
 }
 
 /// A reference that names its registry: these commands never turn to a default one.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::Context;
+use super::{Context, output_file};
 use crate::dist_cli::CliError;
 use crate::dist_cli::output::echoed;
 use crate::oci_packs::{OciPackFetcher, PackFetchOptions, RegistryClient};
@@ -38,7 +38,7 @@ pub struct PackFetchArgs {
     #[arg(long)]
     pub allow_tags: bool,
     /// Also write the pack to this file
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", value_parser = output_file())]
     pub output: Option<PathBuf>,
     /// Replace a file of that name
     #[arg(long, requires = "output")]

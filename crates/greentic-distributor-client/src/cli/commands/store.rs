@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use greentic_dist_types::Secret;
 use serde_json::json;
 
-use super::Context;
+use super::{Context, output_file};
 use crate::dist::StoreDownload;
 use crate::dist_cli::CliError;
 
@@ -27,7 +27,7 @@ pub struct StoreDownloadArgs {
     #[arg(value_name = "REF")]
     pub reference: String,
     /// The file to write [default: in the working directory, named after the reference and what it is]
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", value_parser = output_file())]
     pub output: Option<PathBuf>,
     /// Replace a file of that name
     #[arg(long)]

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use greentic_dist_net::{FetchedImage, FetchedManifest, Selector};
 use greentic_dist_store::{Entry, RefRecord};
-use greentic_dist_types::media_type::essence;
 use greentic_dist_types::{
     Descriptor, Digest, LayerChoice, Manifest, ManifestKind, Reference, SafeText, parse_manifest, select_platform,
 };
@@ -168,7 +167,13 @@ async fn recall(inner: &Arc<Inner>, target: &Target, offline: bool) -> Result<Kn
             return Ok(Known { memory: None, descriptor: None });
         };
         let entry = stat_tolerant(&inner, &pin, offline).map_err(wrap)?.filter(|entry| entry.pin == pin);
-        let descriptor = match entry.map(|entry| as_asked(&entry, &pin)).transpose() {
+        let as_asked = |entry: Entry| {
+            if let (Some(listed), Some(index)) = (inner.rule.listed(), &memory.index) {
+                listed.expect_kept_type(&target.raw_ref, index.as_bytes())?;
+            }
+            as_asked(&entry, &pin)
+        };
+        let descriptor = match entry.map(as_asked).transpose() {
             // What a tag meant is of no use to this client; the registry is asked what it means now.
             Err(_) if !offline && target.reference.digest().is_none() => None,
             other => other?,
@@ -178,14 +183,17 @@ async fn recall(inner: &Arc<Inner>, target: &Target, offline: bool) -> Result<Kn
     .await
 }
 
-/// The descriptor by this client's rule, when an entry holds another layer than that rule takes of its manifest. What a reference
-/// means does not depend on who asked first.
+/// The descriptor by this client's rule, when an entry holds another layer than that rule takes of its manifest, and the error
+/// when it takes no such manifest. What a reference means does not depend on who asked first.
 fn of_this_rule(inner: &Inner, target: &Target, entry: &Entry) -> Option<Result<ArtifactDescriptor, DistError>> {
     // Damage is told by whoever opens the entry.
-    let manifest = manifest_of(&inner.store, entry).ok()??;
-    match inner.rule.taken(&manifest) {
+    let kept = manifest_of(&inner.store, entry).ok()??;
+    if let Some(Err(error)) = inner.rule.listed().map(|listed| listed.expect_kept_type(&target.raw_ref, &kept.raw)) {
+        return Some(Err(error));
+    }
+    match inner.rule.taken(&kept.manifest) {
         Ok(choice) if choice.layer.digest == entry.content_digest => None,
-        _ => Some(descriptor_from(inner, target, &entry.pin, &manifest)),
+        _ => Some(descriptor_from(inner, target, &entry.pin, &kept.manifest)),
     }
 }
 
@@ -287,17 +295,8 @@ fn descriptor_from(
 /// Whether what came is of a manifest type that a fetcher takes.
 fn expect_manifest_types(inner: &Inner, target: &Target, image: &FetchedImage) -> Result<(), DistError> {
     let Some(listed) = inner.rule.listed() else { return Ok(()) };
-    let refused = image.index.iter().chain([&image.manifest]).find(|found| {
-        let media_type = essence(&found.media_type);
-        !listed.manifests.contains(&media_type)
-    });
-    match refused {
-        None => Ok(()),
-        Some(found) => Err(DistError::ManifestType {
-            reference: target.raw_ref.clone(),
-            media_type: SafeText::excerpt(&found.media_type, 100).to_string(),
-        }),
-    }
+    let mut came = image.index.iter().chain([&image.manifest]);
+    came.try_for_each(|found| listed.expect_manifest_type(&target.raw_ref, &found.media_type))
 }
 
 /// The publisher's annotations, as descriptors and records have them.
