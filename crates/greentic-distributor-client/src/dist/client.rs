@@ -1,13 +1,13 @@
 //! `DistClient`: one handle on the whole flow.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use greentic_dist_net::{ClientStats, Net, NetBuilder, NetStats};
 #[cfg(feature = "dist-cli")]
 use greentic_dist_net::{Credential, StaticCredentials};
-use greentic_dist_store::{ArtifactFile, Proof, Store, StoreOptions};
+use greentic_dist_store::{Proof, Store};
 use greentic_dist_types::PlatformChoice;
 use tokio::sync::Semaphore;
 
@@ -18,9 +18,9 @@ use super::turns::Turns;
 use super::wire::Wire;
 use super::{
     ArtifactDescriptor, ArtifactOpener, ArtifactRule, ArtifactSource, CacheEntry, CachePolicy, DistClientBuilder,
-    DistError, DistOptions, ResolvePolicy, ResolveRefInjector, ResolvedArtifact, cache, fetch, resolve, source,
+    DistError, DistOptions, ResolvePolicy, ResolveRefInjector, ResolvedArtifact, cache, fetch, neighbours, resolve,
+    source,
 };
-use crate::paths;
 use crate::progress::{Event, Reporter};
 
 /// Resolves, fetches, verifies, keeps and reopens artifacts.
@@ -74,7 +74,7 @@ impl Inner {
             net,
         } = settings;
         let options = options.unwrap_or_default();
-        let neighbours = neighbours(&options.cache_dir, matches!(rule, ArtifactRule::Listed(_)));
+        let neighbours = neighbours::beside(&options.cache_dir, matches!(rule, ArtifactRule::Listed(_)));
         Self {
             neighbours,
             store: Store::with_options(options.cache_dir.clone(), store),
@@ -119,20 +119,6 @@ impl Inner {
     pub(super) fn is_offline(&self, source_offline: bool) -> bool {
         self.options.offline || source_offline
     }
-}
-
-/// The caches of this user beside the one at `own`. A client with a directory of its own choosing has none, a fetcher has
-/// those that are used by default.
-fn neighbours(own: &Path, is_fetcher: bool) -> Vec<Store> {
-    let defaults = [(paths::cache_root(), ArtifactFile::Component), (paths::pack_cache_root(), ArtifactFile::Pack)];
-    if !is_fetcher && defaults.iter().all(|(root, _)| root != own) {
-        return Vec::new();
-    }
-    let others = defaults.into_iter().filter(|(root, _)| root != own);
-    let opened = others.map(|(root, artifact_file)| {
-        Store::with_options(root, StoreOptions { artifact_file, ..StoreOptions::default() })
-    });
-    opened.collect()
 }
 
 impl DistClient {

@@ -64,9 +64,11 @@ async fn bring(
         ArtifactSourceKind::CacheDigest => return Err(DistError::NotFound { reference: descriptor.digest.clone() }),
         ArtifactSourceKind::Oci | ArtifactSourceKind::Repo | ArtifactSourceKind::Store => {
             if offline {
-                return Err(DistError::Offline { reference: shown.to_owned() });
+                let adopted = fetch_oci::adopt(inner, descriptor).await?;
+                (adopted.ok_or_else(|| DistError::Offline { reference: shown.to_owned() })?, false)
+            } else {
+                fetch_oci::fetch(inner, descriptor).await?
             }
-            fetch_oci::fetch(inner, descriptor).await?
         }
         // The address was written down without its secrets; asking for that would ask for something else.
         ArtifactSourceKind::Https if descriptor.raw_ref.contains('…') => {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use greentic_dist_net::{FetchedManifest, Net, Selector};
-use greentic_dist_store::{Entry, EntryDraft, Expected, Ingest, Published, Sidecar};
+use greentic_dist_store::{Entry, EntryDraft, Expected, Ingest, Published, Sidecar, StoreError};
 use greentic_dist_types::{Descriptor, Digest, ManifestKind, Reference, SafeText, SourceRef, limits};
 
 use super::artifact_rule::other_layer;
@@ -11,7 +11,9 @@ use super::client::Inner;
 use super::component_manifest::Facts;
 use super::memo::ResolvedManifest;
 use super::transfer::Held;
-use super::{ArtifactDescriptor, Beside, DistError, DistErrorKind, cache, fetch, resolve, source, transfer};
+use super::{
+    ArtifactDescriptor, Beside, DistError, DistErrorKind, cache, fetch, neighbours, resolve, source, transfer,
+};
 use crate::blocking;
 use crate::progress::Event;
 
@@ -26,14 +28,13 @@ pub(super) async fn fetch(inner: &Arc<Inner>, descriptor: &ArtifactDescriptor) -
     let pin = cache::parse_digest(&descriptor.digest)?;
     let net = inner.net_for(resolve::tenant_of(inner, descriptor).as_deref(), shown).await?;
     let resolved = manifest_for(inner, &net, shown, &reference, pin).await?;
-    let layer = resolve::oci::layer_of(inner, shown, descriptor.artifact_type, &resolved.manifest)?;
-    let wanted = Arc::new(Wanted { descriptor: descriptor.clone(), reference, net, resolved, layer });
+    let wanted = Arc::new(Wanted::new(inner, descriptor, reference, resolved)?);
     let mut tries = 0;
     let published = loop {
         tries += 1;
         // What was put together from parts and is wrong is asked for in one.
         let way = if tries == 1 { Way::Fastest } else { Way::Simplest };
-        match bring(inner, shown, &wanted, way).await {
+        match bring(inner, shown, &net, &wanted, way).await {
             Err(error)
                 if error.kind() == DistErrorKind::Integrity && tries < TRIES + mirrors(inner, shown, &wanted)? =>
             {
@@ -54,11 +55,50 @@ fn mirrors(inner: &Inner, shown: &str, wanted: &Wanted) -> Result<usize, DistErr
     Ok(inner.net(shown)?.repository(&wanted.reference).mirrors())
 }
 
+/// Brings the artifact of a pinned descriptor from the other caches of this user. `None` when none of them has all of it. Opens no
+/// socket.
+pub(super) async fn adopt(inner: &Arc<Inner>, descriptor: &ArtifactDescriptor) -> Result<Option<Entry>, DistError> {
+    let shown = descriptor.raw_ref.as_str();
+    let reference = pinned_reference(descriptor)?;
+    let pin = cache::parse_digest(&descriptor.digest)?;
+    let resolved = match inner.memo.get(&pin) {
+        Some(known) => Some(known),
+        None => neighbours::manifest(inner, pin).await?,
+    };
+    let Some(resolved) = resolved else { return Ok(None) };
+    let wanted = Arc::new(Wanted::new(inner, descriptor, reference, resolved)?);
+    let content = wanted.layer.digest;
+    if !neighbours::have(inner, content).await? {
+        return Ok(None);
+    }
+    let look = {
+        let (inner, wanted) = (Arc::clone(inner), Arc::clone(&wanted));
+        move |lock: Held| {
+            if let Some(published) = already_here(&inner, &wanted) {
+                return Ok(Some(published.entry));
+            }
+            let mut sidecars = Vec::new();
+            if let Some(layer) = component_manifest(&inner, &wanted).filter(|layer| is_kept(layer)) {
+                let Some(bytes) = neighbours::component_manifest(&inner, &pin, layer) else { return Ok(None) };
+                sidecars.push((Sidecar::ComponentManifest, bytes));
+            }
+            sidecars.extend(wanted.beside(&inner, sidecars.first())?);
+            Ok(link(&inner, &wanted, &sidecars, &lock))
+        }
+    };
+    let entry = transfer::lock_then(inner, shown, content, look).await?;
+    let Some(entry) = entry else { return Ok(None) };
+    if entry.content_digest != content {
+        return Err(other_layer(&entry, shown));
+    }
+    fetch::remember(inner, &pin).await?;
+    Ok(Some(entry))
+}
+
 /// What is to be brought, and everything an entry will say about where it came from.
 struct Wanted {
     descriptor: ArtifactDescriptor,
     reference: Reference,
-    net: Net,
     resolved: ResolvedManifest,
     layer: Descriptor,
 }
@@ -76,7 +116,13 @@ enum Way {
 type Sidecars = super::Documents;
 
 /// One attempt under the lock of the bytes: whoever held it before may have brought them.
-async fn bring(inner: &Arc<Inner>, shown: &str, wanted: &Arc<Wanted>, way: Way) -> Result<Published, DistError> {
+async fn bring(
+    inner: &Arc<Inner>,
+    shown: &str,
+    net: &Net,
+    wanted: &Arc<Wanted>,
+    way: Way,
+) -> Result<Published, DistError> {
     let is_alone = component_manifest(inner, wanted).is_none();
     let look = {
         let (inner, shown, wanted) = (Arc::clone(inner), shown.to_owned(), Arc::clone(wanted));
@@ -89,21 +135,21 @@ async fn bring(inner: &Arc<Inner>, shown: &str, wanted: &Arc<Wanted>, way: Way) 
     let prepared = match transfer::lock_then(inner, shown, wanted.layer.digest, look).await? {
         Looked::Done(prepared) => prepared,
         Looked::Locked(lock) => {
-            let sidecars = sidecars(inner, shown, wanted).await?;
+            let sidecars = sidecars(inner, shown, net, wanted).await?;
             let (inner, shown, wanted) = (Arc::clone(inner), shown.to_owned(), Arc::clone(wanted));
             blocking::run(move || prepare(&inner, &shown, &wanted, sidecars, lock)).await?
         }
     };
-    let (ingest, lock, sidecars) = match prepared {
+    let missing = match prepared {
         Prepared::Here(published) => return Ok(*published),
         Prepared::Missing(missing) => *missing,
     };
     inner.reporter.event(&Event::Started {
         reference: shown,
         total_bytes: Some(wanted.layer.size_bytes),
-        resumed_at: ingest.offset(),
+        resumed_at: missing.ingest.offset(),
     });
-    let result = transfer(inner, shown, wanted, way, sidecars, ingest, lock).await;
+    let result = transfer(inner, shown, net, wanted, way, missing).await;
     inner.reporter.event(&match &result {
         Ok(_) => Event::Finished { reference: shown, bytes: wanted.layer.size_bytes },
         Err(_) => Event::Failed { reference: shown },
@@ -120,8 +166,16 @@ fn already_here(inner: &Inner, wanted: &Wanted) -> Option<Published> {
 enum Prepared {
     /// The entry is here, or is now: its bytes were under another pin.
     Here(Box<Published>),
-    /// The bytes are to be brought, and kept with these documents.
-    Missing(Box<(Ingest, Held, Sidecars)>),
+    /// The bytes are to be brought.
+    Missing(Box<Missing>),
+}
+
+/// Bytes on their way in.
+struct Missing {
+    ingest: Ingest,
+    lock: Held,
+    /// What they are kept with.
+    sidecars: Sidecars,
 }
 
 /// What the first look under the lock came to.
@@ -140,29 +194,38 @@ fn prepare(
     lock: Held,
 ) -> Result<Prepared, DistError> {
     sidecars.extend(wanted.beside(inner, sidecars.first())?);
-    let expected = Expected { digest: wanted.layer.digest, size_bytes: wanted.layer.size_bytes };
-    // A copy that cannot be linked is no reason to fail: the registry has the bytes.
-    for store in std::iter::once(&inner.store).chain(&inner.neighbours) {
-        if let Ok(Some(other)) = store.find_content(&expected.digest)
-            && let Ok(entry) = inner.store.adopt_from(lock.lock(), store, &other, wanted.entry(sidecars.clone()))
-        {
-            return Ok(Prepared::Here(Box::new(Published { entry, fresh: true })));
-        }
+    if let Some(entry) = link(inner, wanted, &sidecars, &lock) {
+        return Ok(Prepared::Here(Box::new(Published { entry, fresh: true })));
     }
+    let expected = Expected { digest: wanted.layer.digest, size_bytes: wanted.layer.size_bytes };
     let ingest = inner.store.ingest(lock.lock(), expected).map_err(|error| DistError::from_store(shown, error))?;
-    Ok(Prepared::Missing(Box::new((ingest, lock, sidecars))))
+    Ok(Prepared::Missing(Box::new(Missing { ingest, lock, sidecars })))
+}
+
+/// Publishes the entry with bytes that are here under another pin, or in another cache of this user. A copy that cannot be linked is
+/// as good as none. Blocks.
+fn link(inner: &Inner, wanted: &Wanted, sidecars: &Sidecars, lock: &Held) -> Option<Entry> {
+    std::iter::once(&inner.store).chain(&inner.neighbours).find_map(|store| {
+        let other = store.find_content(&wanted.layer.digest).ok().flatten()?;
+        let linked = inner.store.adopt_from(lock.lock(), store, &other, wanted.entry(sidecars.clone()));
+        let why = |error: &StoreError| {
+            let why = SafeText::new(&super::error::chain(error)).to_string();
+            tracing::debug!(pin = %other.pin, why, "bytes of another entry are not linked");
+        };
+        linked.inspect_err(why).ok()
+    })
 }
 
 async fn transfer(
     inner: &Arc<Inner>,
     shown: &str,
+    net: &Net,
     wanted: &Arc<Wanted>,
     way: Way,
-    sidecars: Sidecars,
-    ingest: Ingest,
-    lock: Held,
+    missing: Missing,
 ) -> Result<Published, DistError> {
-    let request = wanted.net.repository(&wanted.reference).blob(&wanted.layer).from_offset(ingest.offset());
+    let Missing { ingest, lock, sidecars } = missing;
+    let request = net.repository(&wanted.reference).blob(&wanted.layer).from_offset(ingest.offset());
     let wrap = |error| DistError::from_net(shown, error);
     let wanted = Arc::clone(wanted);
     let draft = move |_| wanted.entry(sidecars);
@@ -179,6 +242,17 @@ async fn transfer(
 }
 
 impl Wanted {
+    fn new(
+        inner: &Inner,
+        descriptor: &ArtifactDescriptor,
+        reference: Reference,
+        resolved: ResolvedManifest,
+    ) -> Result<Self, DistError> {
+        let (shown, artifact_type) = (&descriptor.raw_ref, descriptor.artifact_type);
+        let layer = resolve::oci::layer_of(inner, shown, artifact_type, &resolved.manifest)?;
+        Ok(Self { descriptor: descriptor.clone(), reference, resolved, layer })
+    }
+
     /// What a fetcher keeps beside the artifact.
     fn beside(&self, inner: &Inner, component_manifest: Option<&(Sidecar, Vec<u8>)>) -> Result<Sidecars, DistError> {
         let Some(listed) = inner.rule.listed() else { return Ok(Vec::new()) };
@@ -253,15 +327,20 @@ fn component_manifest<'a>(inner: &Inner, wanted: &'a Wanted) -> Option<&'a Descr
     wanted.resolved.manifest.component_manifest_layer().filter(|_| inner.rule.wants_component_manifest())
 }
 
+/// Whether a component manifest is of a size that is kept.
+const fn is_kept(layer: &Descriptor) -> bool {
+    layer.size_bytes <= limits::SIDECAR_BYTES
+}
+
 /// Fetches the component manifest, when there is one of a sane size.
-async fn sidecars(inner: &Arc<Inner>, shown: &str, wanted: &Wanted) -> Result<Sidecars, DistError> {
+async fn sidecars(inner: &Arc<Inner>, shown: &str, net: &Net, wanted: &Wanted) -> Result<Sidecars, DistError> {
     let Some(layer) = component_manifest(inner, wanted) else { return Ok(Vec::new()) };
-    if layer.size_bytes > limits::SIDECAR_BYTES {
+    if !is_kept(layer) {
         inner.warn(&format!("the component manifest of `{}` is too large and was left out", SafeText::new(shown)));
         return Ok(Vec::new());
     }
     let wrap = |error| DistError::from_net(shown, error);
-    let repository = wanted.net.repository(&wanted.reference);
+    let repository = net.repository(&wanted.reference);
     let mut stream = repository.blob(layer).open().await.map_err(wrap)?;
     let mut bytes = Vec::new();
     while let Some(chunk) = stream.next().await {

@@ -45,6 +45,7 @@ mod integration_error;
 mod lockfile;
 mod many;
 mod memo;
+mod neighbours;
 mod options;
 pub(crate) mod resolve;
 mod retention;

@@ -125,9 +125,11 @@ impl Fetcher {
     pub(crate) async fn resolve(&self, client: &DefaultRegistryClient, asked: &Asked) -> Result<Resolved, FetchError> {
         let inner = &self.engine(client).inner;
         client.expect(&asked.reference);
-        let resolved = resolve_named(inner, &asked.target(), self.rules.offline).await;
         let Resolution { descriptor, index_digest, from_cache } =
-            resolved.map_err(|error| FetchError::from_dist(error, asked))?;
+            match resolve_named(inner, &asked.target(), self.rules.offline).await {
+                Ok(resolution) => resolution,
+                Err(error) => return Err(self.told_exactly(FetchError::from_dist(error, asked), asked).await),
+            };
         // One that is in the cache may have been taken by another rule.
         if !self.rules.listed.layers.accepts(&descriptor.media_type) {
             return Err(FetchError::NoUsableLayer(self.rules.listed.layers.refusal(&descriptor.media_type)));
@@ -144,6 +146,20 @@ impl Fetcher {
         Ok(Resolved { inner: Arc::clone(inner), descriptor, named, from_network: !from_cache })
     }
 
+    /// An offline failure of a tag whose meaning is known, with the digest that is missing.
+    async fn told_exactly(&self, error: FetchError, asked: &Asked) -> FetchError {
+        if !matches!(error, FetchError::OfflineTag) {
+            return error;
+        }
+        let (store, key) = (self.store.clone(), asked.target().memory_key());
+        match blocking::run(move || Ok(store.recall(&key).ok().flatten())).await {
+            Ok(Some(memory)) => {
+                FetchError::OfflineMissing { digest: memory.index_digest.unwrap_or(memory.pin).to_string() }
+            }
+            _ => error,
+        }
+    }
+
     /// Brings what a reference is, or finds it in the cache.
     pub(crate) async fn fetch(&self, client: &DefaultRegistryClient, asked: &Asked) -> Result<Fetched, FetchError> {
         let resolved = self.resolve(client, asked).await?;
@@ -153,7 +169,10 @@ impl Fetcher {
     /// Brings what was resolved, or finds it in the cache.
     pub(crate) async fn bring(&self, resolved: Resolved, asked: &Asked) -> Result<Fetched, FetchError> {
         let Resolved { inner, descriptor, named, .. } = resolved;
-        let artifact = fetch::fetch(&inner, &descriptor).await.map_err(|error| FetchError::from_dist(error, asked))?;
+        let artifact = match fetch::fetch(&inner, &descriptor).await {
+            Ok(artifact) => artifact,
+            Err(error) => return Err(self.told_exactly(FetchError::from_dist(error, asked), asked).await),
+        };
         let content = artifact.content();
         // What is here now: the entry that was resolved may have been replaced.
         let size_bytes = artifact.content_length.unwrap_or(named.size_bytes);

@@ -56,23 +56,26 @@ impl Answer {
 }
 
 fn find(store: &Store, rules: &FetchRules, asked: &Asked) -> Result<Option<Fetched>, FetchError> {
-    let offline = rules.offline;
-    let pin = match asked.pin() {
-        Some(pin) => pin,
-        None if !offline => return Ok(None),
-        None => remembered(store, asked)?.ok_or(FetchError::OfflineTag)?,
+    let pins = match asked.pin() {
+        Some(pin) => vec![pin],
+        None if !rules.offline => return Ok(None),
+        None => remembered(store, asked)?,
     };
-    let missing = || {
-        if !offline {
-            return Ok(None);
+    for pin in &pins {
+        if let Some(found) = find_pin(store, rules, asked, pin)? {
+            return Ok(Some(found));
         }
-        Err(match asked.pin() {
-            Some(pin) => FetchError::OfflineMissing { digest: pin.to_string() },
-            None => FetchError::OfflineTag,
-        })
-    };
-    match store.open(&pin, Proof::Stamped) {
-        Ok(Some(OpenEntry { entry, .. })) if entry.pin == pin => {
+    }
+    match pins.first() {
+        _ if !rules.offline => Ok(None),
+        Some(pin) => Err(FetchError::OfflineMissing { digest: pin.to_string() }),
+        None => Err(FetchError::OfflineTag),
+    }
+}
+
+fn find_pin(store: &Store, rules: &FetchRules, asked: &Asked, pin: &Digest) -> Result<Option<Fetched>, FetchError> {
+    match store.open(pin, Proof::Stamped) {
+        Ok(Some(OpenEntry { entry, .. })) if entry.pin == *pin => {
             let kept = manifest_of(store, &entry).map_err(|error| of_store(error, asked))?;
             let refused = |error| FetchError::from_dist(error, asked);
             if let Some(kept) = &kept {
@@ -83,8 +86,8 @@ fn find(store: &Store, rules: &FetchRules, asked: &Asked) -> Result<Option<Fetch
             store.touch(&entry);
             Ok(Some(fetched(store, &entry, false)))
         }
-        Ok(_) => missing(),
-        Err(error) if *error.kind() == StoreErrorKind::Corrupt && !offline => {
+        Ok(_) => Ok(None),
+        Err(error) if *error.kind() == StoreErrorKind::Corrupt && !rules.offline => {
             let reason = SafeText::new(&chain(&error)).to_string();
             tracing::warn!(%pin, reason, "a damaged cached copy is fetched again");
             Ok(None)
@@ -93,14 +96,13 @@ fn find(store: &Store, rules: &FetchRules, asked: &Asked) -> Result<Option<Fetch
     }
 }
 
-/// What a tag led to when it was last asked for: what a client of the host said, else what a registry did.
-fn remembered(store: &Store, asked: &Asked) -> Result<Option<Digest>, FetchError> {
+/// What a tag led to when it was last asked for: what a client of the host said, then what a registry did.
+fn remembered(store: &Store, asked: &Asked) -> Result<Vec<Digest>, FetchError> {
+    let mut pins = Vec::new();
     for key in [said_key(asked), asked.target().memory_key()] {
-        if let Some(record) = store.recall(&key).map_err(|error| of_store(error, asked))? {
-            return Ok(Some(record.pin));
-        }
+        pins.extend(store.recall(&key).map_err(|error| of_store(error, asked))?.map(|record| record.pin));
     }
-    Ok(None)
+    Ok(pins)
 }
 
 /// The name under which `refs/` remembers what a client of the host said about a tag: apart from what registries proved, which it

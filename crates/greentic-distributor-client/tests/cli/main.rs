@@ -27,6 +27,7 @@ mod peers;
 mod publish;
 mod secrets;
 mod serve;
+mod share;
 mod store;
 mod text;
 mod verify;

@@ -448,6 +448,18 @@ async fn what_a_client_says_about_a_tag_does_not_replace_what_a_registry_proved(
     assert_eq!(again.digest, proven.digest);
     // Whoever believes the client finds what it said.
     let options = PackFetchOptions { offline: true, ..options(&home) };
-    let told = OciPackFetcher::with_client(mock.clone(), options).fetch_pack_to_cache(&reference).await.unwrap();
+    let told =
+        OciPackFetcher::with_client(mock.clone(), options.clone()).fetch_pack_to_cache(&reference).await.unwrap();
     assert_eq!((told.resolved_digest, mock.pulls()), (digest("its word"), 1));
+    // Once that is gone, what the registry proved is still here.
+    home.client().remove_cached(&[digest("its word")]).unwrap();
+    let told =
+        OciPackFetcher::with_client(mock.clone(), options.clone()).fetch_pack_to_cache(&reference).await.unwrap();
+    assert_eq!(told.resolved_digest, proven.digest);
+    home.client().remove_cached(std::slice::from_ref(&proven.digest)).unwrap();
+    let error = OciPackFetcher::with_client(mock, options).fetch_pack_to_cache(&reference).await.unwrap_err();
+    assert!(
+        matches!(&error, OciPackError::OfflineMissing { digest: gone, .. } if *gone == digest("its word")),
+        "{error:?}"
+    );
 }

@@ -411,6 +411,11 @@ async fn d15_a_tag_that_was_asked_for_once_opens_offline_and_an_unknown_one_says
             other => panic!("{other:?}"),
         }
     }
+    // What the tag stands for is known, and it is gone.
+    home.client().remove_cached(&[registry.artifact().manifest_digest.to_string()]).unwrap();
+    let error = fetch_offline(&home, &registry.reference()).await.unwrap_err();
+    let pin = registry.artifact().manifest_digest.to_string();
+    assert!(matches!(&error, OciPackError::OfflineMissing { digest, .. } if *digest == pin), "{error:?}");
     assert!(registry.journal().is_empty());
 }
 

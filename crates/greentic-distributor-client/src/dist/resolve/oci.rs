@@ -10,12 +10,12 @@ use greentic_dist_types::{
 use serde_json::{Map, Value};
 
 use crate::blocking;
-use crate::dist::artifact_rule::manifest_of;
+use crate::dist::artifact_rule::{KeptManifest, manifest_of};
 use crate::dist::client::Inner;
 use crate::dist::entry::descriptor_of;
 use crate::dist::identity::canonical_oci;
 use crate::dist::memo::ResolvedManifest;
-use crate::dist::{ArtifactDescriptor, ArtifactSourceKind, ArtifactType, DistError, ResolvedVia};
+use crate::dist::{ArtifactDescriptor, ArtifactSourceKind, ArtifactType, DistError, ResolvedVia, neighbours};
 
 /// Largest image index that is remembered with a tag, in bytes: a record holds it as a JSON text.
 const REMEMBERED_INDEX_BYTES: usize = 96 << 10;
@@ -94,6 +94,9 @@ pub(crate) async fn resolve_named(inner: &Arc<Inner>, target: &Target, offline: 
     if let Some(descriptor) = remembered(inner, target)? {
         return Ok(cached(&descriptor, None));
     }
+    if offline && let Some(resolution) = of_neighbours(inner, target).await? {
+        return Ok(resolution);
+    }
     // A missing login is told first, as it is worth knowing in any case.
     let net = inner.net_for(target.tenant.as_deref(), &target.raw_ref).await?;
     if offline {
@@ -110,7 +113,10 @@ pub(crate) async fn resolve_named(inner: &Arc<Inner>, target: &Target, offline: 
                 .await
                 .map_err(wrap)?;
             match changed {
-                None => return Ok(cached(descriptor, known.index_digest())),
+                None => {
+                    note_pinned_index(inner, target, memory).await?;
+                    return Ok(cached(descriptor, known.index_digest()));
+                }
                 Some(manifest) => repository.follow(manifest, &inner.platform).await.map_err(wrap)?,
             }
         }
@@ -183,6 +189,37 @@ async fn recall(inner: &Arc<Inner>, target: &Target, offline: bool) -> Result<Kn
     .await
 }
 
+/// What a reference means by the other caches of this user: the manifest of a pin, or of what a tag meant to the client that was
+/// asked for it last. What this cache itself remembers of a tag comes first, then the others in their order.
+async fn of_neighbours(inner: &Arc<Inner>, target: &Target) -> Result<Option<Resolution>, DistError> {
+    let (inner, target) = (Arc::clone(inner), target.clone());
+    blocking::run(move || {
+        let key = target.memory_key();
+        let memories = std::iter::once(&inner.store).chain(&inner.neighbours).filter_map(|store| {
+            let memory = store.recall(&key).ok().flatten()?;
+            proven_pin(&inner, &target, &memory).map(|pin| (pin, Some(memory)))
+        });
+        // No memory is needed for the pin of a manifest.
+        let pins = target.reference.digest().map(|pin| (pin, None)).into_iter().chain(memories);
+        for (pin, memory) in pins {
+            let Some(kept) = neighbours::kept_manifest(&inner, &pin) else { continue };
+            let index = memory.as_ref().and_then(|memory| memory.index.as_ref()).map(String::as_bytes);
+            if let Some(listed) = inner.rule.listed() {
+                let mut kept = index.into_iter().chain([kept.raw.as_slice()]);
+                kept.try_for_each(|raw| listed.expect_kept_type(&target.raw_ref, raw))?;
+            }
+            let descriptor = descriptor_from(&inner, &target, &pin, &kept.manifest)?;
+            let index_digest = memory.as_ref().and_then(|memory| memory.index_digest);
+            let KeptManifest { manifest, raw } = kept;
+            let refs = memory.into_iter().collect();
+            inner.memo.insert(ResolvedManifest { pin, raw: raw.into(), manifest, index_digest, refs });
+            return Ok(Some(Resolution { descriptor, index_digest, from_cache: true }));
+        }
+        Ok(None)
+    })
+    .await
+}
+
 /// The descriptor by this client's rule, when an entry holds another layer than that rule takes of its manifest, and the error
 /// when it takes no such manifest. What a reference means does not depend on who asked first.
 fn of_this_rule(inner: &Inner, target: &Target, entry: &Entry) -> Option<Result<ArtifactDescriptor, DistError>> {
@@ -218,6 +255,30 @@ fn proven_pin(inner: &Inner, target: &Target, memory: &RefRecord) -> Option<Dige
         ManifestKind::Index(index) => select_platform(&index, &inner.platform).ok().map(|entry| entry.digest),
         ManifestKind::Image(_) => None,
     }
+}
+
+/// What is remembered of the index that a tag led to, under its digest: that is what people are told, and ask for offline.
+fn of_pinned_index(target: &Target, of_tag: &RefRecord, index: Digest) -> Option<RefRecord> {
+    let key = format!("oci://{}@{index}", target.reference.name());
+    let is_tag = target.reference.digest().is_none();
+    // Without the index nothing would prove it.
+    (is_tag && of_tag.index.is_some()).then(|| RefRecord { reference: key, etag: None, ..of_tag.clone() })
+}
+
+/// Remembers a pinned index whose tag was remembered by a version that did not.
+async fn note_pinned_index(inner: &Arc<Inner>, target: &Target, of_tag: &RefRecord) -> Result<(), DistError> {
+    let record = of_tag.index_digest.and_then(|index| of_pinned_index(target, of_tag, index));
+    let Some(record) = record else { return Ok(()) };
+    let inner = Arc::clone(inner);
+    blocking::run(move || {
+        if let Ok(None) = inner.store.recall(&record.reference)
+            && let Err(error) = inner.store.remember(&record)
+        {
+            tracing::debug!(%error, "a pinned index was not remembered");
+        }
+        Ok(())
+    })
+    .await
 }
 
 /// The field of a remembered reference that says for which platform an index was narrowed.
@@ -261,7 +322,8 @@ fn describe(inner: &Inner, target: &Target, image: FetchedImage) -> Result<Artif
             record.extra.insert(PLATFORM.to_owned(), Value::String(platform_name(inner)));
         }
         record.etag = index.map_or(etag, |index| index.etag);
-        vec![record]
+        let pinned = index_digest.and_then(|index| of_pinned_index(target, &record, index));
+        std::iter::once(record).chain(pinned).collect()
     };
     inner.memo.insert(ResolvedManifest { pin, raw, manifest: *parsed, index_digest, refs });
     Ok(descriptor)
