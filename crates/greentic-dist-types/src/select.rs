@@ -34,6 +34,13 @@ impl Default for PlatformChoice {
     }
 }
 
+impl PlatformChoice {
+    /// The platforms as errors name them.
+    pub fn in_words(&self) -> SafeText {
+        SafeText::new(&format!("{} on {}", self.os.join(" or "), self.architecture.join(" or ")))
+    }
+}
+
 /// Why nothing could be chosen. Lists what there was.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -56,6 +63,15 @@ pub enum SelectError {
         wanted: SafeText,
         /// The platforms of the index.
         seen: SafeText,
+    },
+    /// The index has nothing for the wanted platform, and other content for each of the common ones, so that none of it stands
+    /// for all.
+    #[error(
+        "no manifest of the index is for {wanted}, and those for linux/amd64 and linux/arm64 hold different content"
+    )]
+    DifferentContent {
+        /// The wanted platforms.
+        wanted: SafeText,
     },
 }
 
@@ -248,13 +264,40 @@ pub fn select_platform<'a>(index: &'a Index, wanted: &PlatformChoice) -> Result<
         (None, &[only]) => Ok(only),
         (None, _) => {
             Err(SelectError::NoPlatform {
-                wanted: SafeText::new(&format!("{} on {}", wanted.os.join(" or "), wanted.architecture.join(" or "))),
+                wanted: wanted.in_words(),
                 seen: joined(index.manifests.iter().map(|entry| {
                     entry.platform.as_ref().map_or_else(|| "no platform".to_owned(), ToString::to_string)
                 })),
             })
         }
     }
+}
+
+/// Platforms that every publisher of images builds for, the one that is taken first.
+const COMMON: [(&str, &str); 2] = [("linux", "amd64"), ("linux", "arm64")];
+
+/// As [`select_platform`], of an index whose content is to be the same on every platform. Where it has nothing for a wanted one,
+/// what it has for the platforms that every publisher of images builds for does: for `linux/amd64`, else for `linux/arm64`.
+///
+/// The first is the one to take, on whatever machine. Where there is a second one, which has another digest, the first stands for the
+/// content of the index only if both hold the same.
+///
+/// # Errors
+/// [`SelectError::NoPlatform`].
+pub fn select_portable<'a>(
+    index: &'a Index,
+    wanted: &PlatformChoice,
+) -> Result<(&'a Descriptor, Option<&'a Descriptor>), SelectError> {
+    let refused = match select_platform(index, wanted) {
+        Ok(entry) => return Ok((entry, None)),
+        Err(refused) => refused,
+    };
+    let mut found = COMMON.into_iter().filter_map(|(os, architecture)| {
+        let is_it = |platform: &Platform| platform.os == os && platform.architecture == architecture;
+        index.manifests.iter().find(|entry| entry.platform.as_ref().is_some_and(is_it))
+    });
+    let first = found.next().ok_or(refused)?;
+    Ok((first, found.next().filter(|other| other.digest != first.digest)))
 }
 
 impl fmt::Display for Platform {
@@ -403,5 +446,32 @@ mod tests {
         let error = select_platform(&none, &PlatformChoice::default()).unwrap_err().to_string();
         assert!(error.contains("linux/arm64"), "{error}");
         assert!(select_platform(&index(&[unknown]), &PlatformChoice::default()).is_err());
+    }
+
+    #[test]
+    fn portable_content_is_taken_from_the_common_platforms_in_one_order_on_every_machine() {
+        let (amd, arm, windows) = (Some(("linux", "amd64")), Some(("linux", "arm64")), Some(("windows", "amd64")));
+        let wasm = Some(("wasip1", "wasm"));
+        for (platforms, expected) in [
+            (&[arm, amd][..], Some(&["linux/amd64", "linux/arm64"][..])),
+            (&[amd, arm, windows], Some(&["linux/amd64", "linux/arm64"])),
+            (&[arm, windows], Some(&["linux/arm64"])),
+            (&[amd, wasm, arm], Some(&["wasip1/wasm"])),
+            (&[windows, Some(("darwin", "arm64"))], None),
+            // The only one needs no rule.
+            (&[windows], Some(&["windows/amd64"])),
+        ] {
+            let mut index = index(platforms);
+            for (number, entry) in index.manifests.iter_mut().enumerate() {
+                entry.digest = Digest::sha256(&[u8::try_from(number).unwrap()]);
+            }
+            let found = select_portable(&index, &PlatformChoice::default()).ok();
+            let names = |(first, other): (&Descriptor, Option<&Descriptor>)| -> Vec<String> {
+                std::iter::once(first).chain(other).map(|entry| entry.platform.as_ref().unwrap().to_string()).collect()
+            };
+            assert_eq!(found.map(names), expected.map(|names| names.iter().map(|&name| name.to_owned()).collect()));
+        }
+        let same = index(&[amd, arm]);
+        assert!(select_portable(&same, &PlatformChoice::default()).unwrap().1.is_none(), "one manifest for both");
     }
 }

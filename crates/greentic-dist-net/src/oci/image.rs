@@ -1,7 +1,10 @@
 //! From a tag to one artifact, through an index where there is one.
 
 use greentic_dist_types::media_type::{ManifestType, essence, manifest_type};
-use greentic_dist_types::{Descriptor, Digest, ManifestKind, Mismatch, PlatformChoice, SafeText, select_platform};
+use greentic_dist_types::{
+    Descriptor, Digest, Index, Manifest, ManifestKind, Mismatch, PlatformChoice, SafeText, SelectError,
+    select_platform, select_portable,
+};
 
 use super::manifest::FetchedManifest;
 use super::repository::{Repository, Selector};
@@ -37,23 +40,63 @@ impl Repository {
     /// # Errors
     /// As [`Repository::image`].
     pub async fn follow(&self, found: FetchedManifest, platform: &PlatformChoice) -> Result<FetchedImage, NetError> {
+        let (image, _) =
+            self.descend(found, |index| select_platform(index, platform).map(|entry| (entry, None))).await?;
+        Ok(image)
+    }
+
+    /// As [`Repository::follow`], for content that is the same on every platform: where an index has nothing for `platform`, what
+    /// it has for `linux/amd64` is taken, else for `linux/arm64`, on every machine alike. Where it has both, they must hold the
+    /// same by what `content` tells of a manifest, which costs one more request.
+    ///
+    /// # Errors
+    /// As [`Repository::image`]; `NotFound` with [`SelectError::DifferentContent`] as source when the two hold different content.
+    pub async fn follow_portable<T: PartialEq>(
+        &self,
+        found: FetchedManifest,
+        platform: &PlatformChoice,
+        content: impl Fn(&Manifest) -> T,
+    ) -> Result<FetchedImage, NetError> {
+        let (image, others) = self.descend(found, |index| select_portable(index, platform)).await?;
+        let content = |manifest: &FetchedManifest| match &manifest.kind {
+            ManifestKind::Image(manifest) => Some(content(manifest)),
+            ManifestKind::Index(_) => None,
+        };
+        for other in others {
+            let child = self.manifest(Selector::Digest(other.digest)).await?;
+            check(&other, &child)?;
+            let named = other.platform.unwrap_or_default();
+            let named = PlatformChoice { os: vec![named.os], architecture: vec![named.architecture] };
+            if content(&self.follow(child, &named).await?.manifest) != content(&image.manifest) {
+                return Err(unusable(SelectError::DifferentContent { wanted: platform.in_words() }).with_hint(
+                    "name the manifest of one platform by its digest, or build the client with a platform of its own",
+                ));
+            }
+        }
+        Ok(image)
+    }
+
+    /// Goes down to an image manifest by the first of what `choose` finds in each index. The second part are the others.
+    async fn descend(
+        &self,
+        found: FetchedManifest,
+        choose: impl Fn(&Index) -> Result<(&Descriptor, Option<&Descriptor>), SelectError>,
+    ) -> Result<(FetchedImage, Vec<Descriptor>), NetError> {
         let mut current = found;
         let mut outermost: Option<FetchedManifest> = None;
-        let mut visited: Vec<Digest> = Vec::new();
+        let (mut visited, mut others): (Vec<Digest>, Vec<Descriptor>) = (Vec::new(), Vec::new());
         loop {
             let ManifestKind::Index(index) = &current.kind else {
-                return Ok(FetchedImage { index: outermost, manifest: current });
+                return Ok((FetchedImage { index: outermost, manifest: current }, others));
             };
             visited.push(current.digest);
             if visited.len() > self.transport().limits.index_depth {
                 let detail = format!("indexes are nested more than {} deep", self.transport().limits.index_depth);
                 return Err(NetError::new(NetErrorKind::Protocol, detail));
             }
-            let chosen = select_platform(index, platform)
-                .map_err(|error| {
-                    NetError::new(NetErrorKind::NotFound, "the index has no usable manifest").with_source(error)
-                })?
-                .clone();
+            let (chosen, other) = choose(index).map_err(unusable)?;
+            let chosen = chosen.clone();
+            others.extend(other.cloned());
             if visited.contains(&chosen.digest) {
                 return Err(NetError::new(NetErrorKind::Protocol, "an index points to itself"));
             }
@@ -63,6 +106,10 @@ impl Repository {
             current = child;
         }
     }
+}
+
+fn unusable(why: SelectError) -> NetError {
+    NetError::new(NetErrorKind::NotFound, "the index has no usable manifest").with_source(why)
 }
 
 /// Whether a manifest is what the descriptor of an index says. Its digest is proven already.

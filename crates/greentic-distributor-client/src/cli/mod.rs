@@ -155,7 +155,8 @@ pub async fn fetch_pack_for_cli<C: RegistryClient>(
 
 async fn run_with(cli: Cli, output: &Output) -> Result<(), CliError> {
     let (context, command) = prepare(cli, output);
-    conclude(&context, commands::run(&context, command).await)
+    // On the heap: it is as large as the largest of the commands.
+    conclude(&context, Box::pin(commands::run(&context, command)).await)
 }
 
 fn conclude(context: &Context<'_>, result: Result<(), CliError>) -> Result<(), CliError> {

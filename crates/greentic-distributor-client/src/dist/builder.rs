@@ -74,7 +74,8 @@ impl DistClientBuilder {
         self
     }
 
-    /// Which manifest of an image index is wanted. Default: Wasm first.
+    /// Which manifest of an image index is wanted. Default: Wasm first; where there is none, that for `linux/amd64` or
+    /// `linux/arm64`, if they hold the same. A client that is given a platform gets no other.
     pub fn platform(mut self, platform: PlatformChoice) -> Self {
         self.platform = platform;
         self

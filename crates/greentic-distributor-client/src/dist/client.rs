@@ -116,6 +116,11 @@ impl Inner {
         now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
     }
 
+    /// Whether the client was given a platform other than Wasm.
+    pub(crate) fn has_own_platform(&self) -> bool {
+        self.platform != PlatformChoice::default()
+    }
+
     pub(super) fn is_offline(&self, source_offline: bool) -> bool {
         self.options.offline || source_offline
     }

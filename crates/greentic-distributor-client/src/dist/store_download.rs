@@ -212,11 +212,11 @@ async fn find(inner: &Arc<Inner>, reference: &str, token: Option<Secret>) -> Res
         Some(digest) => Selector::Digest(digest),
         None => Selector::Tag(target.reference.tag_or_latest()),
     };
-    let image = net
-        .repository(&target.reference)
-        .image(selector, &inner.platform)
-        .await
-        .map_err(|error| DistError::from_net(reference, error))?;
+    let wrap = |error| DistError::from_net(reference, error);
+    let repository = net.repository(&target.reference);
+    let found = repository.manifest(selector).await.map_err(wrap)?;
+    let content = |manifest: &Manifest| document(manifest).ok().map(|choice| choice.layer.digest);
+    let image = oci::image_of(inner, &repository, found, content).await.map_err(wrap)?;
     let pin = image.manifest.digest;
     let ManifestKind::Image(manifest) = image.manifest.kind else {
         return Err(DistError::InvalidInput(format!(

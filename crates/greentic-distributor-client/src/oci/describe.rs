@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use greentic_dist_types::{Descriptor, Digest, ManifestKind, Platform, parse_manifest, select_platform};
+use greentic_dist_types::{Descriptor, Digest, ManifestKind, Platform, parse_manifest};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::Place;
 use super::graph::{Asked, ProvenManifest, Source};
+use crate::dist::resolve::oci::entry_of;
 use crate::dist::{DistClient, DistError};
 
 /// An artifact as its manifest describes it, wherever it is.
@@ -178,7 +179,7 @@ impl DistClient {
         let mut current = root.clone();
         for _ in 0..greentic_dist_types::limits::INDEX_DEPTH {
             let ManifestKind::Index(index) = &current.kind else { break };
-            let Ok(entry) = select_platform(index, &self.inner.platform) else { return Ok(None) };
+            let Ok(entry) = entry_of(&self.inner, index) else { return Ok(None) };
             current = source.manifest(&entry.clone()).await?;
         }
         let is_other_image = matches!(current.kind, ManifestKind::Image(_)) && current.digest != root.digest;

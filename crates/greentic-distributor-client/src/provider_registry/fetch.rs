@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use greentic_dist_net::{FetchedImage, FetchedManifest, NetError, NetErrorKind, Repository, Selector};
 use greentic_dist_types::media_type::{EMPTY, JSON, OCTET_STREAM, PACK_JSON, essence, pack_rank};
-use greentic_dist_types::{Descriptor, Digest, Manifest, ManifestKind, PlatformChoice, Reference, SelectError};
+use greentic_dist_types::{Descriptor, Digest, Manifest, ManifestKind, Reference, SelectError};
 
 use super::document::{self, DOCUMENT_BYTES};
 use super::record::{CopyRecord, PROOF_BYTES};
@@ -109,20 +109,22 @@ pub(super) async fn ask(
 ) -> Result<Answer, FetchFailure> {
     let net = client.inner.net(&reference.to_string()).map_err(|error| FetchFailure::Setup(Box::new(error)))?;
     let repository = net.repository(reference);
-    let platform = &platforms(client);
-    let image = match (reference.digest(), known) {
-        (Some(pin), _) => repository.image(Selector::Digest(pin), platform).await?,
+    let found = match (reference.digest(), known) {
+        (Some(pin), _) => repository.manifest(Selector::Digest(pin)).await?,
         (None, Some(known)) => {
             let changed = repository
                 .manifest_if_changed(reference.tag_or_latest(), known.etag.as_deref(), &known.named())
                 .await?;
             match changed {
                 None => return Ok(Answer::Unchanged),
-                Some(manifest) => repository.follow(manifest, platform).await?,
+                Some(manifest) => manifest,
             }
         }
-        (None, None) => repository.image(Selector::Tag(reference.tag_or_latest()), platform).await?,
+        (None, None) => repository.manifest(Selector::Tag(reference.tag_or_latest())).await?,
     };
+    let content = |manifest: &Manifest| catalog_layer(manifest).ok().map(|layer| layer.digest);
+    // The platform that the client was given, and as a catalog is the same on all of them, else a common one.
+    let image = repository.follow_portable(found, &client.inner.platform, content).await?;
     let ManifestKind::Image(manifest) = &image.manifest.kind else {
         return Err(FetchFailure::NoManifest);
     };
@@ -131,15 +133,6 @@ pub(super) async fn ask(
         return Err(FetchFailure::TooLarge { size_bytes: layer.size_bytes, limit_bytes: DOCUMENT_BYTES });
     }
     Ok(Answer::Found(Box::new(Remote { repository, reference: reference.clone(), image, layer })))
-}
-
-/// Which manifest of an index is wanted: the client's choice, else the platform that every publisher of images builds for. A
-/// catalog is the same on all of them.
-fn platforms(client: &DistClient) -> PlatformChoice {
-    let mut platform = client.inner.platform.clone();
-    platform.os.push("linux".to_owned());
-    platform.architecture.extend(["amd64".to_owned(), "arm64".to_owned()]);
-    platform
 }
 
 impl Remote {

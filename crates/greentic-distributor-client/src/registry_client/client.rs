@@ -8,10 +8,11 @@ use greentic_dist_net::{
     BoxFuture, Credential, CredentialAnswer, CredentialSource, CredentialTarget, FetchedImage, HttpRule, Login,
     NetError, Selector,
 };
-use greentic_dist_types::{Descriptor, LayerRule, ManifestKind, Reference, Secret};
+use greentic_dist_types::{Descriptor, LayerRule, Manifest, ManifestKind, Reference, Secret};
 
 use super::{PulledImage, PulledLayer, RegistryClientError};
 use crate::credentials::CredentialChain;
+use crate::dist::resolve::oci::image_of;
 use crate::dist::{DistClient, DistClientBuilder, DistError};
 
 /// The client of this crate: HTTPS, plain HTTP for registries of this machine, the logins of this user.
@@ -104,14 +105,18 @@ impl DefaultRegistryClient {
             Some(digest) => Selector::Digest(digest),
             None => Selector::Tag(reference.tag_or_latest()),
         };
-        let FetchedImage { index, manifest } = repository.image(selector, &client.inner.platform).await?;
+        let found = repository.manifest(selector).await?;
+        let is_wanted = |layer: &&Descriptor| rule.accepts(&layer.media_type);
+        let content =
+            |image: &Manifest| image.layers.iter().filter(is_wanted).map(|layer| layer.digest).collect::<Vec<_>>();
+        let FetchedImage { index, manifest } = image_of(&client.inner, &repository, found, content).await?;
         let named = index.map_or(manifest.digest, |index| index.digest);
         let ManifestKind::Image(image) = manifest.kind else {
             return Err(RegistryClientError::GenericError(Some(format!(
                 "`{shown}` did not lead to an image manifest"
             ))));
         };
-        let wanted: Vec<&Descriptor> = image.layers.iter().filter(|layer| rule.accepts(&layer.media_type)).collect();
+        let wanted: Vec<&Descriptor> = image.layers.iter().filter(is_wanted).collect();
         let total = wanted.iter().fold(0_u64, |sum, layer| sum.saturating_add(layer.size_bytes));
         let limit_bytes = client.inner.max_artifact_bytes;
         if total > limit_bytes {

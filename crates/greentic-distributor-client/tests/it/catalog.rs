@@ -575,6 +575,12 @@ async fn an_index_without_a_wasm_platform_leads_to_the_common_one() {
     let entries = [(other.descriptor(), Some(("windows", "amd64"))), (common.descriptor(), Some(("linux", "amd64")))];
     shop.registry.publish_document(&fixture::index(&entries), Some("latest"));
     assert_eq!(ids(&shop.get().await.unwrap()), ["common"]);
+    // Two that differ stand for no catalog.
+    let entries = [(other.descriptor(), Some(("linux", "arm64"))), (common.descriptor(), Some(("linux", "amd64")))];
+    shop.registry.publish_document(&fixture::index(&entries), Some("latest"));
+    let fresh = Shop::with(Scenario::new(artifact(&["x"])));
+    let registry = fresh.builder().build();
+    assert_refused(resolve(&registry, &shop.reference()).await, NotFound, 3, &["different content"]);
 }
 
 #[tokio::test]

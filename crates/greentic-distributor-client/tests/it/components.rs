@@ -277,6 +277,28 @@ async fn an_index_is_proven_by_its_pin_and_leads_to_its_wasm_manifest() {
 }
 
 #[tokio::test]
+async fn an_index_of_common_platforms_leads_to_the_component_they_agree_on_and_else_to_none() {
+    let registry = registry();
+    let build = |bytes: &[u8], name| artifact_of(vec![Blob::new(WASM_TYPE, bytes)], &[("platform", name)]);
+    let wasm = fixture::random_bytes(21, 5_000);
+    let (amd, arm, other) = (build(&wasm, "amd64"), build(&wasm, "arm64"), build(b"another", "arm64"));
+    for (name, arm) in [("same", &arm), ("different", &other)] {
+        registry.publish(&amd, "amd");
+        registry.publish(arm, "arm");
+        let entries = [(arm.descriptor(), Some(("linux", "arm64"))), (amd.descriptor(), Some(("linux", "amd64")))];
+        registry.publish_document(&fixture::index(&entries), Some(name));
+    }
+    let home = Home::new();
+    let found = resolver(&home).resolve_ref(&registry.reference_to("same")).await.unwrap();
+    assert_eq!(found.manifest_digest, Some(amd.manifest_digest.to_string()));
+    assert_holds(&found, &wasm);
+    assert_eq!(offline(&home).resolve_ref(&registry.reference_to("same")).await.unwrap().path, found.path);
+    let different = registry.reference_to("different");
+    assert_refused(resolver(&home).resolve_ref(&different).await, DistErrorKind::NotFound, &[]);
+    assert_refused(resolver(&home).resolve_descriptor(&different).await, DistErrorKind::NotFound, &[]);
+}
+
+#[tokio::test]
 async fn pins_may_be_written_in_capitals_and_in_sha512() {
     let (home, registry) = (Home::new(), registry());
     let artifact = registry.artifact();

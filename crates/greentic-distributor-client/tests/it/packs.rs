@@ -5,7 +5,7 @@ use std::fs;
 use greentic_dist_testkit::TreeSnapshot;
 use greentic_dist_testkit::fixture::{self, Artifact, Blob, artifact_of, index};
 use greentic_dist_testkit::scenario::{LyingRegistry, Scenario};
-use greentic_distributor_client::dist::{CachePolicy, DistError, DistErrorKind, ResolvePolicy};
+use greentic_distributor_client::dist::{CachePolicy, DistError, DistErrorKind, PlatformChoice, ResolvePolicy};
 use greentic_distributor_client::oci_packs::{
     DefaultRegistryClient, OciPackError, OciPackFetcher, PackFetchOptions, default_pack_layer_media_types,
     default_preferred_pack_layer_media_types,
@@ -159,6 +159,86 @@ async fn of_an_index_the_wasm_manifest_is_taken_and_both_digests_are_told() {
         assert_eq!(resolved.path, entry(&home, &wasm.manifest_digest.to_string()).join("pack.gtpack"));
         assert_eq!(fs::read(&resolved.path).unwrap(), wasm.layer_bytes());
     }
+}
+
+/// The pack again, in a manifest of another digest.
+fn built_for(pack: &Artifact, architecture: &str) -> Artifact {
+    artifact_of(pack.layers.clone(), &[("platform", architecture)])
+}
+
+#[tokio::test]
+async fn of_an_index_of_common_platforms_the_same_one_is_taken_everywhere_when_they_hold_the_same_pack() {
+    let pack = pack(7);
+    let (amd, arm) = (built_for(&pack, "amd64"), built_for(&pack, "arm64"));
+    let registry = serve(&pack);
+    let entry = |one: &Artifact, os: &'static str, name: &'static str| (one.descriptor(), Some((os, name)));
+    let windows = entry(&self::pack(8), "windows", "amd64");
+    for (name, entries, taken, manifests) in [
+        ("both", vec![windows.clone(), entry(&arm, "linux", "arm64"), entry(&amd, "linux", "amd64")], &amd, 3),
+        ("arm", vec![windows.clone(), entry(&arm, "linux", "arm64")], &arm, 2),
+        ("one", vec![entry(&amd, "linux", "arm64"), entry(&amd, "linux", "amd64")], &amd, 2),
+    ] {
+        for one in [&amd, &arm] {
+            registry.publish(one, "inner");
+        }
+        let document = index(&entries);
+        registry.publish_document(&document, Some(name));
+        let home = Home::new();
+        registry.journal().clear();
+        let fetch = async |reference: String, offline| {
+            let options = PackFetchOptions { offline, ..options(&home) };
+            fetcher(&home, options).fetch_pack_to_cache(&reference).await.unwrap()
+        };
+        let first = fetch(registry.pinned_to(document.digest), false).await;
+        assert_eq!(registry.journal().count_containing("/manifests/"), manifests, "{:?}", registry.journal().lines());
+        assert_eq!(registry.journal().count_containing("/blobs/"), 1);
+        assert_eq!(first.resolved_digest, document.digest.to_string());
+        assert_eq!(first.manifest_digest, Some(taken.manifest_digest.to_string()));
+        assert_eq!(fs::read(&first.path).unwrap(), pack.layer_bytes());
+        registry.journal().clear();
+        assert_eq!(fetch(registry.pinned_to(document.digest), false).await.path, first.path);
+        assert_eq!(fetch(registry.pinned_to(document.digest), true).await.path, first.path);
+        assert!(registry.journal().is_empty(), "{:?}", registry.journal().lines());
+        assert_eq!(fetch(registry.reference_to(name), false).await.path, first.path);
+        assert_eq!(fetch(registry.reference_to(name), true).await.path, first.path);
+        // The client and the resolver of components go by the same rule.
+        let pulled = Home::new().client().resolve_ref(&registry.reference_to(name)).await.unwrap();
+        assert_eq!(pulled.digest, taken.manifest_digest.to_string());
+    }
+}
+
+#[tokio::test]
+async fn an_index_with_another_pack_for_each_common_platform_is_refused_unless_one_is_asked_for() {
+    let (home, amd, arm) = (Home::new(), pack(7), pack(8));
+    let registry = serve(&amd);
+    registry.publish(&arm, "arm");
+    let entries = [(amd.descriptor(), Some(("linux", "amd64"))), (arm.descriptor(), Some(("linux", "arm64")))];
+    let document = index(&entries);
+    registry.publish_document(&document, Some("index"));
+    for reference in [registry.reference_to("index"), registry.pinned_to(document.digest)] {
+        let error = fetcher(&home, options(&home)).fetch_pack_to_cache(&reference).await.unwrap_err();
+        assert_refused(&error, &reference, DistErrorKind::NotFound, &[]);
+        let text = crate::support::chain(&error);
+        assert!(text.contains("different content") && error.hints()[0].contains("digest"), "{text}");
+        home.assert_cache_empty();
+    }
+    assert_eq!(registry.journal().count_containing("/blobs/"), 0);
+    for (architecture, expected) in [("arm64", &arm), ("amd64", &amd)] {
+        let platform = PlatformChoice { os: vec!["linux".into()], architecture: vec![architecture.into()] };
+        let like = home.builder().platform(platform).build();
+        let fetcher = OciPackFetcher::with_client(DefaultRegistryClient::like(&like), options(&home));
+        let fetched = fetcher.fetch_pack_to_cache(&registry.reference_to("index")).await.unwrap();
+        assert_eq!(fs::read(fetched.path).unwrap(), expected.layer_bytes());
+    }
+    // What others chose does not make it any less ambiguous.
+    for offline in [false, true] {
+        let options = PackFetchOptions { offline, ..options(&home) };
+        fetcher(&home, options).fetch_pack_to_cache(&registry.pinned_to(document.digest)).await.unwrap_err();
+    }
+    let windows = PlatformChoice { os: vec!["windows".into()], architecture: vec!["amd64".into()] };
+    let like = home.builder().platform(windows).build();
+    let error = like.resolve_ref(&registry.reference_to("index")).await.unwrap_err();
+    assert_eq!(error.kind(), DistErrorKind::NotFound, "{error}");
 }
 
 #[tokio::test]

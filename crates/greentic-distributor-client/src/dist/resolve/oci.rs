@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use greentic_dist_net::{FetchedImage, FetchedManifest, Selector};
+use greentic_dist_net::{FetchedImage, FetchedManifest, NetError, Repository, Selector};
 use greentic_dist_store::{Entry, RefRecord};
 use greentic_dist_types::{
-    Descriptor, Digest, LayerChoice, Manifest, ManifestKind, Reference, SafeText, parse_manifest, select_platform,
+    Descriptor, Digest, Index, LayerChoice, Manifest, ManifestKind, Reference, SafeText, SelectError, parse_manifest,
+    select_platform, select_portable,
 };
 use serde_json::{Map, Value};
 
@@ -105,7 +106,7 @@ pub(crate) async fn resolve_named(inner: &Arc<Inner>, target: &Target, offline: 
     let repository = net.repository(&target.reference);
     let wrap = |error| DistError::from_net(&target.raw_ref, error);
     // Only a tag whose artifact is here can be answered by "not modified".
-    let image = match (&known.memory, &known.descriptor) {
+    let found = match (&known.memory, &known.descriptor) {
         (Some(memory), Some(descriptor)) => {
             let named = memory.index_digest.unwrap_or(memory.pin);
             let changed = repository
@@ -117,11 +118,13 @@ pub(crate) async fn resolve_named(inner: &Arc<Inner>, target: &Target, offline: 
                     note_pinned_index(inner, target, memory).await?;
                     return Ok(cached(descriptor, known.index_digest()));
                 }
-                Some(manifest) => repository.follow(manifest, &inner.platform).await.map_err(wrap)?,
+                Some(manifest) => manifest,
             }
         }
-        _ => repository.image(target.selector(), &inner.platform).await.map_err(wrap)?,
+        _ => repository.manifest(target.selector()).await.map_err(wrap)?,
     };
+    let content = |manifest: &Manifest| inner.rule.taken(manifest).ok().map(|choice| choice.layer.digest);
+    let image = image_of(inner, &repository, found, content).await.map_err(wrap)?;
     let index_digest = image.index.as_ref().map(|index| index.digest);
     let descriptor = describe(inner, target, image)?;
     if let Some(memory) = known.memory.filter(|_| !is_pin)
@@ -131,6 +134,28 @@ pub(crate) async fn resolve_named(inner: &Arc<Inner>, target: &Target, offline: 
         inner.warn(&format!("`{raw_ref}` was {} and is now {}", memory.pin, descriptor.digest));
     }
     Ok(Resolution { descriptor, index_digest, from_cache: false })
+}
+
+/// Goes on from a manifest to the image for this client. Artifacts are the same on every platform, so that a common one does where
+/// an index has none for Wasm, if it holds what the others hold by `content`; who was given a platform gets no other.
+pub(crate) async fn image_of<T: PartialEq>(
+    inner: &Inner,
+    repository: &Repository,
+    found: FetchedManifest,
+    content: impl Fn(&Manifest) -> T,
+) -> Result<FetchedImage, NetError> {
+    if inner.has_own_platform() {
+        return repository.follow(found, &inner.platform).await;
+    }
+    repository.follow_portable(found, &inner.platform, content).await
+}
+
+/// The entry of an index that [`image_of`] goes on with.
+pub(crate) fn entry_of<'a>(inner: &Inner, index: &'a Index) -> Result<&'a Descriptor, SelectError> {
+    match select_platform(index, &inner.platform) {
+        Err(_) if !inner.has_own_platform() => select_portable(index, &inner.platform).map(|(entry, _)| entry),
+        chosen => chosen,
+    }
 }
 
 fn cached(descriptor: &ArtifactDescriptor, index_digest: Option<Digest>) -> Resolution {
@@ -243,15 +268,17 @@ fn proven_pin(inner: &Inner, target: &Target, memory: &RefRecord) -> Option<Dige
     if target.reference.digest().is_some_and(|asked| asked != named) {
         return None;
     }
+    let same_platform = memory.extra.get(PLATFORM).and_then(Value::as_str) == Some(&platform_name(inner));
     let Some(raw) = memory.index.as_ref().map(String::as_bytes) else {
         // Too large to be kept. For a tag, which nobody pinned, the choice made for this very platform still holds.
-        let same_platform = memory.extra.get(PLATFORM).and_then(Value::as_str) == Some(&platform_name(inner));
         return (target.reference.digest().is_none() && same_platform).then_some(memory.pin);
     };
     if Digest::of(named.algorithm(), raw) != named {
         return None;
     }
     match parse_manifest(raw, None).ok()? {
+        // That the common platforms hold the same is known where this very choice was made before.
+        ManifestKind::Index(index) if same_platform => entry_of(inner, &index).ok().map(|entry| entry.digest),
         ManifestKind::Index(index) => select_platform(&index, &inner.platform).ok().map(|entry| entry.digest),
         ManifestKind::Image(_) => None,
     }
