@@ -8,12 +8,16 @@ use greentic_dist_net::{ClientStats, Net, NetBuilder, NetStats};
 #[cfg(feature = "dist-cli")]
 use greentic_dist_net::{Credential, StaticCredentials};
 use greentic_dist_store::{Proof, Store};
+#[cfg(feature = "provider-registry")]
+use greentic_dist_types::Digest;
 use greentic_dist_types::PlatformChoice;
 use tokio::sync::Semaphore;
 
 use super::memo::Memo;
 use super::retention::Holds;
 use super::tenants::Tenants;
+#[cfg(feature = "provider-registry")]
+use super::turns::Turn;
 use super::turns::Turns;
 use super::wire::Wire;
 use super::{
@@ -108,6 +112,12 @@ impl Inner {
     pub(crate) fn warn(&self, message: &str) {
         tracing::warn!("{message}");
         self.reporter.event(&Event::Warning { message });
+    }
+
+    /// The turn of the tasks of this client that work on what has this name. Cancel-safe.
+    #[cfg(feature = "provider-registry")]
+    pub(crate) async fn turn(&self, name: &str) -> Turn {
+        self.turns.take(Digest::sha256(name.as_bytes())).await
     }
 
     /// Unix seconds by the store's clock.

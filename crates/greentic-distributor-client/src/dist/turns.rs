@@ -18,7 +18,7 @@ const SWEEP_AT: usize = 256;
 pub(super) struct Turns(Mutex<HashMap<Digest, Weak<AsyncMutex<()>>>>);
 
 /// The right to go on; the next one's turn begins when it is dropped.
-pub(super) type Turn = OwnedMutexGuard<()>;
+pub(crate) type Turn = OwnedMutexGuard<()>;
 
 impl Turns {
     /// Waits for its turn. Cancel-safe.

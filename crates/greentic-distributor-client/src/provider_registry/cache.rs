@@ -156,11 +156,19 @@ impl Cache {
     /// slugs left nothing wrong there; the file by reference may be anybody's. Where there is a record of ours, that one counts.
     fn vouched(&self, reference: &str, index: &Index, passed_over: &mut Vec<String>) -> Option<Copy> {
         let pin = pin_of(reference);
-        if pin.is_some() || index.has_entry(reference) || fs::symlink_metadata(self.layout.record(reference)).is_ok() {
+        if pin.is_some() || index.has_entry(reference) || self.keeps(reference) {
             return None;
         }
         let digest = index.digest(reference)?;
-        prove(&self.layout.by_digest(&digest), &Voucher::Earlier(digest), pin, passed_over)
+        let copy = prove(&self.layout.by_digest(&digest), &Voucher::Earlier(digest), pin, passed_over)?;
+        // Of bytes that nothing proves this much is asked.
+        match document::require_catalog(&copy.bytes) {
+            Ok(()) => Some(copy),
+            Err(error) => {
+                passed_over.push(format!("{} is not used: {error}", copy.path.display()));
+                None
+            }
+        }
     }
 
     /// Who says what the reference stands for, the most trusted first.
@@ -266,17 +274,30 @@ impl Cache {
     /// Writes an index that was torn or lost anew, from the records. Returns what is to be said about it; that it cannot be
     /// written is no failure.
     pub(super) fn mend(&self) -> Option<String> {
-        let reason = match Index::load(&self.layout.index()) {
-            Found::Torn(reason) => reason,
-            Found::Missing if self.has_records() => "it is missing".to_owned(),
-            Found::Whole(_) | Found::Missing => return None,
-        };
-        let mended = self.write_turn().and_then(|_turn| self.update_index(|_| ()).map(drop));
+        self.torn()?;
+        let turn = self.write_turn();
+        // Somebody who was just writing it may be done.
+        let reason = self.torn()?;
+        let mended = turn.and_then(|_turn| self.update_index(|_| ()).map(drop));
         let outcome = match mended {
             Ok(()) => "was written anew".to_owned(),
             Err(error) => format!("cannot be written anew: {}", chain(&error)),
         };
         Some(format!("the index {} of the cache {outcome} ({reason})", self.layout.index().display()))
+    }
+
+    /// Why the index has to be written anew; `None` when it is whole, or when there is nothing to write.
+    fn torn(&self) -> Option<String> {
+        match Index::load(&self.layout.index()) {
+            Found::Torn(reason) => Some(reason),
+            Found::Missing if self.has_records() => Some("it is missing".to_owned()),
+            Found::Whole(_) | Found::Missing => None,
+        }
+    }
+
+    /// Whether something is kept for a reference.
+    pub(super) fn keeps(&self, reference: &str) -> bool {
+        fs::symlink_metadata(self.layout.record(reference)).is_ok()
     }
 
     /// Puts a file into the cache as the copy of a reference.

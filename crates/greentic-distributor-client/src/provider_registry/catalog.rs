@@ -111,10 +111,7 @@ impl Catalog {
     /// As [`Catalog::from_slice`]; `Unreadable` for a file that cannot be read or is no regular one.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, CatalogError> {
         let path = path.as_ref();
-        let bytes = disk::read_named(path, DOCUMENT_BYTES).map_err(|error| CatalogError::Unreadable {
-            path: path.to_owned(),
-            reason: SafeText::new(&error.to_string()),
-        })?;
+        let bytes = disk::read_named(path, DOCUMENT_BYTES).map_err(|error| CatalogError::unreadable(path, &error))?;
         Self::from_slice(&bytes)
     }
 

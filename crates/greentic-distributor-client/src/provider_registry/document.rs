@@ -7,7 +7,7 @@ use greentic_dist_types::SafeText;
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::{Catalog, CatalogError, yaml};
+use super::{Catalog, CatalogError, read, yaml};
 
 /// Largest document, in bytes. The published one has 12 KiB.
 pub(super) const DOCUMENT_BYTES: u64 = 16 << 20;
@@ -84,6 +84,13 @@ fn text_of(bytes: &[u8]) -> Result<&str, CatalogError> {
 fn no_json(text: &str, error: &serde_json::Error) -> CatalogError {
     let begins = SafeText::excerpt(text.trim_start(), EXCERPT_CHARS);
     CatalogError::Syntax { format: "JSON", excerpt: begins, reason: SafeText::new(&error.to_string()) }
+}
+
+/// Refuses what no version of this client could know as a catalog: a document that lists no providers and names no version of its
+/// own. A login page is none, and a registry's error is none either, though it is JSON.
+pub(super) fn require_catalog(bytes: &[u8]) -> Result<(), CatalogError> {
+    let document = parse(bytes)?;
+    if read::is_catalog(&document) { Ok(()) } else { read::catalog(document).map(drop) }
 }
 
 /// How many values may still come.

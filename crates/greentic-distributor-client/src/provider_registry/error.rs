@@ -8,6 +8,7 @@ use greentic_dist_types::{ParseReferenceError, SafeText, redact_reference};
 
 use super::fetch::FetchFailure;
 use crate::dist::{DistError, DistErrorKind};
+use crate::env;
 
 /// How to go on without a registry.
 const USE_A_FILE: &str =
@@ -222,7 +223,9 @@ impl ProviderRegistryError {
 
     fn way_on(&self) -> Option<String> {
         match self {
-            Self::Offline { .. } => Some(format!("run without `--offline`, {USE_A_FILE}")),
+            Self::Offline { .. } => {
+                Some(format!("run without `--offline` and without {}=1, {USE_A_FILE}", env::OFFLINE))
+            }
             Self::Unavailable { .. } => Some(USE_A_FILE.to_owned()),
             Self::NoRegistryBase { variable, .. } => {
                 Some(format!("set {variable} to a registry, e.g. `ghcr.io/acme`, or write the registry into the name"))
@@ -231,9 +234,14 @@ impl ProviderRegistryError {
         }
     }
 
-    /// A file that is no catalog.
+    /// A file that is no catalog, or that cannot be read at all.
     pub(crate) fn not_a_catalog(path: &Path, source: CatalogError) -> Self {
-        Self::NotACatalog { reference: typed(path), source }
+        match source {
+            CatalogError::Unreadable { kind, reason, .. } => {
+                Self::of_source(path, io::Error::new(kind, reason.to_string()))
+            }
+            source => Self::NotACatalog { reference: typed(path), source },
+        }
     }
 
     /// Work that was not done, for want of a runtime.
@@ -320,7 +328,16 @@ pub enum CatalogError {
     Unreadable {
         /// Its path.
         path: PathBuf,
+        /// The kind of what the operating system said.
+        kind: io::ErrorKind,
         /// What the operating system said.
         reason: SafeText,
     },
+}
+
+impl CatalogError {
+    /// A failure to read a file.
+    pub(super) fn unreadable(path: &Path, error: &io::Error) -> Self {
+        Self::Unreadable { path: path.to_owned(), kind: error.kind(), reason: SafeText::new(&error.to_string()) }
+    }
 }

@@ -8,7 +8,7 @@ use greentic_dist_types::{Descriptor, Digest, Manifest, ManifestKind, Reference,
 
 use super::document::{self, DOCUMENT_BYTES};
 use super::record::{CopyRecord, PROOF_BYTES};
-use super::{CatalogError, ProviderRegistryError};
+use super::{Catalog, CatalogError, ProviderRegistryError};
 use crate::dist::error::kind_of_net;
 use crate::dist::{DistClient, DistError, DistErrorKind};
 
@@ -166,6 +166,16 @@ impl Remote {
     /// Refuses bytes that may not take the place of a good copy.
     pub(super) fn check(bytes: &[u8]) -> Result<(), FetchFailure> {
         Ok(document::require_json(bytes)?)
+    }
+
+    /// Refuses bytes that this client cannot read in the place of some that it can, and in any place those that are a catalog for
+    /// nobody. A catalog of another version is taken where there is nothing better.
+    pub(super) fn may_replace(held: Option<&[u8]>, bytes: &[u8]) -> Result<(), FetchFailure> {
+        let Err(error) = Catalog::from_slice(bytes) else { return Ok(()) };
+        if held.is_some_and(|held| Catalog::from_slice(held).is_ok()) {
+            return Err(error.into());
+        }
+        Ok(document::require_catalog(bytes)?)
     }
 
     /// What will be known of the copy.

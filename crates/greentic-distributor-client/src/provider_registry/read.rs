@@ -50,6 +50,20 @@ pub(super) fn catalog(document: Value) -> Result<Catalog, CatalogError> {
     Ok(catalog)
 }
 
+/// Whether a document has the outline of a catalog, also of one that another version wrote or that has mistakes in it: it names a
+/// version, or it lists things with an id, or categories.
+pub(super) fn is_catalog(document: &Value) -> bool {
+    let has = |element: &Value, key: &str| element.get(key).is_some();
+    match document {
+        Value::Object(object) => {
+            object.get("registry_version").is_some_and(Value::is_string)
+                || object.get("items").is_some_and(Value::is_array)
+        }
+        Value::Array(list) => list.iter().all(|element| has(element, "id") || has(element, "items")),
+        _ => false,
+    }
+}
+
 /// An object with `items`.
 fn versioned(mut object: Object) -> Result<Catalog, CatalogError> {
     let registry_version = match object.remove("registry_version") {
@@ -285,6 +299,29 @@ mod tests {
         let yaml = "registry_version: providers@1\nitems:\n- id: a\n  label: {fallback: A}\n  ref: oci://g.io/a\n";
         let json = json!({ "registry_version": "providers@1", "items": [{ "id": "a", "label": { "fallback": "A" }, "ref": "oci://g.io/a" }] });
         assert_eq!(Catalog::from_slice(yaml.as_bytes()), read(&json));
+    }
+
+    #[test]
+    fn the_outline_of_a_catalog_is_a_version_or_a_list_of_things_with_ids() {
+        for (document, expected) in [
+            (json!([]), true),
+            (json!({ "items": [] }), true),
+            (json!({ "items": [{ "id": 7 }] }), true),
+            (json!({ "registry_version": "providers@9", "providers": {} }), true),
+            (json!([{ "id": "a" }, { "category": "c", "items": [] }]), true),
+            (json!({}), false),
+            (json!({ "errors": [{ "code": "UNAUTHORIZED" }] }), false),
+            (json!([{ "code": "UNAUTHORIZED" }]), false),
+            (json!([{ "id": "a" }, 7]), false),
+            (json!({ "items": 7 }), false),
+            (json!({ "registry_version": 1 }), false),
+            (json!(null), false),
+            (json!("items"), false),
+        ] {
+            assert_eq!(is_catalog(&document), expected, "{document}");
+            // What is read always has the outline.
+            assert!(catalog(document.clone()).is_err() || expected, "{document}");
+        }
     }
 
     #[test]

@@ -12,10 +12,11 @@ use super::fetch::{self, Answer, FetchFailure, Remote};
 use super::lock::{self, Held, Stop};
 use super::record::CopyRecord;
 use super::reference::{CatalogRef, RemoteRef};
-use super::resolved::{CatalogSource, ResolvedCatalog};
-use super::{Catalog, CatalogOrigin, ProviderRegistryError, RegistryBases};
+use super::resolved::{CatalogSource, RefreshFailure, ResolvedCatalog};
+use super::{CatalogOrigin, ProviderRegistryError, RegistryBases};
 use crate::blocking;
 use crate::dist::{DistClient, DistErrorKind, chain};
+use crate::env;
 
 /// Longest wait for another process that fetches the same reference.
 const FETCH_WAIT: Duration = Duration::from_mins(1);
@@ -53,7 +54,18 @@ pub struct ProviderRegistry {
     is_offline: bool,
     wants_refresh: bool,
     refresh_timeout: Duration,
-    is_quiet: bool,
+    voice: Voice,
+}
+
+/// What is said to whoever watches the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Voice {
+    Full,
+    /// Everything, but that something else is used than what was wanted.
+    #[cfg_attr(not(feature = "dist-cli"), expect(dead_code, reason = "only the command line makes a failure of it"))]
+    NoFallback,
+    #[cfg_attr(not(feature = "dist-cli"), expect(dead_code, reason = "only the command line looks without a word"))]
+    Silent,
 }
 
 /// Builds a [`ProviderRegistry`].
@@ -66,7 +78,7 @@ pub struct ProviderRegistryBuilder {
     offline: bool,
     refresh: bool,
     refresh_timeout: Duration,
-    quiet: bool,
+    voice: Voice,
 }
 
 impl ProviderRegistryBuilder {
@@ -105,7 +117,14 @@ impl ProviderRegistryBuilder {
     /// Says nothing to whoever watches the client: for a look that is not the answer to anybody.
     #[cfg(feature = "dist-cli")]
     pub(crate) const fn quiet(mut self) -> Self {
-        self.quiet = true;
+        self.voice = Voice::Silent;
+        self
+    }
+
+    /// Says nothing of a copy that is used instead of what was wanted: for whoever makes a failure of that.
+    #[cfg(feature = "dist-cli")]
+    pub(crate) const fn without_fallback(mut self) -> Self {
+        self.voice = Voice::NoFallback;
         self
     }
 
@@ -118,7 +137,7 @@ impl ProviderRegistryBuilder {
             is_offline: self.offline || client.options().offline,
             wants_refresh: self.refresh,
             refresh_timeout: self.refresh_timeout,
-            is_quiet: self.quiet,
+            voice: self.voice,
             client,
         }
     }
@@ -152,7 +171,7 @@ impl ProviderRegistry {
             offline: false,
             refresh: false,
             refresh_timeout: REFRESH_TIMEOUT,
-            quiet: false,
+            voice: Voice::Full,
         }
     }
 
@@ -251,13 +270,11 @@ impl ProviderRegistry {
                     OFFLINE
                 };
                 self.warn(&remote, why);
-                done(self.cached(copy, &remote).stale(DistErrorKind::Offline, why))
+                done(self.cached(copy, &remote).stale(offline(why)))
             }
             (None, Err(error @ ProviderRegistryError::InvalidReference { .. })) => Err(error),
             (None, _) if self.is_offline => match shelf.vouched {
-                Some(copy) => {
-                    done(self.vouched(copy, &remote, self.wants_refresh.then_some((DistErrorKind::Offline, OFFLINE))))
-                }
+                Some(copy) => done(self.vouched(copy, &remote, self.wants_refresh.then(|| offline(OFFLINE)))),
                 None => Err(ProviderRegistryError::Offline {
                     reference: remote.shown(),
                     cache_path: self.cache.layout().copy(&remote.text),
@@ -295,12 +312,15 @@ impl ProviderRegistry {
         match shelf.copy.or(copy) {
             Some(copy) if is_news => Ok(self.cached(copy, &remote)),
             Some(copy) => {
-                let why = chain(&failure);
-                self.warn(&remote, &format!("the cached copy is used, since a refresh failed: {why}"));
-                Ok(self.cached(copy, &remote).stale(failure.kind(), &why))
+                let failure = RefreshFailure::from(&failure);
+                self.warn_of_fallback(
+                    &remote,
+                    &format!("the cached copy is used, since a refresh failed: {}", failure.message),
+                );
+                Ok(self.cached(copy, &remote).stale(failure))
             }
             None => match shelf.vouched {
-                Some(copy) => Ok(self.vouched(copy, &remote, Some((failure.kind(), &chain(&failure))))),
+                Some(copy) => Ok(self.vouched(copy, &remote, Some((&failure).into()))),
                 None => Err(ProviderRegistryError::Unavailable {
                     reference: remote.shown(),
                     cache_path: self.cache.layout().copy(&remote.text),
@@ -318,6 +338,8 @@ impl ProviderRegistry {
         target: &Reference,
         is_refresh: bool,
     ) -> Result<ResolvedCatalog, FetchFailure> {
+        // The tasks of one client one after another; of other processes those that have something to keep current.
+        let _here = self.client.inner.turn(&self.cache.layout().fetch_lock(&remote.text).to_string_lossy()).await;
         let (turn, copy) = self.turn(remote).await?;
         if let Some(copy) = copy.as_ref().filter(|_| !is_refresh) {
             return Ok(self.cached(copy.clone(), remote));
@@ -342,11 +364,8 @@ impl ProviderRegistry {
         if let Some(known) = known.filter(|known| known.digest == record.digest) {
             return self.unchanged(remote, CopyRecord { fetched_at: known.fetched_at, ..record }, here).await;
         }
-        if let (Some(copy), Err(error)) = (&copy, Catalog::from_slice(&bytes))
-            && Catalog::from_slice(&copy.bytes).is_ok()
-        {
-            self.warn(remote, &format!("the new catalog takes the place of one that could be read: {error}"));
-        }
+        let held = copy.as_ref().map(|copy| copy.bytes.as_slice());
+        Remote::may_replace(held, &bytes)?;
         let (cache, noted) = (self.cache.clone(), record.clone());
         let (path, bytes) = on_disk(move || cache.publish(&noted, &bytes).map(|path| (path, bytes))).await??;
         drop(turn);
@@ -354,14 +373,19 @@ impl ProviderRegistry {
         Ok(ResolvedCatalog::of_copy(copy, remote.shown(), CatalogSource::Network, self.client.inner.now_secs()))
     }
 
-    /// Waits for its turn, and looks what those before brought.
-    async fn turn(&self, remote: &RemoteRef) -> Result<(Held, Option<Copy>), ProviderRegistryError> {
+    /// Waits for its turn, and looks what those before brought. For what is not kept yet there is no lock: nothing is made on the disk
+    /// before there is something to keep.
+    async fn turn(&self, remote: &RemoteRef) -> Result<(Option<Held>, Option<Copy>), ProviderRegistryError> {
         let stop = Stop::default();
         let _stop = stop.on_drop();
         let (cache, text) = (self.cache.clone(), remote.text.clone());
         on_disk(move || {
-            cache.make_dirs()?;
-            let turn = lock::wait(&cache.layout().fetch_lock(&text), FETCH_WAIT, &stop)?;
+            let turn = if cache.keeps(&text) {
+                cache.make_dirs()?;
+                Some(lock::wait(&cache.layout().fetch_lock(&text), FETCH_WAIT, &stop)?)
+            } else {
+                None
+            };
             Ok((turn, cache.look(&text, First::Reference).copy))
         })
         .await?
@@ -406,12 +430,15 @@ impl ProviderRegistry {
     }
 
     /// What an earlier version fetched, for want of anything better; with the reason that the registry did not prove it.
-    fn vouched(&self, copy: Copy, remote: &RemoteRef, failure: Option<(DistErrorKind, &str)>) -> ResolvedCatalog {
-        let why = failure.map(|(_, why)| format!(" ({why})")).unwrap_or_default();
-        self.warn(remote, &format!("the copy of an earlier version is used, whose bytes nothing proves{why}"));
+    fn vouched(&self, copy: Copy, remote: &RemoteRef, failure: Option<RefreshFailure>) -> ResolvedCatalog {
+        let why = failure.as_ref().map(|failure| format!(" ({})", failure.message)).unwrap_or_default();
+        self.warn_of_fallback(
+            remote,
+            &format!("the copy of an earlier version is used, whose bytes nothing proves{why}"),
+        );
         let found = self.cached(copy, remote);
         match failure {
-            Some((kind, why)) => found.stale(kind, why),
+            Some(failure) => found.stale(failure),
             None => found,
         }
     }
@@ -420,11 +447,24 @@ impl ProviderRegistry {
         ResolvedCatalog::of_copy(copy, remote.shown(), CatalogSource::Cache, self.client.inner.now_secs())
     }
 
+    /// Says that something else is used than what was wanted.
+    fn warn_of_fallback(&self, remote: &RemoteRef, what: &str) {
+        if self.voice == Voice::Full {
+            self.warn(remote, what);
+        }
+    }
+
     fn warn(&self, remote: &RemoteRef, what: &str) {
-        if !self.is_quiet {
+        if self.voice != Voice::Silent {
             self.client.inner.warn(&format!("provider registry `{}`: {what}", remote.shown()));
         }
     }
+}
+
+/// Why an offline resolve has no newer catalog.
+fn offline(why: &str) -> RefreshFailure {
+    let hint = format!("offline mode comes from --offline or {}=1", env::OFFLINE);
+    RefreshFailure::plain(DistErrorKind::Offline, why, vec![hint])
 }
 
 /// Whether a copy came from elsewhere than where its reference leads now.

@@ -7,8 +7,12 @@ use greentic_dist_types::{Digest, SafeText};
 
 use super::cache::Copy;
 use super::document::DOCUMENT_BYTES;
+use super::fetch::FetchFailure;
 use super::{Catalog, CatalogError, CatalogOrigin, disk};
-use crate::dist::DistErrorKind;
+use crate::dist::{DistErrorKind, chain};
+
+/// Most characters of one failure that are repeated.
+const SHOWN_CHARS: usize = 1_000;
 
 /// Where the bytes of a catalog came from in this call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,6 +45,31 @@ pub struct RefreshFailure {
     pub kind: DistErrorKind,
     /// The failure and its causes in one line, sanitised.
     pub message: String,
+    /// The same one by one, the failure first.
+    pub causes: Vec<String>,
+    /// What a person may do about it: short imperative sentences.
+    pub hints: Vec<String>,
+}
+
+impl RefreshFailure {
+    /// One without causes.
+    pub(super) fn plain(kind: DistErrorKind, message: &str, hints: Vec<String>) -> Self {
+        Self { kind, message: message.to_owned(), causes: vec![message.to_owned()], hints }
+    }
+}
+
+impl From<&FetchFailure> for RefreshFailure {
+    fn from(failure: &FetchFailure) -> Self {
+        let shown = |text: &str| SafeText::excerpt(text, SHOWN_CHARS).to_string();
+        let mut causes = vec![shown(&failure.to_string())];
+        let mut source = std::error::Error::source(failure);
+        while let Some(cause) = source {
+            causes.push(shown(&cause.to_string()));
+            source = cause.source();
+        }
+        causes.dedup();
+        Self { kind: failure.kind(), message: shown(&chain(failure)), causes, hints: failure.hints() }
+    }
 }
 
 /// A catalog on this machine, and how it got there.
@@ -105,9 +134,7 @@ impl ResolvedCatalog {
         let bytes = disk::read_named(&path, DOCUMENT_BYTES);
         let catalog = match &bytes {
             Ok(bytes) => Catalog::from_slice(bytes),
-            Err(error) => {
-                Err(CatalogError::Unreadable { path: path.clone(), reason: SafeText::new(&error.to_string()) })
-            }
+            Err(error) => Err(CatalogError::unreadable(&path, error)),
         };
         Self {
             path,
@@ -158,8 +185,7 @@ impl ResolvedCatalog {
     }
 
     /// The same, though a refresh was wanted.
-    pub(super) fn stale(self, kind: DistErrorKind, message: &str) -> Self {
-        let message = SafeText::excerpt(message, 1_000).to_string();
-        Self { is_stale: true, refresh_failure: Some(RefreshFailure { kind, message }), ..self }
+    pub(super) fn stale(self, failure: RefreshFailure) -> Self {
+        Self { is_stale: true, refresh_failure: Some(failure), ..self }
     }
 }

@@ -81,11 +81,15 @@ impl Shop {
 
     fn publish(&self, ids: &[&str]) -> Artifact {
         let artifact = artifact(ids);
+        self.put(&artifact);
+        artifact
+    }
+
+    fn put(&self, artifact: &Artifact) {
         for blob in artifact.blobs() {
             self.0.put_blob(blob.bytes.clone()).unwrap();
         }
         self.0.put_manifest("acme/providers", &["latest"], MANIFEST_TYPE, &artifact.manifest_bytes).unwrap();
-        artifact
     }
 
     fn reference(&self) -> String {
@@ -153,7 +157,7 @@ fn a_flag_beats_every_variable_and_a_file_beats_a_reference_of_its_rank() {
     let error = error_of(&blank, 4, "offline");
     assert_eq!(error["reference"], "oci://ghcr.io/greenticai/registries/providers:latest");
     let outcome = bundle.run(&["ls", "--catalog-file", "https://me:canary-7d1f@host/x"]);
-    assert!(outcome.code == Some(2) && !outcome.says("canary-7d1f"), "{outcome:?}");
+    assert!(outcome.code == Some(3) && !outcome.says("canary-7d1f"), "{outcome:?}");
 }
 
 #[test]
@@ -244,12 +248,22 @@ fn update_says_whether_anything_changed_and_asks_once_when_not() {
     let file = bundle.file("list.json", &document(&["x"]));
     let outcome = bundle.run(&["update", &file]);
     assert!(outcome.line().starts_with("unchanged sha256:") && outcome.stderr.contains("as it is"), "{outcome:?}");
-    error_of(&bundle.run(&["update", "--offline", "--json", &shop.reference()]), 4, "offline");
+    let error = error_of(&bundle.run(&["update", "--offline", "--json", &shop.reference()]), 4, "offline");
+    assert!(error["hints"].to_string().contains("GREENTIC_DIST_OFFLINE=1"), "{error}");
+    // What was not taken over is a failure as well.
+    let errors = fixture::artifact("application/json", br#"{"errors":[{"code":"UNAUTHORIZED"}]}"#.to_vec());
+    shop.put(&errors);
+    let error = error_of(&bundle.run(&["update", "--json", &shop.reference()]), 10, "internal");
+    assert!(error["causes"].to_string().contains("no `items`"), "{error}");
     // A registry that does not answer is a failure here, and the copy stays.
     let reference = shop.reference();
     drop(shop);
-    let error = error_of(&bundle.run(&["update", "--json", &reference]), 7, "temporary");
+    let outcome = bundle.run(&["update", "--json", &reference]);
+    let error = error_of(&outcome, 7, "temporary");
     assert!(error["message"].as_str().unwrap().contains(&reference), "{error}");
+    // The chain cause by cause, and nothing of a copy that is used: it is not.
+    assert!(error["causes"].as_array().unwrap().len() > 1, "{error}");
+    assert!(!outcome.stderr.contains("cached copy is used"), "{}", outcome.stderr);
     assert_eq!(bundle.read(&bundle.run(&["resolve", &reference])), document(&["c"]));
 }
 
@@ -343,6 +357,34 @@ fn every_failure_has_its_exit_code_and_says_how_to_go_on() {
 }
 
 #[test]
+fn a_catalog_file_that_is_not_there_is_not_found_by_any_command() {
+    let bundle = Bundle::new();
+    let missing = bundle.dir().join("nope.json").display().to_string();
+    for command in ["resolve", "show", "ls", "update"] {
+        for args in [&["--json", command, "--catalog-file", &missing][..], &["--json", command, &missing]] {
+            let error = error_of(&bundle.run(args), 3, "not_found");
+            assert!(error["message"].as_str().unwrap().contains("nope.json"), "{args:?} {error}");
+        }
+        let run = bundle.command(&["--json", command]).env(CATALOG_VARIABLE, &missing);
+        error_of(&run.output(), 3, "not_found");
+        error_of(&bundle.run(&["--json", command, "--catalog-file", "."]), 2, "invalid_input");
+    }
+}
+
+#[test]
+fn processes_that_meet_on_an_empty_bundle_agree_and_raise_no_alarm() {
+    let (bundle, shop) = (Bundle::new(), Shop::new());
+    let running: Vec<_> = (0..6).map(|_| bundle.command(&["update", &shop.reference()]).spawn()).collect();
+    let digest = artifact(&["a", "b"]).manifest_digest.to_string();
+    for process in running {
+        let outcome = process.wait();
+        assert!(outcome.expect_code(0).line().ends_with(&digest), "{outcome:?}");
+        assert_eq!(outcome.stderr, "");
+    }
+    assert_eq!(bundle.read(&bundle.run(&["resolve", "--offline", &shop.reference()])), document(&["a", "b"]));
+}
+
+#[test]
 fn bases_are_read_from_the_environment_of_the_command() {
     let (bundle, shop) = (Bundle::new(), Shop::new());
     let base = format!("{}/acme", shop.1.host());
@@ -354,7 +396,7 @@ fn bases_are_read_from_the_environment_of_the_command() {
 }
 
 #[test]
-fn the_repositories_of_a_registry_are_listed_as_before_also_of_one_called_like_a_command() {
+fn the_repositories_of_a_registry_are_listed_and_a_bare_word_is_sent_to_nobody() {
     let (bundle, shop) = (Bundle::new(), Shop::new());
     assert_eq!(bundle.run(&[&shop.1.host()]).line(), "acme/providers");
     assert_eq!(bundle.run(&[&format!("oci://{}/", shop.1.host()), "--limit", "1"]).line(), "acme/providers");
@@ -362,8 +404,12 @@ fn the_repositories_of_a_registry_are_listed_as_before_also_of_one_called_like_a
     for args in [&["--json", &shop.1.host(), "ls"][..], &["--json", "--limit", "3", "ls"]] {
         error_of(&bundle.run(args), 2, "invalid_input");
     }
-    // With its scheme it is a registry, and not the command.
-    for name in ["ls", "show", "resolve", "update"] {
-        error_of(&bundle.run(&["--offline", "--json", &format!("oci://{name}")]), 4, "offline");
+    for name in ["lss", "oci://ls", "providers", ""] {
+        let error = error_of(&bundle.run(&["--json", name]), 2, "invalid_input");
+        assert!(error.to_string().contains("names no registry") && error.to_string().contains("`ls`"), "{error}");
+    }
+    // With a port it is a registry, and may be called like a command.
+    for name in ["ls:1", "oci://show:443", "localhost", "registry.example"] {
+        error_of(&bundle.run(&["--offline", "--json", name]), 4, "offline");
     }
 }

@@ -243,6 +243,61 @@ async fn bytes_that_are_no_json_never_take_the_place_of_a_good_copy() {
 }
 
 #[tokio::test]
+async fn json_that_is_no_catalog_never_takes_the_place_of_one() {
+    let errors = br#"{"errors":[{"code":"UNAUTHORIZED"}]}"#.to_vec();
+    let shop = Shop::new();
+    let first = shop.get().await.unwrap();
+    let before = TreeSnapshot::of(&shop.cache());
+    // Neither what is a catalog for nobody, nor what this client cannot read while it holds something better.
+    for (bytes, said) in [
+        (errors.clone(), "no `items`"),
+        (b"{}".to_vec(), "no `items`"),
+        (br#"["a"]"#.to_vec(), "a text instead of an object"),
+        (br#"{"registry_version":"providers@9","items":[]}"#.to_vec(), "providers@9"),
+        (br#"[{"id":"a","ref":"r"},{"id":"a","ref":"r"}]"#.to_vec(), "stands there twice"),
+    ] {
+        shop.registry.publish(&fixture::artifact(JSON, bytes), "latest");
+        let found = shop.refreshed().await.unwrap();
+        assert_eq!((&found.path, ids(&found), found.is_stale), (&first.path, vec!["a", "b"], true));
+        let failure = found.refresh_failure.unwrap();
+        assert!(failure.kind == Internal && failure.message.contains(said), "{failure:?}");
+        assert!(failure.causes.len() == 2 && failure.causes[1].contains(said), "{failure:?}");
+        before.assert_unchanged(&shop.cache());
+    }
+    // Where nothing is held, what lists nothing is nothing, and what another version may know is handed out.
+    let shop = Shop::of_layers(vec![Blob::new(JSON, errors)]);
+    assert_refused(shop.get().await, Internal, 10, &["no catalog", "no `items`", &shop.reference()]);
+    assert!(!shop.bundle().join(".greentic").exists());
+    shop.registry.publish(&fixture::artifact(JSON, br#"{"registry_version":"providers@9"}"#.to_vec()), "latest");
+    assert!(shop.get().await.unwrap().catalog().is_err());
+    // Held like that, it makes way for the next one as for any.
+    shop.registry.publish(&fixture::artifact(JSON, br#"{"registry_version":"providers@8"}"#.to_vec()), "latest");
+    assert!(!shop.refreshed().await.unwrap().is_stale);
+    shop.publish(&["readable"]);
+    assert_eq!(ids(&shop.refreshed().await.unwrap()), ["readable"]);
+}
+
+#[tokio::test]
+async fn a_failed_first_fetch_makes_nothing_on_the_disk() {
+    let shop = Shop::new();
+    let bundle = shop.home.path().join("typo/deeper");
+    let registry = ProviderRegistry::builder(&bundle).client(shop.home.client()).build();
+    let missing = format!("oci://{}", shop.registry.reference_to("none"));
+    assert_refused(resolve(&registry, &missing).await, NotFound, 3, &["404"]);
+    shop.registry.lie(Lie::WrongBlob);
+    assert_refused(resolve(&registry, &shop.reference()).await, Integrity, 8, &["sha256:"]);
+    assert!(!shop.home.path().join("typo").exists());
+    // Nor beside what is kept.
+    shop.registry.be_honest();
+    assert_eq!(ids(&resolve(&registry, &shop.reference()).await.unwrap()), ["a", "b"]);
+    let before = TreeSnapshot::of(&bundle);
+    for _ in 0..2 {
+        assert_refused(resolve(&registry, &missing).await, NotFound, 3, &["404"]);
+    }
+    before.assert_unchanged(&bundle);
+}
+
+#[tokio::test]
 async fn wrong_short_and_lying_bytes_never_take_the_place_of_a_good_copy() {
     let shop = Shop::new();
     let first = shop.get().await.unwrap();

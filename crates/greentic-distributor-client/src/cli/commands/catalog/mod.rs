@@ -3,6 +3,7 @@
 mod providers;
 mod show;
 
+use greentic_dist_types::SafeText;
 use serde_json::json;
 
 use super::Context;
@@ -16,7 +17,7 @@ pub use providers::{CatalogLookArgs, CatalogPlaceArgs};
     subcommand_negates_reqs = true,
     arg_required_else_help = true,
     override_usage = "greentic-dist catalog [OPTIONS] <REGISTRY>\n       greentic-dist catalog [OPTIONS] <COMMAND>",
-    after_help = "A registry with the name of a command is written with its scheme: `catalog oci://ls`."
+    after_help = "A registry has a dot or a colon in its name, or is `localhost`; a bare word is sent to nobody."
 )]
 pub struct CatalogArgs {
     /// `host` or `host:port`, whose repositories are listed
@@ -61,6 +62,16 @@ pub(crate) async fn run(context: &Context<'_>, args: &CatalogArgs) -> Result<(),
 
 async fn repositories(context: &Context<'_>, registry: &str, list: &ListArgs) -> Result<(), CliError> {
     let registry = registry.strip_prefix("oci://").unwrap_or(registry).trim_end_matches('/');
+    if registry != "localhost" && !registry.contains(['.', ':']) {
+        let shown = SafeText::excerpt(registry, 96);
+        let mut failure = CliError::invalid(&format!(
+            "`{shown}` names no registry: one has a dot or a colon in its name, or is `localhost`"
+        ));
+        failure.hints.push(format!(
+            "write the port with it, as in `{shown}:5000`; the commands of `catalog` are `resolve`, `show`, `ls` and `update`"
+        ));
+        return Err(failure);
+    }
     let listing = context.client.catalog(registry, &list.options()).await?;
     print(context, &listing, &json!({ "registry": registry, "repositories": listing.names, "more": listing.more }))
 }

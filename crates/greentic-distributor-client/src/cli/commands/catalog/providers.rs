@@ -9,7 +9,9 @@ use super::show;
 use crate::dist::DistErrorKind;
 use crate::dist_cli::CliError;
 use crate::env;
-use crate::provider_registry::{Catalog, CatalogSource, ProviderRegistry, ProviderRegistryError, ResolvedCatalog};
+use crate::provider_registry::{
+    Catalog, CatalogError, CatalogSource, ProviderRegistry, ProviderRegistryError, ResolvedCatalog,
+};
 
 /// The catalog that is asked for where nothing is said.
 const PUBLISHED: &str = "oci://ghcr.io/greenticai/registries/providers:latest";
@@ -69,14 +71,18 @@ impl CatalogPlaceArgs {
     }
 }
 
-/// Finds the catalog; that there is none is an error here.
+/// Finds the catalog; that there is none is an error here, as is a file that cannot be read.
 async fn find(registry: &ProviderRegistry, wanted: &Wanted) -> Result<ResolvedCatalog, CliError> {
     let found = match wanted {
         Wanted::File(path) => registry.resolve(Some(path.clone()), None).await,
         Wanted::Reference(reference) => registry.resolve(None, Some(reference)).await,
     };
     let found = found.map_err(|error| CliError::from_provider_registry(&error))?;
-    found.ok_or_else(|| CliError::invalid("the provider registry reference is blank"))
+    let found = found.ok_or_else(|| CliError::invalid("the provider registry reference is blank"))?;
+    match found.catalog() {
+        Err(error @ CatalogError::Unreadable { .. }) => Err(no_catalog(&found, error)),
+        _ => Ok(found),
+    }
 }
 
 pub(super) async fn resolve(context: &Context<'_>, args: &CatalogLookArgs) -> Result<(), CliError> {
@@ -110,12 +116,13 @@ pub(super) async fn ls(context: &Context<'_>, args: &CatalogLookArgs) -> Result<
 pub(super) async fn update(context: &Context<'_>, args: &CatalogPlaceArgs) -> Result<(), CliError> {
     let (output, wanted) = (context.output, args.wanted());
     let before = find(&args.registry(context).offline(true).quiet().build(), &wanted).await.ok();
-    let found = find(&args.registry(context).refresh(true).build(), &wanted).await?;
+    let found = find(&args.registry(context).refresh(true).without_fallback().build(), &wanted).await?;
     if let Some(failure) = &found.refresh_failure {
         let shown = found.requested_reference.as_deref().unwrap_or_default();
         let message = format!("the provider registry `{shown}` could not be refreshed");
-        let failed = CliError::of_kind(failure.kind, &message, vec![failure.message.clone()]);
-        return Err(CliError { reference: found.requested_reference.clone(), ..failed });
+        let failed = CliError::of_kind(failure.kind, &message, failure.causes.clone());
+        let reference = found.requested_reference.clone();
+        return Err(CliError { reference, hints: failure.hints.clone(), ..failed });
     }
     // Digests of manifests, which differ where only an annotation does.
     let digest = |found: &ResolvedCatalog| found.manifest_digest.clone().or_else(|| found.layer_digest.clone());
@@ -142,9 +149,11 @@ async fn look(context: &Context<'_>, args: &CatalogLookArgs) -> Result<ResolvedC
 }
 
 fn readable(found: &ResolvedCatalog) -> Result<&Catalog, CliError> {
-    found
-        .catalog()
-        .map_err(|error| CliError::from_provider_registry(&ProviderRegistryError::not_a_catalog(&found.path, error)))
+    found.catalog().map_err(|error| no_catalog(found, error))
+}
+
+fn no_catalog(found: &ResolvedCatalog, error: CatalogError) -> CliError {
+    CliError::from_provider_registry(&ProviderRegistryError::not_a_catalog(&found.path, error))
 }
 
 impl CliError {

@@ -29,7 +29,7 @@ pub(super) fn document(found: &ResolvedCatalog) -> Value {
         "fetched_at": found.fetched_at.and_then(seconds),
         "checked_at": found.checked_at.and_then(seconds),
         "age_seconds": found.age.map(|age| age.as_secs()),
-        "refresh_failure": failure.map(|failure| json!({ "code": failure.kind.code(), "message": failure.message })),
+        "refresh_failure": failure.map(|failure| json!({ "code": failure.kind.code(), "message": failure.message, "hints": failure.hints })),
         "registry_version": found.catalog().ok().and_then(|catalog| catalog.registry_version.as_ref()),
         "categories": found.catalog().ok().map(|catalog| catalog.categories.iter().map(|one| &one.id).collect::<Vec<_>>()),
         "item_count": found.item_count(),
