@@ -122,6 +122,21 @@ pub fn index() -> Content {
     index_over(vec![(child(2), Some(("linux", "amd64"))), (child(3), Some(("wasip2", "wasm")))])
 }
 
+/// An index over one image for each variant of an architecture, all for `linux`.
+pub fn variants(platforms: &[(&str, &str)]) -> Content {
+    let child = |variant: &str| image_of(vec![Blob::new(WASM_TYPE, variant)], &Value::Null);
+    let children = platforms
+        .iter()
+        .map(|(architecture, variant)| (child(&format!("{architecture}{variant}")), Some(("linux", *architecture))));
+    let mut content = index_over(children.collect());
+    let mut index: Value = serde_json::from_slice(&content.root.bytes).expect("an index");
+    for (entry, (_, variant)) in index["manifests"].as_array_mut().into_iter().flatten().zip(platforms) {
+        entry["platform"]["variant"] = json!(variant);
+    }
+    content.root = Blob::new(INDEX_TYPE, index.to_string());
+    content
+}
+
 /// An index over an index and an image.
 pub fn nested_index() -> Content {
     let image = image_of(vec![Blob::new(WASM_TYPE, random_bytes(4, 5_000))], &Value::Null);

@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::limits::{ANNOTATION_BYTES, INDEX_ENTRIES, LAYERS, MANIFEST_BYTES};
 use crate::media_type::{self, ManifestType, OCI_ARTIFACT};
-use crate::{Digest, SafeText};
+use crate::{Digest, Platform, SafeText};
 
 /// A pointer to content: media type, digest and exact size (image-spec, `descriptor.md`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,18 +47,6 @@ impl Descriptor {
             data: None,
         }
     }
-}
-
-/// The platform of an index entry, as the publisher wrote it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct Platform {
-    /// Operating system in Go's naming: `linux`, `wasip2`, `unknown`.
-    pub os: String,
-    /// Architecture in Go's naming: `amd64`, `arm64`, `wasm`, `unknown`.
-    pub architecture: String,
-    /// Variant, e.g. `v8`.
-    pub variant: Option<String>,
 }
 
 /// An image manifest, or an artifact manifest of the withdrawn type: one artifact.

@@ -1,10 +1,10 @@
 //! Which layer of a manifest is the artifact, and which manifest of an index is for us: pure functions that explain
 //! their choice.
 
-use std::fmt;
+use std::collections::BTreeSet;
 
 use crate::media_type::{COMPONENT_LAYERS, COMPONENT_MANIFEST, OCTET_STREAM, is_greentic_pack, pack_rank};
-use crate::{ArtifactType, Descriptor, Index, Manifest, Platform, SafeText};
+use crate::{ArtifactType, Descriptor, Index, Manifest, Platform, PlatformChoice, SafeText};
 
 /// The layer chosen as the artifact.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,30 +15,6 @@ pub struct LayerChoice<'a> {
     pub layer: &'a Descriptor,
     /// Why this one, in one clause, for `inspect` and for errors.
     pub reason: SafeText,
-}
-
-/// How an index is narrowed to one manifest.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlatformChoice {
-    /// Operating systems, best first. Compared exactly.
-    pub os: Vec<String>,
-    /// Architectures, best first. Compared exactly.
-    pub architecture: Vec<String>,
-}
-
-impl Default for PlatformChoice {
-    /// Wasm first: `wasip2`, `wasip1`, `wasi` on `wasm`.
-    fn default() -> Self {
-        let list = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
-        Self { os: list(&["wasip2", "wasip1", "wasi"]), architecture: list(&["wasm", "wasm32"]) }
-    }
-}
-
-impl PlatformChoice {
-    /// The platforms as errors name them.
-    pub fn in_words(&self) -> SafeText {
-        SafeText::new(&format!("{} on {}", self.os.join(" or "), self.architecture.join(" or ")))
-    }
 }
 
 /// Why nothing could be chosen. Lists what there was.
@@ -55,6 +31,16 @@ pub enum SelectError {
         seen: SafeText,
         /// The accepted media types.
         accepted: SafeText,
+    },
+    /// Several entries of the index are for the wanted platform, none of them for its usual variant, and no variant was named.
+    #[error(
+        "the index has several manifests for {wanted}, which differ by their variant, and none is the usual one: {seen}"
+    )]
+    SeveralVariants {
+        /// The wanted platforms.
+        wanted: SafeText,
+        /// The platforms that are in question.
+        seen: SafeText,
     },
     /// No entry of the index is for the wanted platform.
     #[error("no manifest of the index is for {wanted}; the index has {seen}")]
@@ -240,27 +226,34 @@ impl Manifest {
 
 /// Chooses the manifest of an index: the best wanted platform; else the only entry that is no attestation.
 ///
-/// Entries with platform `unknown/unknown` (build attestations) are never chosen.
+/// Entries with platform `unknown/unknown` (build attestations) are never chosen. Among entries of one operating system and
+/// architecture the variant decides, see [`PlatformChoice::variant`]; among equals the first of the index is taken.
 ///
 /// # Errors
-/// [`SelectError::NoPlatform`].
+/// [`SelectError::NoPlatform`], [`SelectError::SeveralVariants`].
 pub fn select_platform<'a>(index: &'a Index, wanted: &PlatformChoice) -> Result<&'a Descriptor, SelectError> {
     let is_attestation = |platform: &Platform| platform.os == "unknown" && platform.architecture == "unknown";
     let candidates: Vec<&Descriptor> =
         index.manifests.iter().filter(|entry| !entry.platform.as_ref().is_some_and(is_attestation)).collect();
-    let rank = |platform: &Platform| {
-        let os = wanted.os.iter().position(|os| *os == platform.os)?;
-        let architecture = wanted.architecture.iter().position(|name| *name == platform.architecture)?;
-        Some((os, architecture))
-    };
-    let best = candidates
+    let ranked: Vec<_> = candidates
         .iter()
-        .enumerate()
-        .filter_map(|(position, entry)| Some((rank(entry.platform.as_ref()?)?, position, *entry)))
-        .min_by_key(|(rank, position, _)| (*rank, *position))
-        .map(|(_, _, entry)| entry);
+        .filter_map(|entry| {
+            let platform = entry.platform.as_ref()?;
+            Some((wanted.rank(platform)?, platform, *entry))
+        })
+        .collect();
+    // The first of the best: `min_by_key` keeps the order of the index.
+    let best = ranked.iter().min_by_key(|(rank, _, _)| *rank);
+    if let Some((rank, ..)) = best.filter(|(rank, ..)| rank.is_unusual()) {
+        let rivals: BTreeSet<String> =
+            ranked.iter().filter(|(other, ..)| other == rank).map(|(_, platform, _)| platform.normalized()).collect();
+        if rivals.len() > 1 {
+            let (wanted, seen) = (wanted.in_words(), joined(rivals.into_iter()));
+            return Err(SelectError::SeveralVariants { wanted, seen });
+        }
+    }
     match (best, candidates.as_slice()) {
-        (Some(entry), _) => Ok(entry),
+        (Some((_, _, entry)), _) => Ok(entry),
         (None, &[only]) => Ok(only),
         (None, _) => {
             Err(SelectError::NoPlatform {
@@ -293,21 +286,13 @@ pub fn select_portable<'a>(
         Err(refused) => refused,
     };
     let mut found = COMMON.into_iter().filter_map(|(os, architecture)| {
-        let is_it = |platform: &Platform| platform.os == os && platform.architecture == architecture;
-        index.manifests.iter().find(|entry| entry.platform.as_ref().is_some_and(is_it))
+        let common = PlatformChoice { os: vec![os.into()], architecture: vec![architecture.into()], variant: None };
+        let ranked = index.manifests.iter().filter_map(|entry| Some((common.rank(entry.platform.as_ref()?)?, entry)));
+        // Of several variants the usual one, else the first.
+        ranked.min_by_key(|(rank, _)| *rank).map(|(_, entry)| entry)
     });
     let first = found.next().ok_or(refused)?;
     Ok((first, found.next().filter(|other| other.digest != first.digest)))
-}
-
-impl fmt::Display for Platform {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.os, self.architecture)?;
-        match &self.variant {
-            Some(variant) => write!(f, "/{variant}"),
-            None => Ok(()),
-        }
-    }
 }
 
 fn joined(names: impl Iterator<Item = String>) -> SafeText {
@@ -428,6 +413,56 @@ mod tests {
         assert_eq!(manifest(&[]).component_layer(), Err(SelectError::NoLayers));
         let error = manifest(&["text/plain"]).component_layer().unwrap_err().to_string();
         assert!(error.contains("text/plain") && error.contains(WASM), "{error}");
+    }
+
+    /// An index with an entry for each platform, told apart by their digests.
+    fn index_of(platforms: &[&str]) -> Index {
+        let entry = |(position, text): (usize, &&str)| {
+            let parts: Vec<&str> = text.split('/').collect();
+            let variant = parts.get(2).map(|&variant| variant.to_owned());
+            let platform = Platform { os: parts[0].into(), architecture: parts[1].into(), variant };
+            let digest = Digest::sha256(format!("{position}").as_bytes());
+            Descriptor { platform: Some(platform), ..Descriptor::new("m", digest, 1) }
+        };
+        Index::new(platforms.iter().enumerate().map(entry).collect())
+    }
+
+    #[test]
+    fn a_variant_is_the_one_that_was_named_else_the_usual_one_of_its_architecture() {
+        for (entries, wanted, position) in [
+            (&["linux/arm/v6", "linux/arm/v7"][..], "linux/arm", 1),
+            (&["linux/arm/v6", "linux/arm/v7"], "linux/arm/v6", 0),
+            (&["linux/arm/v6", "linux/arm/v7"], "linux/arm/7", 1),
+            (&["linux/arm/v6", "linux/arm"], "linux/arm/v7", 1),
+            // Those an arm v7 runs as well, the newest first.
+            (&["linux/arm/v5", "linux/arm/v6"], "linux/arm", 1),
+            (&["linux/arm64", "linux/arm64/v9"], "linux/arm64", 0),
+            (&["linux/arm64/v9", "linux/arm64/v8"], "linux/arm64", 1),
+            (&["linux/arm64/v9", "linux/arm64"], "linux/arm64/v8", 1),
+            (&["linux/amd64/v3", "linux/amd64"], "linux/amd64", 1),
+            (&["linux/amd64/v3", "linux/amd64/V1"], "linux/amd64", 1),
+            (&["linux/amd64/v3", "linux/amd64/v1"], "linux/amd64/v3", 0),
+            // One that is not the usual one is all there is, or twice the same.
+            (&["linux/amd64/v3", "linux/arm64"], "linux/amd64", 0),
+            (&["linux/amd64/v3", "linux/amd64/v3"], "linux/amd64", 0),
+        ] {
+            let index = index_of(entries);
+            let chosen = select_platform(&index, &wanted.parse().unwrap()).unwrap();
+            assert_eq!(chosen, &index.manifests[position], "{entries:?} {wanted}");
+        }
+    }
+
+    #[test]
+    fn variants_of_which_none_is_the_usual_one_are_told_and_none_is_taken() {
+        let index = index_of(&["linux/amd64/v3", "linux/amd64/v2", "linux/arm/v8"]);
+        let error = select_platform(&index, &"linux/amd64".parse().unwrap()).unwrap_err();
+        assert!(matches!(error, SelectError::SeveralVariants { .. }), "{error:?}");
+        let text = error.to_string();
+        assert!(text.contains("linux/amd64/v2, linux/amd64/v3") && !text.contains("arm"), "{text}");
+        for absent in ["linux/amd64/v4", "linux/arm/v7"] {
+            let error = select_platform(&index, &absent.parse().unwrap()).unwrap_err();
+            assert!(matches!(error, SelectError::NoPlatform { .. }), "{absent}: {error:?}");
+        }
     }
 
     #[test]

@@ -27,7 +27,8 @@ impl Repository {
     /// says. Cancel-safe.
     ///
     /// # Errors
-    /// `NotFound` with a [`SelectError`](greentic_dist_types::SelectError) as source when no manifest is for the platform;
+    /// With a [`SelectError`](greentic_dist_types::SelectError) as source, `NotFound` when no manifest is for the platform and
+    /// `InvalidInput` when several are and the variant has to be named;
     /// `Protocol` for indexes that are nested too deeply, point to themselves or lie about types; `Integrity` for sizes;
     /// otherwise as [`Repository::manifest`].
     pub async fn image(&self, selector: Selector<'_>, platform: &PlatformChoice) -> Result<FetchedImage, NetError> {
@@ -66,7 +67,8 @@ impl Repository {
             let child = self.manifest(Selector::Digest(other.digest)).await?;
             check(&other, &child)?;
             let named = other.platform.unwrap_or_default();
-            let named = PlatformChoice { os: vec![named.os], architecture: vec![named.architecture] };
+            let named =
+                PlatformChoice { os: vec![named.os], architecture: vec![named.architecture], variant: named.variant };
             if content(&self.follow(child, &named).await?.manifest) != content(&image.manifest) {
                 return Err(unusable(SelectError::DifferentContent { wanted: platform.in_words() }).with_hint(
                     "name the manifest of one platform by its digest, or build the client with a platform of its own",
@@ -109,7 +111,11 @@ impl Repository {
 }
 
 fn unusable(why: SelectError) -> NetError {
-    NetError::new(NetErrorKind::NotFound, "the index has no usable manifest").with_source(why)
+    let kind = match why {
+        SelectError::SeveralVariants { .. } => NetErrorKind::InvalidInput,
+        _ => NetErrorKind::NotFound,
+    };
+    NetError::new(kind, "the index has no usable manifest").with_source(why)
 }
 
 /// Whether a manifest is what the descriptor of an index says. Its digest is proven already.

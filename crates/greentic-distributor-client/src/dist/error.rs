@@ -266,12 +266,15 @@ impl DistError {
             | Self::TagNotAllowed { .. }
             | Self::InsecureUrl { .. }
             | Self::InvalidLock { .. }
+            | Self::Selection { source: SelectError::SeveralVariants { .. }, .. }
             | Self::Serde(_) => DistErrorKind::InvalidInput,
             Self::InvalidTransition { .. }
             | Self::ManifestType { .. }
             | Self::OtherLayer { .. }
             | Self::ComponentManifest { source: ComponentManifestError::Name(_), .. } => DistErrorKind::Policy,
-            Self::NotFound { .. } => DistErrorKind::NotFound,
+            Self::NotFound { .. } | Self::Selection { source: SelectError::NoPlatform { .. }, .. } => {
+                DistErrorKind::NotFound
+            }
             Self::Offline { .. } => DistErrorKind::Offline,
             Self::Unauthorized { .. } | Self::ResolutionUnavailable { .. } | Self::StoreAuth(_) => DistErrorKind::Auth,
             Self::CorruptArtifact { .. } => DistErrorKind::Integrity,
@@ -377,6 +380,9 @@ impl DistError {
             Self::OtherLayer { digest, .. } => vec![format!(
                 "name another directory with --cache-dir; or `greentic-dist cache rm {digest}`, when nobody needs what is there"
             )],
+            Self::Selection { source: SelectError::SeveralVariants { .. }, .. } => {
+                vec!["name the variant, e.g. `--platform linux/amd64/v2`".into()]
+            }
             Self::TooLarge { .. } => vec![
                 "the limit is set by whoever embeds this client (`DistClient::builder().max_artifact_bytes(…)`)".into(),
             ],

@@ -311,7 +311,8 @@ async fn manifest_for(
         .map_err(|error| DistError::from_net(shown, error))?;
     match kind {
         ManifestKind::Image(manifest) => {
-            let resolved = ResolvedManifest { pin, raw, manifest: *manifest, index_digest: None, refs: Vec::new() };
+            let resolved =
+                ResolvedManifest { pin, raw, manifest: *manifest, index_digest: None, index: None, refs: Vec::new() };
             inner.memo.insert(resolved.clone());
             Ok(resolved)
         }

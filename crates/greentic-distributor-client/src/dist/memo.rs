@@ -17,6 +17,8 @@ pub(super) struct ResolvedManifest {
     pub(super) raw: Bytes,
     pub(super) manifest: Manifest,
     pub(super) index_digest: Option<Digest>,
+    /// The bytes of that index.
+    pub(super) index: Option<Bytes>,
     pub(super) refs: Vec<RefRecord>,
 }
 
@@ -40,6 +42,12 @@ struct Inner {
     offline: HashSet<Digest>,
 }
 
+impl ResolvedManifest {
+    fn size(&self) -> usize {
+        self.raw.len() + self.index.as_ref().map_or(0, Bytes::len)
+    }
+}
+
 impl Memo {
     /// Remembers a manifest; tags of an earlier one with the same pin are kept too.
     pub(super) fn insert(&self, mut resolved: ResolvedManifest) {
@@ -51,16 +59,21 @@ impl Memo {
                     known.refs.push(record);
                 }
             }
-            known.index_digest = resolved.index_digest.or(known.index_digest);
+            if resolved.index_digest.is_some() {
+                let before = known.size();
+                (known.index_digest, known.index) = (resolved.index_digest, resolved.index);
+                let now = known.size();
+                inner.bytes = inner.bytes.saturating_sub(before) + now;
+            }
             return;
         }
-        inner.bytes += resolved.raw.len();
+        inner.bytes += resolved.size();
         inner.order.push_back(resolved.pin);
         inner.by_pin.insert(resolved.pin, resolved);
         while inner.order.len() > ENTRIES || (inner.bytes > BYTES && inner.order.len() > 1) {
             let Some(oldest) = inner.order.pop_front() else { break };
             if let Some(gone) = inner.by_pin.remove(&oldest) {
-                inner.bytes = inner.bytes.saturating_sub(gone.raw.len());
+                inner.bytes = inner.bytes.saturating_sub(gone.size());
             }
         }
     }
@@ -98,6 +111,12 @@ impl Memo {
     /// Whether the bytes came with the resolve before this fetch. True once.
     pub(super) fn take_brought(&self, pin: &Digest) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).brought.remove(pin)
+    }
+
+    /// The manifest that a tag, or a pinned index, led to and whose artifact was not fetched since.
+    pub(super) fn named(&self, reference: &str) -> Option<ResolvedManifest> {
+        let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.by_pin.values().find(|known| known.refs.iter().any(|record| record.reference == reference)).cloned()
     }
 
     /// The manifest with this pin.

@@ -91,6 +91,7 @@ pub(crate) use error::chain;
 pub use error::{CacheFailure, DistError, DistErrorKind, ResolveError};
 pub use injector::{InjectedResolution, ResolveRefInjector};
 pub use inspect::ArtifactInspection;
+pub(crate) use inspect::Inspected;
 pub use integration_error::{IntegrationError, IntegrationErrorCode};
 pub use lockfile::{LockChange, LockMode, LockPull, LockPullItem, LockReport};
 pub use options::DistOptions;

@@ -47,6 +47,7 @@ pub(super) async fn manifest(inner: &Arc<Inner>, pin: Digest) -> Result<Option<R
             raw: raw.into(),
             manifest,
             index_digest: None,
+            index: None,
             refs: Vec::new(),
         }))
     })

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use greentic_dist_types::{Descriptor, Digest, ManifestKind, Platform, parse_manifest};
+use bytes::Bytes;
+use greentic_dist_types::media_type::{OCI_INDEX, OCI_MANIFEST};
+use greentic_dist_types::{Descriptor, Digest, ManifestKind, parse_manifest};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -85,13 +87,6 @@ impl From<&Descriptor> for ContentDescription {
     }
 }
 
-fn platform_text(platform: &Platform) -> String {
-    match &platform.variant {
-        Some(variant) => format!("{}/{}/{variant}", platform.os, platform.architecture),
-        None => format!("{}/{}", platform.os, platform.architecture),
-    }
-}
-
 impl ArtifactDescription {
     /// What a root and the manifest chosen from it say. Nothing about referrers yet.
     fn of(root: &ProvenManifest, chosen: Option<&ProvenManifest>) -> Self {
@@ -101,7 +96,7 @@ impl ArtifactDescription {
             ManifestKind::Image(_) => &[],
         };
         let platforms = entries.iter().map(|entry| PlatformDescription {
-            platform: entry.platform.as_ref().map(platform_text),
+            platform: entry.platform.as_ref().map(ToString::to_string),
             manifest: entry.into(),
         });
         let is_image = matches!(described.kind, ManifestKind::Image(_));
@@ -130,17 +125,27 @@ impl ArtifactDescription {
         }
     }
 
-    /// The description of a manifest that is at hand and of which nothing else can be asked.
-    pub(crate) fn of_manifest(raw: Vec<u8>, digest: Digest, why_unknown: &str) -> Option<Self> {
+    /// The description of manifests that are at hand and about which nobody is asked.
+    pub(crate) fn unasked(root: &ProvenManifest, chosen: Option<&ProvenManifest>, why_unknown: &str) -> Self {
+        let mut description = Self::of(root, chosen);
+        description.referrers_unknown = Some(why_unknown.to_owned());
+        description
+    }
+}
+
+impl ProvenManifest {
+    /// A manifest that is at hand under its digest.
+    pub(crate) fn at_hand(raw: Bytes, digest: Digest) -> Option<Self> {
         let kind = parse_manifest(&raw, None).ok()?;
+        let by_shape = match &kind {
+            ManifestKind::Image(_) => OCI_MANIFEST,
+            ManifestKind::Index(_) => OCI_INDEX,
+        };
         let media_type = serde_json::from_slice::<Value>(&raw)
             .ok()
             .and_then(|manifest| manifest.get("mediaType")?.as_str().map(ToOwned::to_owned))
-            .unwrap_or_else(|| greentic_dist_types::media_type::OCI_MANIFEST.to_owned());
-        let manifest = ProvenManifest { raw: raw.into(), digest, media_type, kind };
-        let mut description = Self::of(&manifest, None);
-        description.referrers_unknown = Some(why_unknown.to_owned());
-        Some(description)
+            .unwrap_or_else(|| by_shape.to_owned());
+        Some(Self { raw, digest, media_type, kind })
     }
 }
 
@@ -156,18 +161,7 @@ impl DistClient {
         let source = self.source_at(place).await?;
         let root = source.root().await?;
         let chosen = self.chosen(&source, &root).await?;
-        let mut description = ArtifactDescription::of(&root, chosen.as_ref());
-        let mut referrers: Vec<ContentDescription> = Vec::new();
-        for subject in std::iter::once(root.digest).chain(chosen.map(|chosen| chosen.digest)) {
-            match source.referrers(subject).await? {
-                Asked::Found(found) => referrers.extend(found.iter().map(ContentDescription::from)),
-                Asked::CouldNotAsk(why) => description.referrers_unknown = Some(why.to_string()),
-            }
-        }
-        if description.referrers_unknown.is_none() {
-            description.referrers = Some(referrers);
-        }
-        Ok(description)
+        asked(&source, &root, chosen.as_ref()).await
     }
 
     /// The manifest of an index for this client's platform, through nested indexes.
@@ -185,4 +179,24 @@ impl DistClient {
         let is_other_image = matches!(current.kind, ManifestKind::Image(_)) && current.digest != root.digest;
         Ok(is_other_image.then_some(current))
     }
+}
+
+/// What a root and the manifest chosen from it say, and what refers to either.
+pub(crate) async fn asked(
+    source: &Arc<dyn Source>,
+    root: &ProvenManifest,
+    chosen: Option<&ProvenManifest>,
+) -> Result<ArtifactDescription, DistError> {
+    let mut description = ArtifactDescription::of(root, chosen);
+    let mut referrers: Vec<ContentDescription> = Vec::new();
+    for subject in std::iter::once(root).chain(chosen).map(|manifest| manifest.digest) {
+        match source.referrers(subject).await? {
+            Asked::Found(found) => referrers.extend(found.iter().map(ContentDescription::from)),
+            Asked::CouldNotAsk(why) => description.referrers_unknown = Some(why.to_string()),
+        }
+    }
+    if description.referrers_unknown.is_none() {
+        description.referrers = Some(referrers);
+    }
+    Ok(description)
 }

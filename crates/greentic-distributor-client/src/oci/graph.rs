@@ -201,16 +201,12 @@ fn exactly<'a>(
     platform: &PlatformChoice,
 ) -> Result<&'a Descriptor, SelectError> {
     let chosen = select_platform(index, platform)?;
-    let fits = chosen
-        .platform
-        .as_ref()
-        .is_none_or(|found| platform.os.contains(&found.os) && platform.architecture.contains(&found.architecture));
-    if fits {
+    if chosen.platform.as_ref().is_none_or(|found| platform.accepts(found)) {
         return Ok(chosen);
     }
     let seen = index.manifests.iter().filter_map(|entry| entry.platform.as_ref()).map(ToString::to_string);
     Err(SelectError::NoPlatform {
-        wanted: SafeText::new(&format!("{} on {}", platform.os.join(" or "), platform.architecture.join(" or "))),
+        wanted: SafeText::new(&platform.to_string()),
         seen: SafeText::new(&seen.collect::<Vec<_>>().join(", ")),
     })
 }

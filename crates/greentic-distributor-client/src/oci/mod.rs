@@ -258,13 +258,13 @@ mod artifact;
 mod client;
 mod copy;
 mod created;
-mod describe;
+pub(crate) mod describe;
 mod error;
-mod graph;
+pub(crate) mod graph;
 pub(crate) mod layout;
 mod place;
 mod push;
-mod registry;
+pub(crate) mod registry;
 mod remote;
 mod save;
 mod sink;
@@ -290,8 +290,8 @@ pub use greentic_dist_net::{
 };
 pub use greentic_dist_types::{
     Algorithm, Descriptor, Digest, Index as ImageIndex, Manifest as ImageManifest, ManifestError, ManifestKind,
-    Mismatch, ParseDigestError, ParseReferenceError, Platform, PlatformChoice, Reference, SafeText, Secret,
-    SelectError,
+    Mismatch, ParseDigestError, ParsePlatformError, ParseReferenceError, Platform, PlatformChoice, Reference, SafeText,
+    Secret, SelectError,
 };
 pub use place::{Place, PlaceKind};
 pub use push::{PushOptions, PushReport};

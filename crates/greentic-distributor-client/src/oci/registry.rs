@@ -29,8 +29,11 @@ pub(crate) struct RegistrySource {
 
 impl RegistrySource {
     pub(crate) fn new(client: &DistClient, reference: &Reference, shown: &str) -> Result<Self, DistError> {
-        let repository = client.inner.net(shown)?.repository(reference);
-        Ok(Self { repository, reference: reference.clone(), shown: shown.to_owned() })
+        Ok(Self::of(client.inner.net(shown)?.repository(reference), reference, shown))
+    }
+
+    pub(crate) fn of(repository: Repository, reference: &Reference, shown: &str) -> Self {
+        Self { repository, reference: reference.clone(), shown: shown.to_owned() }
     }
 
     fn wrap(&self, error: NetError) -> DistError {

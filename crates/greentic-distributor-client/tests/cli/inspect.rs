@@ -87,6 +87,70 @@ fn an_index_is_told_with_its_platforms_and_the_manifest_chosen_from_it() {
     );
 }
 
+/// What the registry was asked since it was asked `already` things.
+fn asked(registry: &RunningRegistry, already: usize) -> Vec<String> {
+    registry.journal()[already..].iter().map(|one| format!("{} {}", one.line(), one.status)).collect()
+}
+
+fn manifest_line(name: impl std::fmt::Display, status: u16) -> String {
+    format!("GET /v2/acme/hello/manifests/{name} {status}")
+}
+
+fn referrers_line(digest: greentic_dist_types::Digest) -> String {
+    format!("GET /v2/acme/hello/referrers/{digest} 200")
+}
+
+#[test]
+fn inspecting_asks_for_each_manifest_once_and_for_no_blob_and_keeps_nothing() {
+    for content in [content::image(), content::artifact()] {
+        let (bench, registry) = (Bench::new(), registry());
+        let (_layout, reference) = published(&bench, &registry, &content);
+        let already = registry.journal().len();
+        assert_eq!(inspected(&bench, &reference)["digest"], content.root.digest.to_string());
+        assert_eq!(asked(&registry, already), [manifest_line("1", 200), referrers_line(content.root.digest)]);
+        assert_eq!(bench.run(["cache", "ls"]).stdout, "");
+    }
+    let (bench, registry) = (Bench::new(), registry());
+    let content = content::index();
+    let (_layout, reference) = published(&bench, &registry, &content);
+    let (root, child) = (content.root.digest, content.manifests[1].digest);
+    let already = registry.journal().len();
+    let first = inspected(&bench, &reference);
+    assert_eq!(
+        (&first["cached"], &first["fetched"], &first["manifest_path"]),
+        (&json!(false), &json!(false), &Value::Null)
+    );
+    assert_eq!(first["oci"]["layers"][0]["digest"], first["content_digest"]);
+    let rest = [referrers_line(root), referrers_line(child)];
+    let manifests = [manifest_line("1", 200), manifest_line(child, 200)];
+    assert_eq!(asked(&registry, already), [&manifests[..], &rest].concat());
+
+    // Of what is in the cache the registry is asked whether the tag moved, and what refers to it.
+    bench.pull(&reference);
+    let already = registry.journal().len();
+    let second = inspected(&bench, &reference);
+    assert_eq!(asked(&registry, already), [&[manifest_line("1", 304)][..], &rest].concat());
+    assert_eq!((&second["cached"], &second["oci"]), (&json!(true), &first["oci"]));
+    let pinned = format!("{}@{root}", reference.trim_end_matches(":1"));
+    bench.pull(&pinned);
+    let already = registry.journal().len();
+    assert_eq!(inspected(&bench, &pinned)["oci"], first["oci"]);
+    assert_eq!(asked(&registry, already), rest);
+}
+
+#[test]
+fn an_index_for_other_platforms_is_told_with_its_platforms() {
+    let (bench, registry) = (Bench::new(), registry());
+    let content = content::variants(&[("arm", "v6"), ("arm", "v7")]);
+    let (_layout, reference) = published(&bench, &registry, &content);
+    let oci = inspected(&bench, &reference)["oci"].clone();
+    let platforms: Vec<&Value> = oci["platforms"].as_array().unwrap().iter().map(|entry| &entry["platform"]).collect();
+    assert_eq!(
+        (platforms, &oci["manifest_digest"]),
+        (vec![&json!("linux/arm/v6"), &json!("linux/arm/v7")], &Value::Null)
+    );
+}
+
 #[test]
 fn what_is_no_artifact_of_ours_is_described_and_not_kept() {
     let (bench, registry) = (Bench::new(), registry());

@@ -81,6 +81,7 @@ fn inspect_tells_what_is_beside_the_artifact() {
             "artifact_path",
             "artifact_type",
             "cache_dir",
+            "cached",
             "canonical_ref",
             "component_manifest_path",
             "content_digest",

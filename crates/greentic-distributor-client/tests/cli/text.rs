@@ -46,9 +46,15 @@ fn a_long_download_is_told_on_stderr_unless_it_should_be_quiet() {
 #[test]
 fn inspect_prints_documented_lines() {
     let (bench, registry) = (Bench::new(), registry());
+    let before = bench.run(["inspect", &registry.reference()]);
+    before.expect_code(0);
+    assert!(before.stdout.contains("cached: false\n"), "{}", before.stdout);
+    assert!(before.stdout.contains("component.wasm: false\n"), "{}", before.stdout);
+    bench.pull(&registry.reference());
     let outcome = bench.run(["inspect", &registry.reference(), "--show-media-type"]);
     outcome.expect_code(0);
     for line in [
+        "cached: true".to_owned(),
         format!("digest: {}", sample().manifest_digest),
         format!("cache dir: {}", bench.cache().join(sample().manifest_digest.to_hex()).display()),
         "artifact type: Component".to_owned(),

@@ -7,7 +7,7 @@ use greentic_dist_testkit::TreeSnapshot;
 use greentic_dist_testkit::content::{self, Content};
 use greentic_dist_testkit::fixture::Blob;
 use greentic_dist_types::Digest;
-use greentic_distributor_client::dist::{DistError, DistErrorKind, PlatformChoice};
+use greentic_distributor_client::dist::{DistError, DistErrorKind};
 use greentic_distributor_client::oci::{CopyOptions, CopyReport, LayoutProblem, Place};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -132,18 +132,42 @@ async fn one_platform_of_an_index_is_its_manifest_alone() {
     let content = content::nested_index();
     let from = layout_of(&content);
     let to = tempfile::tempdir().unwrap();
-    let only = |os: &str, architecture: &str| CopyOptions {
-        platform: Some(PlatformChoice { os: vec![os.to_owned()], architecture: vec![architecture.to_owned()] }),
-        ..CopyOptions::default()
-    };
-    let options = only("wasip1", "wasm");
+    let options = only("wasip1/wasm");
     let report = copy_with(&dir(from.path()), &dir(&to.path().join("layout")), &options).await.unwrap();
     let image = content.manifests.last().unwrap();
     assert_eq!((report.digest, report.manifests_copied, report.blobs_copied), (image.digest.to_string(), 1, 2));
-    let options = only("plan9", "mips");
+    let options = only("plan9/mips");
     let error = copy_with(&dir(from.path()), &dir(&to.path().join("other")), &options).await.unwrap_err();
     assert!(matches!(error, DistError::Selection { .. }), "{error:?}");
+    assert_eq!(error.kind(), DistErrorKind::NotFound);
     assert!(!to.path().join("other").exists());
+}
+
+fn only(platform: &str) -> CopyOptions {
+    CopyOptions { platform: Some(platform.parse().unwrap()), ..CopyOptions::default() }
+}
+
+#[tokio::test]
+async fn a_variant_is_copied_by_its_name_and_the_usual_one_without_it() {
+    let variants = ["v5", "v6", "v7"].map(|variant| ("arm", variant));
+    let content = content::variants(&[&variants[..], &[("amd64", "v2"), ("amd64", "v3")]].concat());
+    let from = layout_of(&content);
+    let to = tempfile::tempdir().unwrap();
+    for (platform, position) in
+        [("linux/arm", 2), ("linux/arm/v7", 2), ("linux/arm/v6", 1), ("linux/arm/v5", 0), ("linux/amd64/v3", 4)]
+    {
+        let report = copy_with(&dir(from.path()), &dir(&to.path().join("layout")), &only(platform)).await.unwrap();
+        assert_eq!(report.digest, content.manifests[position].digest.to_string(), "{platform}");
+    }
+    for (platform, kind, said) in [
+        ("linux/amd64", DistErrorKind::InvalidInput, "linux/amd64/v2, linux/amd64/v3"),
+        ("linux/arm/v8", DistErrorKind::NotFound, "linux/arm/v7"),
+    ] {
+        let error = copy_with(&dir(from.path()), &dir(&to.path().join("layout")), &only(platform)).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{platform}: {error:?}");
+        assert!(chain(&error).contains(said), "{}", chain(&error));
+        assert_eq!(error.hints().is_empty(), kind == DistErrorKind::NotFound);
+    }
 }
 
 #[tokio::test]

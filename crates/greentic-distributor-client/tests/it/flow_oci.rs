@@ -202,7 +202,7 @@ async fn of_an_index_the_wasm_manifest_is_taken() {
     assert_delivers(&home.client().resolve_ref(&reference).await.unwrap(), &wasm);
     assert_eq!(registry.journal().len(), 1, "{:?}", registry.journal().lines());
 
-    let choice = PlatformChoice { os: vec!["linux".into()], architecture: vec!["amd64".into()] };
+    let choice = platform("linux", "amd64");
     let elsewhere = Home::new();
     let client = elsewhere.builder().platform(choice).build();
     assert_delivers(&client.resolve_ref(&reference).await.unwrap(), &linux);
@@ -295,16 +295,23 @@ async fn an_inspection_reports_what_is_there() {
     let (home, registry) = (Home::new(), registry());
     let found = home.client().inspect(&registry.reference()).await.unwrap();
     let pin = registry.artifact().manifest_digest.to_string();
-    assert_eq!((found.digest.as_str(), found.size_bytes, found.fetched), (pin.as_str(), 200_000, true));
+    assert_eq!((found.digest.as_str(), found.size_bytes), (pin.as_str(), 200_000));
+    assert_eq!((found.cached, found.fetched, found.manifest_path), (false, false, None));
     assert_eq!(found.content_digest, registry.artifact().layer_digest().to_string());
     assert_eq!(found.cache_dir, home.entry(&pin));
-    assert!(found.artifact_path.is_file() && found.manifest_path.unwrap().is_file());
-    assert_eq!(found.component_manifest_path, None);
+    assert!(!found.artifact_path.exists());
+    home.assert_cache_empty();
+    home.client().resolve_ref(&registry.reference()).await.unwrap();
+    let cached = home.client().inspect(&registry.reference()).await.unwrap();
+    assert_eq!((cached.cached, cached.fetched, &cached.artifact_path), (true, false, &found.artifact_path));
+    assert_eq!((&cached.content_digest, &cached.canonical_ref), (&found.content_digest, &found.canonical_ref));
+    assert!(cached.artifact_path.is_file() && cached.manifest_path.unwrap().is_file());
+    assert_eq!(cached.component_manifest_path, None);
     assert!(!home.offline().inspect(&registry.reference()).await.unwrap().fetched);
 }
 
 fn platform(os: &str, architecture: &str) -> PlatformChoice {
-    PlatformChoice { os: vec![os.into()], architecture: vec![architecture.into()] }
+    format!("{os}/{architecture}").parse().unwrap()
 }
 
 #[tokio::test]

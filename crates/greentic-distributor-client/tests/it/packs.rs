@@ -224,7 +224,7 @@ async fn an_index_with_another_pack_for_each_common_platform_is_refused_unless_o
     }
     assert_eq!(registry.journal().count_containing("/blobs/"), 0);
     for (architecture, expected) in [("arm64", &arm), ("amd64", &amd)] {
-        let platform = PlatformChoice { os: vec!["linux".into()], architecture: vec![architecture.into()] };
+        let platform: PlatformChoice = format!("linux/{architecture}").parse().unwrap();
         let like = home.builder().platform(platform).build();
         let fetcher = OciPackFetcher::with_client(DefaultRegistryClient::like(&like), options(&home));
         let fetched = fetcher.fetch_pack_to_cache(&registry.reference_to("index")).await.unwrap();
@@ -235,7 +235,7 @@ async fn an_index_with_another_pack_for_each_common_platform_is_refused_unless_o
         let options = PackFetchOptions { offline, ..options(&home) };
         fetcher(&home, options).fetch_pack_to_cache(&registry.pinned_to(document.digest)).await.unwrap_err();
     }
-    let windows = PlatformChoice { os: vec!["windows".into()], architecture: vec!["amd64".into()] };
+    let windows: PlatformChoice = "windows/amd64".parse().unwrap();
     let like = home.builder().platform(windows).build();
     let error = like.resolve_ref(&registry.reference_to("index")).await.unwrap_err();
     assert_eq!(error.kind(), DistErrorKind::NotFound, "{error}");

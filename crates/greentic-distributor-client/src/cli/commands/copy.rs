@@ -16,8 +16,9 @@ pub struct CopyArgs {
     /// The same; without a tag, the one of SRC
     #[arg(value_name = "DST")]
     pub to: String,
-    /// Of an index, only the manifest of this platform: OS/ARCHITECTURE
-    #[arg(long, value_name = "PLATFORM", value_parser = parse_platform)]
+    /// Of an index, only the manifest of this platform: OS/ARCHITECTURE[/VARIANT], e.g. linux/arm/v7. Without a variant the usual
+    /// one (v7 of arm, v8 of arm64, v1 of amd64)
+    #[arg(long, value_name = "PLATFORM")]
     pub platform: Option<PlatformChoice>,
     /// Leave out what refers to the artifact: referrers, and the tags of signatures
     #[arg(long)]
@@ -28,15 +29,6 @@ pub struct CopyArgs {
     /// Replace an archive that is there
     #[arg(long)]
     pub force: bool,
-}
-
-fn parse_platform(text: &str) -> Result<PlatformChoice, String> {
-    match text.split_once('/') {
-        Some((os, architecture)) if !os.is_empty() && !architecture.is_empty() && !architecture.contains('/') => {
-            Ok(PlatformChoice { os: vec![os.to_owned()], architecture: vec![architecture.to_owned()] })
-        }
-        _ => Err("write it OS/ARCHITECTURE, e.g. `linux/arm64` or `wasip2/wasm`".to_owned()),
-    }
 }
 
 pub(crate) async fn run(context: &Context<'_>, args: &CopyArgs) -> Result<(), CliError> {

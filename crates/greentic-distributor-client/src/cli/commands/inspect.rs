@@ -6,10 +6,10 @@ use greentic_dist_types::SafeText;
 use serde_json::json;
 
 use super::Context;
-use crate::dist::{ArtifactType, DistError};
+use crate::dist::{ArtifactType, DistError, Inspected};
 use crate::dist_cli::CliError;
 use crate::dist_cli::output::{Output, echoed};
-use crate::oci::{ArtifactDescription, ContentDescription, Place};
+use crate::oci::{ArtifactDescription, ContentDescription, Place, SelectError};
 
 /// Arguments of `greentic-dist inspect`.
 #[derive(Debug, clap::Args)]
@@ -28,21 +28,25 @@ pub(crate) async fn run(context: &Context<'_>, args: &InspectArgs) -> Result<(),
     if is_layout(text) {
         return describe(context, text, &Place::parse(text)?).await;
     }
-    let mut found = match context.client.inspect(text).await {
-        // A good manifest of something that is no artifact of ours can be described all the same.
-        Err(DistError::Selection { .. }) if Place::parse(text).is_ok() => {
+    let mut found = match context.client.look_at(text).await {
+        Ok(Inspected::Artifact(found)) => found,
+        // A good manifest of something that is no artifact of ours is described all the same.
+        Ok(Inspected::Other(oci, _)) => return tell(context, text, text, &oci),
+        // As is an index without a manifest for this client.
+        Err(error) if is_about_platforms(&error) && Place::parse(text).is_ok() => {
             return describe(context, text, &Place::parse(text)?).await;
         }
-        found => found?,
+        Err(error) => return Err(error.into()),
     };
     found.reference = echoed(&found.reference);
     if output.is_json() {
-        return output.document(&found);
+        return output.document(&*found);
     }
     output.line(&format!("reference: {}", SafeText::excerpt(&found.canonical_ref, 1_024)));
     output.line(&format!("digest: {}", found.digest));
     output.line(&format!("content digest: {}", found.content_digest));
     output.line(&format!("size: {} bytes", found.size_bytes));
+    output.line(&format!("cached: {}", found.cached));
     output.line(&format!("cache dir: {}", found.cache_dir.display()));
     output.line(&format!("artifact type: {:?}", found.artifact_type));
     if found.artifact_type == ArtifactType::Component {
@@ -68,16 +72,26 @@ fn is_layout(text: &str) -> bool {
         || (text.starts_with(['.', '/']) && Path::new(text).is_dir())
 }
 
+/// Whether nothing could be chosen from an index.
+fn is_about_platforms(error: &DistError) -> bool {
+    let DistError::Network { source, .. } = error else { return false };
+    std::error::Error::source(source).is_some_and(<dyn std::error::Error>::is::<SelectError>)
+}
+
 /// What is not in the cache, and does not go there.
 async fn describe(context: &Context<'_>, text: &str, place: &Place) -> Result<(), CliError> {
     let oci = context.client.describe(place).await?;
+    tell(context, text, &place.to_string(), &oci)
+}
+
+fn tell(context: &Context<'_>, text: &str, shown: &str, oci: &ArtifactDescription) -> Result<(), CliError> {
     let output = context.output;
     if output.is_json() {
         return output.document(&json!({ "reference": echoed(text), "digest": oci.digest, "oci": oci }));
     }
-    output.line(&format!("reference: {place}"));
+    output.line(&format!("reference: {}", SafeText::excerpt(shown, 1_024)));
     output.line(&format!("digest: {}", oci.digest));
-    print(output, &oci);
+    print(output, oci);
     Ok(())
 }
 

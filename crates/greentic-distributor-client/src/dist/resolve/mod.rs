@@ -52,10 +52,21 @@ pub(super) fn store_target(inner: &Inner, raw_ref: &str, target: &str) -> Result
 
 /// The reference in a registry that a `repo://` or `store://` name stands for.
 pub(super) fn mapped(inner: &Inner, raw_ref: &str, source: &SourceRef) -> Result<Reference, DistError> {
+    registry_target(inner, raw_ref, source).map(|target| target.reference)
+}
+
+/// The artifact in a registry that a reference stands for.
+pub(super) fn registry_target(inner: &Inner, raw_ref: &str, source: &SourceRef) -> Result<oci::Target, DistError> {
     match source {
-        SourceRef::Repo(target) => mapping::repo(inner, raw_ref, target).map(|target| target.reference),
-        SourceRef::Store(target) => mapping::store(inner, raw_ref, target).map(|target| target.reference),
-        SourceRef::Oci(reference) => Ok(reference.clone()),
+        SourceRef::Repo(target) => mapping::repo(inner, raw_ref, target),
+        SourceRef::Store(target) => mapping::store(inner, raw_ref, target),
+        SourceRef::Oci(reference) => Ok(oci::Target {
+            reference: reference.clone(),
+            raw_ref: raw_ref.to_owned(),
+            kind: ArtifactSourceKind::Oci,
+            via: if reference.digest().is_some() { ResolvedVia::Direct } else { ResolvedVia::TagResolution },
+            tenant: None,
+        }),
         _ => Err(DistError::InvalidInput(format!("`{}` names no registry", SafeText::new(&redact_reference(raw_ref))))),
     }
 }
@@ -65,24 +76,8 @@ async fn by_kind(inner: &Arc<Inner>, source: &ArtifactSource) -> Result<Artifact
     let offline = inner.is_offline(source.transport_hints.offline);
     match source::classify(raw_ref)? {
         SourceRef::Digest(digest) => cached(inner, raw_ref, digest).await,
-        SourceRef::Oci(reference) => {
-            let via = if reference.digest().is_some() { ResolvedVia::Direct } else { ResolvedVia::TagResolution };
-            let target = oci::Target {
-                reference,
-                raw_ref: raw_ref.to_owned(),
-                kind: ArtifactSourceKind::Oci,
-                via,
-                tenant: None,
-            };
-            oci::resolve(inner, &target, offline).await
-        }
-        SourceRef::Repo(target) => {
-            let target = mapping::repo(inner, raw_ref, &target)?;
-            oci::resolve(inner, &target, offline).await
-        }
-        SourceRef::Store(target) => {
-            let target = mapping::store(inner, raw_ref, &target)?;
-            oci::resolve(inner, &target, offline).await
+        source @ (SourceRef::Oci(_) | SourceRef::Repo(_) | SourceRef::Store(_)) => {
+            oci::resolve(inner, &registry_target(inner, raw_ref, &source)?, offline).await
         }
         SourceRef::Url(url) => {
             let (entry, moved) = https::fetch_url(inner, &url, offline).await?;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use greentic_dist_net::{FetchedImage, FetchedManifest, NetError, Repository, Selector};
 use greentic_dist_store::{Entry, RefRecord};
 use greentic_dist_types::{
@@ -236,8 +237,9 @@ async fn of_neighbours(inner: &Arc<Inner>, target: &Target) -> Result<Option<Res
             let descriptor = descriptor_from(&inner, &target, &pin, &kept.manifest)?;
             let index_digest = memory.as_ref().and_then(|memory| memory.index_digest);
             let KeptManifest { manifest, raw } = kept;
+            let index = memory.as_ref().and_then(|memory| memory.index.clone()).map(Bytes::from);
             let refs = memory.into_iter().collect();
-            inner.memo.insert(ResolvedManifest { pin, raw: raw.into(), manifest, index_digest, refs });
+            inner.memo.insert(ResolvedManifest { pin, raw: raw.into(), manifest, index_digest, index, refs });
             return Ok(Some(Resolution { descriptor, index_digest, from_cache: true }));
         }
         Ok(None)
@@ -268,7 +270,7 @@ fn proven_pin(inner: &Inner, target: &Target, memory: &RefRecord) -> Option<Dige
     if target.reference.digest().is_some_and(|asked| asked != named) {
         return None;
     }
-    let same_platform = memory.extra.get(PLATFORM).and_then(Value::as_str) == Some(&platform_name(inner));
+    let same_platform = memory.extra.get(PLATFORM).and_then(Value::as_str) == Some(&inner.platform.to_string());
     let Some(raw) = memory.index.as_ref().map(String::as_bytes) else {
         // Too large to be kept. For a tag, which nobody pinned, the choice made for this very platform still holds.
         return (target.reference.digest().is_none() && same_platform).then_some(memory.pin);
@@ -311,10 +313,6 @@ async fn note_pinned_index(inner: &Arc<Inner>, target: &Target, of_tag: &RefReco
 /// The field of a remembered reference that says for which platform an index was narrowed.
 const PLATFORM: &str = "platform";
 
-fn platform_name(inner: &Inner) -> String {
-    format!("{} on {}", inner.platform.os.join(" or "), inner.platform.architecture.join(" or "))
-}
-
 /// A damaged entry is no entry here: online it is fetched again, offline `fetch` says exactly what is wrong with it.
 fn stat_tolerant(inner: &Inner, pin: &Digest, offline: bool) -> Result<Option<Entry>, greentic_dist_store::StoreError> {
     use greentic_dist_store::StoreErrorKind;
@@ -332,7 +330,8 @@ fn describe(inner: &Inner, target: &Target, image: FetchedImage) -> Result<Artif
     let ManifestKind::Image(parsed) = kind else {
         return Err(DistError::InvalidInput(format!("`{}` did not lead to an image manifest", target.raw_ref)));
     };
-    let descriptor = descriptor_from(inner, target, &pin, &parsed)?;
+    // One that is no artifact of ours is remembered all the same: it can be described.
+    let descriptor = descriptor_from(inner, target, &pin, &parsed);
     let index_digest = index.as_ref().map(|index| index.digest);
     // A pin that is its own manifest needs no memory: its entry is named after it.
     let refs = if target.reference.digest() == Some(pin) {
@@ -346,14 +345,15 @@ fn describe(inner: &Inner, target: &Target, image: FetchedImage) -> Result<Artif
             .filter(|index| index.raw.len() <= REMEMBERED_INDEX_BYTES)
             .and_then(|index| String::from_utf8(index.raw.to_vec()).ok());
         if index.is_some() {
-            record.extra.insert(PLATFORM.to_owned(), Value::String(platform_name(inner)));
+            record.extra.insert(PLATFORM.to_owned(), Value::String(inner.platform.to_string()));
         }
-        record.etag = index.map_or(etag, |index| index.etag);
+        record.etag = index.as_ref().map_or(etag, |index| index.etag.clone());
         let pinned = index_digest.and_then(|index| of_pinned_index(target, &record, index));
         std::iter::once(record).chain(pinned).collect()
     };
-    inner.memo.insert(ResolvedManifest { pin, raw, manifest: *parsed, index_digest, refs });
-    Ok(descriptor)
+    let index = index.map(|index| index.raw);
+    inner.memo.insert(ResolvedManifest { pin, raw, manifest: *parsed, index_digest, index, refs });
+    descriptor
 }
 
 /// The descriptor of the artifact that a proven manifest holds.
