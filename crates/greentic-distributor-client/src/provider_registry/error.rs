@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use greentic_dist_types::{ParseReferenceError, SafeText, redact_reference};
+use greentic_dist_types::{ParseReferenceError, SafeText, is_explicit_registry, redact_reference};
 
 use super::fetch::FetchFailure;
 use crate::dist::{DistError, DistErrorKind};
@@ -227,6 +227,9 @@ impl ProviderRegistryError {
                 Some(format!("run without `--offline` and without {}=1, {USE_A_FILE}", env::OFFLINE))
             }
             Self::Unavailable { .. } => Some(USE_A_FILE.to_owned()),
+            Self::LocalMissing { path } if is_explicit_registry(&typed(path)) => {
+                Some(format!("a registry is named with its scheme, as in `oci://{}`", typed(path)))
+            }
             Self::NoRegistryBase { variable, .. } => {
                 Some(format!("set {variable} to a registry, e.g. `ghcr.io/acme`, or write the registry into the name"))
             }

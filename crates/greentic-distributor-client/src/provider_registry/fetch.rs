@@ -72,6 +72,9 @@ impl FetchFailure {
             Self::Network(error) => error.hints(),
             Self::Setup(error) => error.hints(),
             Self::Local(error) => error.hints(),
+            Self::NotACatalog(_) | Self::Selection(_) | Self::NoManifest => {
+                vec!["look at what is published under that name with `greentic-dist inspect`".to_owned()]
+            }
             _ => Vec::new(),
         }
     }

@@ -43,12 +43,16 @@ impl Index {
     pub(super) fn load(path: &Path) -> Found {
         match disk::read(path, INDEX_BYTES) {
             Ok(None) => Found::Missing,
-            Ok(Some(bytes)) => match serde_json::from_slice(&bytes) {
+            Ok(Some(bytes)) => match Self::parse(&bytes) {
                 Ok(index) => Found::Whole(index),
                 Err(error) => Found::Torn(error.to_string()),
             },
             Err(error) => Found::Torn(error.to_string()),
         }
+    }
+
+    pub(super) fn parse(bytes: &[u8]) -> serde_json::Result<Self> {
+        serde_json::from_slice(bytes)
     }
 
     /// The digest of a reference, when it is one.
@@ -128,6 +132,29 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn any_index_is_read_or_torn_and_takes_a_reference_without_losing_what_others_wrote(
+            key in "(oci|repo)://[a-z/:@]{0,8}", digest in prop_oneof![any::<[u8; 4]>().prop_map(|bytes| Digest::sha256(&bytes).to_string()), "\\PC{0,80}"],
+            entry in "[\\[\\]{}\",:0-9a-z]{0,30}", extra in "[a-z]{1,6}"
+        ) {
+            let entry: Value = serde_json::from_str(&entry).unwrap_or(Value::String(entry));
+            let document = serde_json::json!({ "refs": { &key: &digest }, "entries": { &key: &entry }, format!("x-{extra}"): &entry });
+            let mut index = Index::parse(document.to_string().as_bytes()).unwrap();
+            prop_assert_eq!(index.digest(&key).map(|digest| digest.to_string()), digest.parse::<Digest>().ok().map(|_| digest));
+            prop_assert!(index.entry(&key).is_none_or(|record| record.reference == key));
+            index.put(&CopyRecord::of_file("oci://ours", b"[]", 1));
+            let again = Index::parse(&index.to_bytes().unwrap()).unwrap();
+            prop_assert_eq!(&again, &index);
+            prop_assert_eq!(&again.extra[&format!("x-{extra}")], &entry);
+            prop_assert_eq!(&again.entries[&key], &entry);
+            prop_assert_eq!(again.digest("oci://ours"), Some(Digest::sha256(b"[]")));
+        }
+
+        #[test]
+        fn reading_an_index_is_total(text in "[\\[\\]{}\",:refsnti0-9 \n]{0,60}") {
+            drop(Index::parse(text.as_bytes()));
+        }
+
         #[test]
         fn what_was_put_in_is_read_again_with_sorted_keys(
             references in proptest::collection::btree_map("\\PC{1,40}", any::<Vec<u8>>(), 0..8)

@@ -51,6 +51,37 @@ pub use record::CatalogOrigin;
 pub use resolve::{ProviderRegistry, ProviderRegistryBuilder};
 pub use resolved::{CatalogSource, RefreshFailure, ResolvedCatalog};
 
+/// Whether what is read as a catalog may be kept as one, for the fuzz target.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn may_be_kept(document: &[u8]) -> bool {
+    document::require(document).is_ok() && document::require_catalog(document).is_ok()
+}
+
+/// Where a reference leads with these bases, for the fuzz target.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn located(text: &str, bases: &RegistryBases) -> Result<Option<String>, ProviderRegistryError> {
+    use reference::CatalogRef;
+
+    match CatalogRef::parse(text)? {
+        Some(CatalogRef::Remote(remote)) => remote.locate(bases).map(|reference| Some(reference.to_string())),
+        Some(CatalogRef::Local(_)) | None => Ok(None),
+    }
+}
+
+/// The index of a cache after a file was put in, for the fuzz target.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn index_after(document: &[u8], reference: &str, file: &[u8]) -> Option<crate::fuzzing::CatalogIndexAfter> {
+    let mut index = index::Index::parse(document).ok()?;
+    let before = index.digest(reference);
+    index.put(&record::CopyRecord::of_file(reference, file, 1));
+    let entry = index.entry(reference)?;
+    Some(crate::fuzzing::CatalogIndexAfter {
+        document: index.to_bytes().ok()?,
+        before,
+        after: index.digest(reference).filter(|digest| *digest == entry.content_digest),
+    })
+}
+
 /// The path of a provider catalog on this machine.
 ///
 /// - `catalog_file` is returned as it is, unchecked. Nothing is cached for it.

@@ -244,6 +244,7 @@ fn kind(value: &Value) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use serde_json::json;
 
     fn read(document: &Value) -> Result<Catalog, CatalogError> {
@@ -395,6 +396,75 @@ mod tests {
         let many: Vec<_> = (0..=PROVIDERS).map(|number| item(&number.to_string())).collect();
         for document in [json!(many), json!({ "items": many }), json!([{ "category": "c", "items": many }])] {
             assert!(read(&document).unwrap_err().to_string().contains("more than 10000"));
+        }
+    }
+
+    /// A value in the shape of a catalog's, more or less.
+    fn any_value() -> impl Strategy<Value = Value> {
+        let text = "[a-c]{0,2}|[a-z\u{202e}\n]{0,3}".prop_map(Value::from);
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i8>().prop_map(Value::from),
+            text
+        ];
+        let key = prop::sample::select(vec![
+            "id",
+            "label",
+            "ref",
+            "reference",
+            "category",
+            "items",
+            "categories",
+            "fallback",
+            "i18n_key",
+            "description",
+            "registry_version",
+            "other",
+        ]);
+        leaf.prop_recursive(4, 40, 5, move |inner| {
+            let object = proptest::collection::btree_map(key.clone().prop_map(str::to_owned), inner.clone(), 0..5);
+            prop_oneof![
+                proptest::collection::vec(inner, 0..4).prop_map(Value::from),
+                object.prop_map(|object| Value::Object(object.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn reading_is_total_and_what_is_read_is_fit_to_be_chosen_from(
+            items in proptest::collection::vec(any_value(), 0..4), shape in 0..3_u8, whole in any_value()
+        ) {
+            let document = match shape {
+                0 => Value::from(items),
+                1 => json!({ "items": items }),
+                _ => whole,
+            };
+            match catalog(document.clone()) {
+                Ok(read) => {
+                    prop_assert!(is_catalog(&document));
+                    let mut seen = std::collections::BTreeSet::new();
+                    for provider in &read.providers {
+                        prop_assert!(seen.insert(&provider.id), "{} stands there twice", provider.id);
+                        for name in [&provider.id, &provider.reference] {
+                            prop_assert!(!name.trim().is_empty() && SafeText::new(name).as_str() == name.as_str());
+                        }
+                    }
+                }
+                Err(error) => prop_assert!(!error.to_string().chars().any(char::is_control), "{error}"),
+            }
+        }
+
+        #[test]
+        fn what_stands_in_a_document_is_what_is_read(ids in proptest::collection::btree_set("[a-z]{1,6}", 0..6)) {
+            let items: Vec<Value> = ids.iter().map(|id| json!({ "id": id, "ref": format!("oci://g.io/{id}") })).collect();
+            for document in [json!(items), json!({ "items": items }), json!([{ "category": "c", "items": items }])] {
+                let read = catalog(document).unwrap();
+                prop_assert!(read.providers.iter().map(|one| &one.id).eq(ids.iter()));
+                let is_whole = |one: &Provider| one.reference == format!("oci://g.io/{}", one.id);
+                prop_assert!(read.providers.iter().all(is_whole));
+            }
         }
     }
 }

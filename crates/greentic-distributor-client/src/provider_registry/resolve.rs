@@ -269,7 +269,7 @@ impl ProviderRegistry {
                 } else {
                     OFFLINE
                 };
-                self.warn(&remote, why);
+                self.warn_of_fallback(&remote, why);
                 done(self.cached(copy, &remote).stale(offline(why)))
             }
             (None, Err(error @ ProviderRegistryError::InvalidReference { .. })) => Err(error),

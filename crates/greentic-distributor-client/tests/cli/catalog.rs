@@ -250,6 +250,7 @@ fn update_says_whether_anything_changed_and_asks_once_when_not() {
     assert!(outcome.line().starts_with("unchanged sha256:") && outcome.stderr.contains("as it is"), "{outcome:?}");
     let error = error_of(&bundle.run(&["update", "--offline", "--json", &shop.reference()]), 4, "offline");
     assert!(error["hints"].to_string().contains("GREENTIC_DIST_OFFLINE=1"), "{error}");
+    assert_eq!(bundle.run(&["update", "--offline", &shop.reference()]).stderr.matches("offline mode wins").count(), 1);
     // What was not taken over is a failure as well.
     let errors = fixture::artifact("application/json", br#"{"errors":[{"code":"UNAUTHORIZED"}]}"#.to_vec());
     shop.put(&errors);
@@ -330,7 +331,7 @@ fn every_failure_has_its_exit_code_and_says_how_to_go_on() {
         (format!("oci://{}", registry.reference()), format!("oci://{}", registry.reference_to("none")));
     for (reference, exit, code, said) in [
         ("/nowhere/catalog.json", 3, "not_found", "does not exist"),
-        ("ghcr.io/acme/providers:1", 3, "not_found", "does not exist"),
+        ("ghcr.io/acme/providers:1", 3, "not_found", "as in `oci://ghcr.io/acme/providers:1`"),
         (".", 2, "invalid_input", "not a regular file"),
         ("https://host/catalog.json", 2, "invalid_input", "accepted are `oci://`"),
         ("oci://acme/providers", 2, "invalid_input", "names no registry"),
@@ -338,6 +339,7 @@ fn every_failure_has_its_exit_code_and_says_how_to_go_on() {
         ("store://providers", 5, "auth", "GREENTIC_STORE_REGISTRY_BASE"),
         ("oci://127.0.0.1:1/acme/providers:1", 7, "temporary", "--provider-registry file://<path>"),
         (&page, 10, "internal", "no catalog"),
+        (&page, 10, "internal", "greentic-dist inspect"),
         (&missing, 3, "not_found", "manifest unknown"),
     ] {
         let error = error_of(&bundle.run(&["resolve", "--json", reference]), exit, code);

@@ -216,6 +216,24 @@ async fn a_refresh_that_fails_hands_out_the_copy_and_says_why_and_how_old_it_is(
 }
 
 #[tokio::test]
+async fn a_refresh_that_fails_hands_out_the_copy_by_digest_where_that_is_the_good_one() {
+    let shop = Shop::new();
+    let first = shop.get().await.unwrap();
+    shop.registry.lie(Lie::status(Part::All, 500));
+    let by_digest = shop.by_digest(shop.registry.artifact());
+    for damaged in [Some(&b"{}"[..]), None] {
+        match damaged {
+            Some(bytes) => fs::write(&first.path, bytes).unwrap(),
+            None => fs::remove_file(&first.path).unwrap(),
+        }
+        let found = shop.refreshed().await.unwrap();
+        assert_eq!((&found.path, ids(&found), found.is_stale), (&by_digest, vec!["a", "b"], true));
+    }
+    fs::remove_file(by_digest).unwrap();
+    assert_refused(shop.refreshed().await, Temporary, 7, &["no cached copy was found", "500"]);
+}
+
+#[tokio::test]
 async fn bytes_that_are_no_json_never_take_the_place_of_a_good_copy() {
     let shop = Shop::new();
     let first = shop.get().await.unwrap();
@@ -500,6 +518,32 @@ async fn an_image_index_leads_to_a_catalog_and_is_revalidated_with_one_request()
     let pinned = format!("oci://{}", shop.registry.pinned_to(index.digest));
     let first = resolve(&shop.builder().build(), &pinned).await.unwrap();
     assert_eq!(resolve(&shop.builder().offline(true).build(), &pinned).await.unwrap().path, first.path);
+}
+
+#[tokio::test]
+async fn manifests_and_lists_of_docker_lead_to_a_catalog() {
+    const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+    const LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+    let shop = Shop::new();
+    let inner = artifact(&["docker"]);
+    shop.registry.publish(&inner, "inner");
+    let of_docker =
+        |document: &[u8], from: &str, to: &str| Blob::new(to, std::str::from_utf8(document).unwrap().replace(from, to));
+    let manifest = of_docker(&inner.manifest_bytes, fixture::MANIFEST_TYPE, MANIFEST);
+    let list = fixture::index(&[(manifest.descriptor(), Some(("linux", "amd64")))]);
+    let list = of_docker(&list.bytes, fixture::INDEX_TYPE, LIST);
+    shop.registry.publish_document(&manifest, Some("manifest"));
+    shop.registry.publish_document(&list, Some("list"));
+    for (tag, requests) in [("manifest", 2), ("list", 3)] {
+        let reference = format!("oci://{}", shop.registry.reference_to(tag));
+        let bundle = tempfile::tempdir().unwrap();
+        let registry = ProviderRegistry::builder(bundle.path()).client(shop.home.client());
+        let found = resolve(&registry.clone().build(), &reference).await.unwrap();
+        assert_eq!((ids(&found), found.manifest_digest.clone()), (vec!["docker"], Some(manifest.digest.to_string())));
+        assert_eq!(shop.asked().len(), requests);
+        assert!(!resolve(&registry.refresh(true).build(), &reference).await.unwrap().is_stale);
+        assert_eq!(shop.asked().len(), 1);
+    }
 }
 
 #[tokio::test]

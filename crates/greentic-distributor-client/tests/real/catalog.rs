@@ -145,14 +145,48 @@ fn names_with_one_slug_a_torn_index_and_a_page_instead_of_a_catalog_serve_nothin
         let mended: Value = serde_json::from_slice(&fs::read(&index).unwrap()).unwrap();
         assert_eq!(mended["refs"].as_object().unwrap().len(), names.len());
     }
-    // A login page, and a component: no catalogs, and no reason to lose the one that is there.
-    for bytes in [b"<html>log in</html>".to_vec(), fixture::component_bytes().to_vec(), Vec::new()] {
+    // A login page, a component, an error in JSON: no catalogs, and no reason to lose the one that is there.
+    for bytes in
+        [b"<html>log in</html>".to_vec(), fixture::component_bytes().to_vec(), Vec::new(), b"{\"errors\":[]}".to_vec()]
+    {
         push(&registry, &fixture::artifact("application/json", bytes), names[1]);
         let wanted = reference(&registry.host(), names[1]);
         let found = catalog(&machine, &["resolve", "--refresh", &wanted]);
         assert_eq!(read(&machine, &found), document(&[names[1]]));
         assert!(found.stderr.contains("no catalog"), "{}", found.stderr);
         catalog(&machine, &["update", &wanted]).expect_code(10);
+    }
+}
+
+#[test]
+fn what_an_earlier_operator_fetched_is_proven_by_one_request_and_used_without_a_registry() {
+    let name = "what_an_earlier_operator_fetched_is_proven_by_one_request_and_used_without_a_registry";
+    if !ready(name, &["docker-registry", "skopeo"]) {
+        return;
+    }
+    let mut registry = registry_with(&["acme/providers"]);
+    let (published, wanted) = (artifact(&["acme/providers"]), reference(&registry.host(), "acme/providers"));
+    let machines = [Machine::new(), Machine::new()];
+    for machine in &machines {
+        // As it lies in a bundle: the index names the manifest, and so does the file.
+        fs::create_dir_all(cache(machine).join("by-digest")).unwrap();
+        let index = json!({ "refs": { &wanted: published.manifest_digest.to_string() } });
+        fs::write(cache(machine).join("index.json"), index.to_string()).unwrap();
+        let file = format!("by-digest/sha256-{}.json", published.manifest_digest.to_hex());
+        fs::write(cache(machine).join(file), published.layer_bytes()).unwrap();
+    }
+    let [online, offline] = machines;
+    let already = registry.requests().len();
+    assert_eq!(read(&online, &catalog(&online, &["resolve", &wanted])), published.layer_bytes());
+    assert_eq!(lines(&registry.requests_after(already, 1)), ["GET /v2/acme/providers/manifests/latest 200"]);
+    registry.stop();
+    for (machine, look, vouched) in
+        [(&online, "--offline", false), (&offline, "--offline", true), (&offline, "--refresh", true)]
+    {
+        let found = catalog(machine, &["resolve", "--json", look, &wanted]);
+        let shown = found.expect_code(0).json();
+        assert_eq!((&shown["vouched"], &shown["items"]), (&json!(vouched), &json!(["acme/providers"])), "{look}");
+        assert_eq!(found.stderr.contains("earlier version"), vouched, "{}", found.stderr);
     }
 }
 
