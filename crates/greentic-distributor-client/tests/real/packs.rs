@@ -209,8 +209,9 @@ fn processes_that_want_the_same_pack_download_it_once() {
 const GIB_OF_ZEROS: &str = "sha256:49bc20df15e412a64472421e13fe86ff1c5165e18b2afccf160d4dc19fe68a14";
 const GIB: u64 = 1 << 30;
 
-/// A registry with `acme/hello:1`, a pack of 1 GiB. The pack is put where the registry keeps it, as a file without blocks, so that
-/// nobody has to write it; skopeo finds it there and pushes the rest.
+/// A registry with an artifact of 1 GiB under `acme/hello`, as a pack and as a component: tags `1` and `component`. Its bytes are put
+/// where the registry keeps them, as a file without blocks, so that nobody has to write them; skopeo finds them there and pushes
+/// the rest.
 fn registry_with_a_gib() -> DockerRegistry {
     let registry = DockerRegistry::open();
     let digest: Digest = GIB_OF_ZEROS.parse().unwrap();
@@ -220,14 +221,20 @@ fn registry_with_a_gib() -> DockerRegistry {
     let link = kept.ancestors().nth(5).unwrap().join("repositories/acme/hello/_layers/sha256").join(digest.to_hex());
     fs::create_dir_all(&link).unwrap();
     fs::write(link.join("link"), GIB_OF_ZEROS).unwrap();
+    for (media_type, tag) in [(GTPACK, "1"), (fixture::WASM_TYPE, "component")] {
+        push_the_gib(&registry, media_type, tag);
+    }
+    registry
+}
 
+fn push_the_gib(registry: &DockerRegistry, media_type: &str, tag: &str) {
     let config = Blob::new("application/vnd.oci.empty.v1+json", "{}");
     let manifest = Blob::new(
         "application/vnd.oci.image.manifest.v1+json",
         json!({
             "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
             "config": config.descriptor(),
-            "layers": [{ "mediaType": GTPACK, "digest": GIB_OF_ZEROS, "size": GIB }],
+            "layers": [{ "mediaType": media_type, "digest": GIB_OF_ZEROS, "size": GIB }],
         })
         .to_string(),
     );
@@ -237,18 +244,24 @@ fn registry_with_a_gib() -> DockerRegistry {
     for blob in [&config, &manifest] {
         fs::write(blobs.join(blob.digest.to_hex()), &blob.bytes).unwrap();
     }
+    let digest: Digest = GIB_OF_ZEROS.parse().unwrap();
     File::create(blobs.join(digest.to_hex())).unwrap().set_len(GIB).unwrap();
     let mut top = manifest.descriptor();
-    top["annotations"] = json!({ "org.opencontainers.image.ref.name": "1" });
+    top["annotations"] = json!({ "org.opencontainers.image.ref.name": tag });
     fs::write(layout.path().join("index.json"), json!({ "schemaVersion": 2, "manifests": [top] }).to_string()).unwrap();
     fs::write(layout.path().join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
-    skopeo_push(layout.path(), "1", &tag_in(&registry.host()), None).unwrap();
-    registry
+    skopeo_push(layout.path(), tag, &format!("{}/acme/hello:{tag}", registry.host()), None).unwrap();
+}
+
+#[track_caller]
+fn assert_little_memory(outcome: &Outcome) {
+    let peak = outcome.peak_rss_bytes.expect("the peak was measured");
+    assert!(peak < 32 << 20, "{peak} bytes");
 }
 
 #[test]
-fn a_pack_of_1_gib_stays_under_32_mib_of_memory() {
-    if !ready("a_pack_of_1_gib_stays_under_32_mib_of_memory", PROGRAMS) {
+fn a_pack_and_a_component_of_1_gib_stay_under_32_mib_of_memory() {
+    if !ready("a_pack_and_a_component_of_1_gib_stay_under_32_mib_of_memory", PROGRAMS) {
         return;
     }
     let registry = registry_with_a_gib();
@@ -257,6 +270,26 @@ fn a_pack_of_1_gib_stays_under_32_mib_of_memory() {
     let told = outcome.expect_code(0).json();
     assert_eq!((told["size_bytes"].as_u64(), told["fetched"].as_bool()), (Some(GIB), Some(true)));
     assert_eq!(fs::metadata(told["cache_path"].as_str().unwrap()).unwrap().len(), GIB);
-    let peak = outcome.peak_rss_bytes.expect("the peak was measured");
-    assert!(peak < 32 << 20, "{peak} bytes");
+    assert_little_memory(&outcome);
+
+    // Elsewhere, where the same bytes are not yet.
+    let machine = Machine::new();
+    let manifest = machine.dir().join("pack.json");
+    let refs = json!([format!("{}/acme/hello:component", registry.host())]);
+    fs::write(&manifest, json!({ "extensions": { "greentic.components": { "refs": refs } } }).to_string()).unwrap();
+    let manifest = manifest.to_str().unwrap();
+    let already = registry.requests().len();
+    let outcome = machine.dist(["--json", "components", "fetch", "--allow-tags", manifest]);
+    let told = outcome.expect_code(0).json();
+    assert_eq!((told[0]["size_bytes"].as_u64(), told[0]["fetched"].as_bool()), (Some(GIB), Some(true)));
+    let path = PathBuf::from(told[0]["cache_path"].as_str().unwrap());
+    assert_eq!((fs::metadata(&path).unwrap().len(), path.file_name().unwrap().to_str()), (GIB, Some("component.wasm")));
+    assert_little_memory(&outcome);
+    let after = lines(&registry.requests()).split_off(already);
+    assert!(after.iter().any(|line| line.contains(GIB_OF_ZEROS)), "{after:?}");
+    // Nor does hashing it again take more, where nothing says that it was hashed.
+    drop(fs::remove_file(path.with_file_name("verified")));
+    let outcome = machine.dist(["--offline", "--json", "components", "fetch", "--allow-tags", manifest]);
+    assert_eq!(outcome.expect_code(0).json()[0]["fetched"].as_bool(), Some(false));
+    assert_little_memory(&outcome);
 }
