@@ -15,6 +15,7 @@ mod components;
 mod credentials;
 mod demo;
 mod directory;
+mod documented;
 mod environment;
 mod inspect;
 mod json;

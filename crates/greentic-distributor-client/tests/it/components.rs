@@ -16,7 +16,7 @@ use greentic_distributor_client::oci_components::{
 };
 use serde_json::json;
 
-use crate::support::{Home, chain, other, registry, sample};
+use crate::support::{CANARY, Home, chain, other, registry, sample};
 
 /// Media type of a component manifest.
 pub(crate) const COMPONENT_MANIFEST: &str = "application/vnd.greentic.component.manifest+json";
@@ -121,7 +121,7 @@ async fn a_pinned_component_costs_two_requests_and_then_none() {
 }
 
 #[tokio::test]
-async fn a_descriptor_asks_for_the_manifest_alone_writes_nothing_and_is_not_asked_for_again() {
+async fn d14_a_descriptor_asks_for_the_manifest_alone_writes_nothing_and_is_not_asked_for_again() {
     let (home, registry) = (Home::new(), registry());
     let resolver = resolver(&home);
     let artifact = registry.artifact();
@@ -145,7 +145,7 @@ async fn a_descriptor_asks_for_the_manifest_alone_writes_nothing_and_is_not_aske
 }
 
 #[tokio::test]
-async fn tags_are_taken_only_where_they_are_allowed_and_known_ones_also_offline() {
+async fn d15_tags_are_taken_only_where_they_are_allowed_and_known_ones_also_offline() {
     let (home, registry) = (Home::new(), registry());
     let pins = OciComponentResolver::<DefaultRegistryClient>::new(ComponentResolveOptions {
         allow_tags: false,
@@ -219,6 +219,31 @@ async fn d12_layers_of_other_kinds_are_neither_refused_nor_downloaded() {
 }
 
 #[tokio::test]
+async fn every_default_type_is_a_component_and_so_is_what_a_host_prefers() {
+    let defaults = ComponentResolveOptions::default().preferred_layer_media_types;
+    let own = "application/vnd.acme.component";
+    for (seed, media_type) in defaults.iter().map(String::as_str).chain([own, "Application/WASM; v=1"]).enumerate() {
+        // What is the component manifest itself has to be one.
+        let bytes = if media_type == COMPONENT_MANIFEST {
+            br#"{ "id": "acme.hello" }"#.to_vec()
+        } else {
+            fixture::random_bytes(seed as u64, 700)
+        };
+        let (home, registry) =
+            (Home::new(), Scenario::new(artifact_of(vec![Blob::new(media_type, bytes.clone())], &[])).start());
+        let mut options = options(&home);
+        options.preferred_layer_media_types.push(own.to_owned());
+        let resolver: OciComponentResolver = OciComponentResolver::new(options);
+        let component = resolver.resolve_ref(&registry.reference()).await.unwrap();
+        assert_eq!(component.media_type, media_type);
+        assert_holds(&component, &bytes);
+    }
+    let registry = Scenario::new(artifact_of(vec![Blob::new(own, "x")], &[])).start();
+    let refused = resolver(&Home::new()).resolve_ref(&registry.reference()).await;
+    assert_refused(refused, DistErrorKind::Internal, &[own]);
+}
+
+#[tokio::test]
 async fn row_30_of_two_equally_preferred_layers_the_first_of_the_manifest_is_taken() {
     let layers: Vec<Blob> = (0..4).map(|seed| Blob::new(WASM_TYPE, fixture::random_bytes(seed, 2_000))).collect();
     let best = Blob::new("application/vnd.wasm.component.v1+wasm", fixture::random_bytes(9, 2_000));
@@ -254,7 +279,7 @@ async fn row_30_an_artifact_without_a_component_is_refused_with_what_there_was_a
 }
 
 #[tokio::test]
-async fn an_index_is_proven_by_its_pin_and_leads_to_its_wasm_manifest() {
+async fn d09_an_index_is_proven_by_its_pin_and_leads_to_its_wasm_manifest() {
     let (home, native) = (Home::new(), other(4));
     let registry = Scenario::new(sample()).start();
     registry.publish(&native, "native");
@@ -299,7 +324,7 @@ async fn an_index_of_common_platforms_leads_to_the_component_they_agree_on_and_e
 }
 
 #[tokio::test]
-async fn pins_may_be_written_in_capitals_and_in_sha512() {
+async fn d10_pins_may_be_written_in_capitals_and_in_sha512() {
     let (home, registry) = (Home::new(), registry());
     let artifact = registry.artifact();
     let (name, hex) = (registry.reference(), artifact.manifest_digest.to_hex().to_uppercase());
@@ -322,7 +347,7 @@ async fn pins_may_be_written_in_capitals_and_in_sha512() {
 }
 
 #[tokio::test]
-async fn a_registry_that_echoes_the_pin_and_sends_other_bytes_is_refused() {
+async fn d01_a_registry_that_echoes_the_pin_and_sends_other_bytes_is_refused() {
     for lie in [Lie::WrongManifestEchoed, Lie::PaddedManifest, Lie::WrongBlob] {
         let (home, registry) = (Home::new(), Scenario::new(sample()).lie(lie.clone()).start());
         let expected = match lie {
@@ -343,7 +368,7 @@ async fn a_registry_that_echoes_the_pin_and_sends_other_bytes_is_refused() {
 }
 
 #[tokio::test]
-async fn a_digest_header_never_becomes_a_path() {
+async fn d02_a_digest_header_never_becomes_a_path() {
     for header in ["../../escaped", "/tmp/escaped", "sha256:../../escaped", "sha256:"] {
         let (home, registry) = (Home::new(), Scenario::new(sample()).lie(Lie::DigestHeader(header.into())).start());
         // What is no digest says nothing: the body was hashed, and that is its digest.
@@ -458,7 +483,7 @@ fn tamper(path: &Path, bytes: &[u8]) {
 }
 
 #[tokio::test]
-async fn whatever_is_changed_in_the_cache_is_healed_online_and_refused_offline() {
+async fn d04_whatever_is_changed_in_the_cache_is_healed_online_and_refused_offline() {
     let artifact = named_component("hello.wasm");
     let (manifest, wasm) = (&artifact.layers[0].bytes, &artifact.layers[1].bytes);
     let mut flipped = wasm.clone();
@@ -584,7 +609,7 @@ async fn a_component_manifest_that_is_too_large_is_left_out_and_missed_by_nobody
 }
 
 #[tokio::test]
-async fn manifests_of_a_type_that_is_not_accepted_are_refused() {
+async fn d11_manifests_of_a_type_that_is_not_accepted_are_refused() {
     let (home, registry) = (Home::new(), registry());
     let only_indexes =
         ComponentResolveOptions { accepted_manifest_types: vec![fixture::INDEX_TYPE.to_owned()], ..options(&home) };
@@ -699,7 +724,7 @@ async fn sixty_four_references_of_a_registry_with_tokens_share_one() {
 }
 
 #[test]
-fn one_resolver_serves_several_runtimes_on_several_threads() {
+fn d29_one_resolver_serves_several_runtimes_on_several_threads() {
     let (home, registry) = (Home::new(), registry());
     let resolver = Arc::new(resolver(&home));
     for round in 0..2 {
@@ -768,6 +793,39 @@ async fn a_transfer_that_was_given_up_goes_on_where_it_stopped() {
     assert_holds(&component, registry.artifact().layer_bytes());
     let last = registry.journal().entries().pop().unwrap();
     assert!(last.headers.get("range").is_some_and(|range| range.starts_with("bytes=")), "{:?}", last.headers);
+}
+
+#[tokio::test]
+async fn d31_a_resolver_remembers_nothing_that_the_directory_does_not_hold() {
+    let (home, registry) = (Home::new(), registry());
+    let resolver = resolver(&home);
+    let first = resolver.resolve_ref(&registry.pinned()).await.unwrap();
+    fs::remove_dir_all(first.path.parent().unwrap()).unwrap();
+    let again = resolver.resolve_ref(&registry.pinned()).await.unwrap();
+    assert!(again.fetched_from_network);
+    fs::write(
+        first.path.with_file_name("metadata.json"),
+        r#"{"media_type":"x/evil","resolved_digest":"sha256:x","manifest_wasm_name":"../evil.wasm"}"#,
+    )
+    .unwrap();
+    let found = resolver.resolve_ref(&registry.pinned()).await.unwrap();
+    assert_eq!((found.media_type.as_str(), found.fetched_from_network), (WASM_TYPE, false));
+    assert_eq!(found.path, first.path);
+}
+
+#[tokio::test]
+async fn d08_a_login_for_one_registry_is_not_told_to_another_that_a_pack_names() {
+    let mine = Scenario::new(sample()).auth(Auth::basic("alice", CANARY)).start();
+    let theirs = Scenario::new(sample()).auth(Auth::basic("alice", CANARY)).start();
+    let home = Home::new();
+    let client = DefaultRegistryClient::with_registry_login(mine.host(), "alice", CANARY);
+    let resolver = OciComponentResolver::with_client(client, options(&home));
+    assert!(!format!("{resolver:?}").contains(CANARY));
+    let results = resolver.resolve_each(&eager(&[mine.pinned(), theirs.pinned()])).await;
+    assert_holds(results[0].as_ref().unwrap(), sample().layer_bytes());
+    assert_eq!(results[1].as_ref().unwrap_err().kind(), DistErrorKind::Auth);
+    assert!(!theirs.journal().contains(CANARY) && !theirs.journal().any_header_contains("Basic"));
+    home.assert_in_no_file(CANARY);
 }
 
 fn has_bytes(dir: &Path) -> bool {

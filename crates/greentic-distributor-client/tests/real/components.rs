@@ -6,6 +6,7 @@ use greentic_dist_testkit::fixture::{self, Artifact, Blob, WASM_TYPE};
 use greentic_dist_testkit::process::Run;
 use greentic_dist_testkit::real::{DockerRegistry, ready, skopeo_push_artifacts};
 use greentic_dist_testkit::scenario::Scenario;
+use greentic_distributor_client::oci_components::{ComponentResolveOptions, OciComponentResolver};
 use serde_json::json;
 
 use crate::lines;
@@ -77,6 +78,41 @@ fn components_that_skopeo_pushed_are_fetched_with_the_requests_they_need_and_fou
     assert_eq!(offline.expect_code(0).stdout, online.stdout);
     // Pins are here, whether the registry is or not.
     machine.dist(["components", "fetch", &manifest]).expect_code(0);
+}
+
+#[test]
+fn every_default_type_and_that_of_a_host_come_back_byte_for_byte_by_tag_and_by_pin() {
+    let test = "every_default_type_and_that_of_a_host_come_back_byte_for_byte_by_tag_and_by_pin";
+    if !ready(test, PROGRAMS) {
+        return;
+    }
+    let registry = DockerRegistry::open();
+    let own = "application/vnd.acme.component";
+    let mut types = ComponentResolveOptions::default().preferred_layer_media_types;
+    types.push(own.to_owned());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for (number, media_type) in types.iter().enumerate() {
+        let bytes =
+            if media_type == COMPONENT_MANIFEST { b"{}".to_vec() } else { fixture::random_bytes(number as u64, 5_000) };
+        let artifact = fixture::artifact(media_type, bytes.clone());
+        let name = format!("{}/components/hello", registry.host());
+        skopeo_push_artifacts(std::slice::from_ref(&artifact), &format!("{name}:{number}"), None);
+        let machine = Machine::new();
+        let resolver: OciComponentResolver = OciComponentResolver::new(ComponentResolveOptions {
+            allow_tags: true,
+            offline: false,
+            cache_dir: machine.cache(),
+            preferred_layer_media_types: types.clone(),
+            ..ComponentResolveOptions::default()
+        });
+        for (reference, brought) in
+            [(format!("{name}:{number}"), true), (format!("{name}@{}", artifact.manifest_digest), false)]
+        {
+            let found = runtime.block_on(resolver.resolve_ref(&reference)).unwrap();
+            assert_eq!((found.media_type.as_str(), found.fetched_from_network), (media_type.as_str(), brought));
+            assert_eq!(fs::read(&found.path).unwrap(), bytes, "{media_type}");
+        }
+    }
 }
 
 #[test]
