@@ -29,6 +29,9 @@ mod body;
 mod connection;
 mod disk;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod journal;
 mod log;
 mod name;

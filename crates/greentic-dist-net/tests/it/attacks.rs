@@ -3,11 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use greentic_dist_net::{Capabilities, HostConfig, HostEndpoint, HttpRule, NetErrorClass, NetErrorKind, Selector};
-use greentic_dist_testkit::fixture::{self, Artifact};
-use greentic_dist_testkit::scenario::{Auth, Lie, Part, Scenario, blob_host, bystander};
+use greentic_dist_net::{Capabilities, HostConfig, HostEndpoint, HttpRule, Net, NetErrorClass, NetErrorKind, Selector};
+use greentic_dist_testkit::fixture::{self, Artifact, MANIFEST_TYPE};
+use greentic_dist_testkit::scenario::{Auth, Lie, Part, Scenario, blob_host, bystander, hostile};
 use greentic_dist_testkit::{LyingServer, Response};
-use greentic_dist_types::Digest;
+use greentic_dist_types::{Algorithm, Digest, PlatformChoice, Reference};
 
 use crate::push::source;
 use crate::support::{Recorder, described, net, pull_layer, quick, read, repository, with_login};
@@ -23,16 +23,31 @@ fn artifact() -> Artifact {
 #[tokio::test]
 async fn quirk_s01_a_realm_on_another_host_or_a_metadata_service_gets_no_login() {
     let thief = LyingServer::start_on(OTHER, |_, _| Response::ok(r#"{"token":"t"}"#));
-    for realm in [format!("{}/token", thief.url()), "http://169.254.169.254/token".to_owned()] {
+    let elsewhere = format!("{}/token", thief.url());
+    for realm in [
+        elsewhere.as_str(),
+        "http://169.254.169.254/token",
+        "https://169.254.169.254/token",
+        "http://[fd00:ec2::254]/token",
+        "https://[::ffff:169.254.169.254]/token",
+        "http://10.0.0.1/token",
+        "http://192.168.1.1/token",
+        "http://0.0.0.0/token",
+        "https://[::]/token",
+        "ftp://127.0.0.1/token",
+        "file:///etc/passwd",
+    ] {
         let registry =
-            Scenario::new(artifact()).auth(Auth::bearer("ann", CANARY)).lie(Lie::Realm(realm.clone())).start();
+            Scenario::new(artifact()).auth(Auth::bearer("ann", CANARY)).lie(Lie::Realm(realm.to_owned())).start();
         let net = with_login(&registry.host(), "ann", CANARY).build().unwrap();
         let asked = repository(&net, &registry.reference()).manifest(Selector::Tag("1")).await;
         let error = asked.unwrap_err();
         assert_eq!(error.kind(), NetErrorKind::Refused, "{realm}: {error}");
-        assert!(!format!("{error} {error:?}").contains(CANARY));
+        assert!(!format!("{error} {error:?} {:?}", error.hints()).contains(CANARY));
+        assert_eq!(registry.journal().lines(), ["GET /v2/acme/hello/manifests/1"], "{realm}");
+        assert!(!registry.journal().contains(CANARY), "{realm}");
     }
-    assert!(!thief.journal().contains(CANARY));
+    assert_eq!(thief.connections(), 0);
 }
 
 #[tokio::test]
@@ -52,12 +67,32 @@ async fn quirk_s02_a_redirect_of_the_token_server_is_not_followed() {
 
 #[tokio::test]
 async fn quirk_s03_a_redirect_to_an_inner_address_is_refused() {
-    let registry = LyingServer::start(|_, _| Response::redirect(307, "http://169.254.169.254/latest/meta-data"));
-    let net = net();
-    let repository = repository(&net, &format!("{}/acme/hello", registry.host()));
-    let error = repository.manifest(Selector::Tag("1")).await.unwrap_err();
-    assert_eq!((error.kind(), error.class()), (NetErrorKind::Refused, NetErrorClass::Validation));
-    assert_eq!(registry.journal().len(), 1);
+    for inner in ["http://169.254.169.254", "http://[fe80::1]", "http://10.1.2.3:8080", "https://0.0.0.0"] {
+        // Redirects, the location of an upload, the next page of a list.
+        let registry = LyingServer::start(move |request, _| {
+            let there = format!("{inner}{}", request.path);
+            match (request.method.as_str(), request.path.as_str()) {
+                ("POST", _) => Response::status(202, "").header("Location", there),
+                (_, "/v2/acme/hello/tags/list") => Response::ok(r#"{"name":"acme/hello","tags":["1"]}"#)
+                    .header("Link", format!("<{there}?last=1>; rel=\"next\"")),
+                _ => Response::redirect(307, there),
+            }
+        });
+        let net = with_login(&registry.host(), "ann", CANARY).build().unwrap();
+        let hello = repository(&net, &format!("{}/acme/hello", registry.host()));
+        for (what, error) in [
+            ("a manifest", hello.manifest(Selector::Tag("1")).await.unwrap_err()),
+            ("a blob", hello.blob(&described(Digest::sha256(b"x"), 1)).open().await.unwrap_err()),
+            ("an upload", hello.put_blob(source(b"x")).check_first(false).send().await.unwrap_err()),
+            ("a list", hello.tags().collect(10).await.unwrap_err()),
+        ] {
+            let found = (error.kind(), error.class());
+            assert_eq!(found, (NetErrorKind::Refused, NetErrorClass::Validation), "{what} at {inner}: {error}");
+        }
+        // Each was asked for once, and nothing but the registry was asked.
+        assert_eq!(registry.journal().len(), 4, "{:?}", registry.journal().lines());
+        assert_eq!((net.stats().connections_opened, net.stats().retries), (1, 0), "{inner}");
+    }
 }
 
 #[tokio::test]
@@ -111,33 +146,87 @@ async fn quirk_s04_nothing_that_a_registry_names_leads_from_https_to_http() {
 
 #[tokio::test]
 async fn quirk_s05_a_body_without_an_end_is_cut_off_at_its_limit() {
-    let registry = Scenario::new(artifact()).lie(Lie::EndlessManifest).start();
-    let net = net();
-    let asked = repository(&net, &registry.reference()).manifest(Selector::Tag("1")).await;
-    assert_eq!(asked.unwrap_err().kind(), NetErrorKind::TooLarge);
-    assert!(net.stats().bytes_received < 8 << 20);
+    // Everything that has no end here, and how much of it may be read at most.
+    let endless = LyingServer::start(|request, ctx| match request.path.as_str() {
+        "/v2/acme/failing/manifests/1" => Response::status(418, "no").endless(),
+        "/v2/acme/closed/manifests/1" => Response::bearer_challenge(&ctx.url("/token"), "s", ""),
+        _ => Response::ok(r#"{"name":"acme/hello","tags":[""#)
+            .header("Content-Type", if request.path.contains("list") { "application/json" } else { MANIFEST_TYPE })
+            .endless(),
+    });
+    let net = || quick().build().unwrap();
+    let at = |net: &Net, name: &str| repository(net, &format!("{}/acme/{name}", endless.host()));
+    let subject = Digest::sha256(b"x");
+    for (what, limit, kind) in [
+        ("manifest", 4 << 20, NetErrorKind::TooLarge),
+        ("tags", 16 << 20, NetErrorKind::TooLarge),
+        ("catalog", 16 << 20, NetErrorKind::TooLarge),
+        ("referrers", 4 << 20, NetErrorKind::TooLarge),
+        ("token", 128 << 10, NetErrorKind::TooLarge),
+        ("error", 64 << 10, NetErrorKind::Protocol),
+    ] {
+        let net = net();
+        let error = match what {
+            "manifest" => at(&net, "hello").manifest(Selector::Tag("1")).await.unwrap_err(),
+            "tags" => at(&net, "hello").tags().collect(10).await.unwrap_err(),
+            "catalog" => net.registry(&endless.host()).unwrap().catalog().collect(10).await.unwrap_err(),
+            "referrers" => at(&net, "hello").referrers(&subject, None).await.unwrap_err(),
+            "token" => at(&net, "closed").manifest(Selector::Tag("1")).await.unwrap_err(),
+            _ => at(&net, "failing").manifest(Selector::Tag("1")).await.unwrap_err(),
+        };
+        assert_eq!(error.kind(), kind, "{what}: {error:?}");
+        // One piece more than the limit may have come before it was seen.
+        let received = net.stats().bytes_received;
+        assert!(received <= limit + (64 << 10), "{what}: {received} bytes");
+    }
 }
 
 #[tokio::test]
 async fn quirk_s06_redirects_in_a_circle_and_logins_for_ever_come_to_an_end() {
     let circle = Scenario::new(artifact()).lie(Lie::RedirectLoop).start();
     assert_eq!(pull_layer(&net(), &circle).await.unwrap_err().kind(), NetErrorKind::Refused);
-    assert!(circle.journal().len() <= 6);
+    assert_eq!(circle.journal().len(), 1, "a circle is seen before it is walked");
+    let onward = LyingServer::start(|request, _| Response::redirect(307, format!("/step/{}", request.index)));
+    let asked = repository(&net(), &format!("{}/acme/hello", onward.host())).manifest(Selector::Tag("1")).await;
+    assert_eq!(asked.unwrap_err().kind(), NetErrorKind::Refused);
+    assert_eq!(onward.journal().len(), 6, "the request and five redirects");
     let refusing = Scenario::new(artifact()).auth(Auth::AnonymousBearer).lie(Lie::TokenRefused).start();
     let net = net();
     let asked = repository(&net, &refusing.reference()).manifest(Selector::Tag("1")).await;
     let error = asked.unwrap_err();
     assert_eq!(error.class(), NetErrorClass::Authentication, "{error}");
-    assert!(refusing.journal().len() <= 8, "{:?}", refusing.journal().lines());
+    let (manifest, token) = ("GET /v2/acme/hello/manifests/1", "GET /token");
+    let asked: Vec<_> = refusing.journal().entries().iter().map(|entry| format!("GET {}", entry.path)).collect();
+    assert_eq!(asked, [manifest, token, manifest]);
 }
 
 #[tokio::test]
-async fn quirk_s07_a_header_that_echoes_the_digest_proves_nothing() {
+async fn quirk_s07_a_header_that_echoes_the_digest_proves_nothing_and_weak_digests_name_nothing() {
     let registry = Scenario::new(artifact()).lie(Lie::WrongManifestEchoed).start();
     let net = net();
     let digest = registry.artifact().manifest_digest;
     let asked = repository(&net, &registry.reference()).manifest(Selector::Digest(digest)).await;
     assert_eq!(asked.unwrap_err().kind(), NetErrorKind::Integrity);
+    let long = Digest::of(Algorithm::Sha512, b"x").to_string();
+    let weak = [
+        "sha1:da39a3ee5e6b4b0d3255bfef95601890afd80709".to_owned(),
+        "md5:d41d8cd98f00b204e9800998ecf8427e".to_owned(),
+        long[..long.len() - 64].to_owned(),
+        format!("sha256:{}", &long[7..]),
+    ];
+    for weak in weak {
+        // Neither as a pin nor as what a manifest names; in a header it says nothing.
+        weak.parse::<Digest>().unwrap_err();
+        Reference::parse(&format!("{}/acme/hello@{weak}", registry.host())).unwrap_err();
+        let honest = Scenario::new(artifact()).lie(Lie::DigestHeader(weak.clone())).start();
+        let found = repository(&net, &honest.reference()).manifest(Selector::Tag("1")).await.unwrap();
+        assert_eq!(found.digest, honest.artifact().manifest_digest, "{weak}");
+        honest.publish_document(&hostile::wrong_layer_digest(honest.artifact(), &weak), Some("weak"));
+        let named =
+            repository(&net, &honest.reference()).image(Selector::Tag("weak"), &PlatformChoice::default()).await;
+        let error = named.unwrap_err();
+        assert_eq!(error.kind(), NetErrorKind::Protocol, "{weak}: {error}");
+    }
 }
 
 #[tokio::test]
@@ -151,12 +240,35 @@ async fn quirk_s09_a_descriptor_that_lies_about_its_size_fills_no_memory() {
 
 #[tokio::test]
 async fn quirk_s10_a_token_of_one_registry_is_not_sent_to_another() {
-    let one = Scenario::new(artifact()).auth(Auth::AnonymousBearer).start();
-    let other = Scenario::new(artifact()).on(OTHER).auth(Auth::AnonymousBearer).start();
+    // A token says whose it is and for what.
+    let registry = |ip| {
+        LyingServer::start_on(ip, |request, ctx| {
+            let scope = request.param("scope").map(|scope| scope.replace(['/', ':'], "-"));
+            match request.header("authorization") {
+                _ if request.path == "/token" => {
+                    Response::ok(format!(r#"{{"token":"of-{}-{}"}}"#, ctx.addr().port(), scope.unwrap()))
+                }
+                Some(_) => Response::ok(fixture::component().manifest_bytes).header("Content-Type", MANIFEST_TYPE),
+                None => Response::bearer_challenge(&ctx.url("/token"), "s", ""),
+            }
+        })
+    };
+    let (one, other) = (registry(IpAddr::V4(Ipv4Addr::LOCALHOST)), registry(OTHER));
     let net = net();
-    for registry in [&one, &other] {
-        repository(&net, &registry.reference()).manifest(Selector::Tag("1")).await.unwrap();
-        assert_eq!(registry.journal().count("GET", "/token"), 1);
+    for _ in 0..2 {
+        for server in [&one, &other] {
+            for name in ["hello", "there"] {
+                let asked = repository(&net, &format!("{}/acme/{name}", server.host()));
+                asked.manifest(Selector::Tag("1")).await.unwrap();
+                let journal = server.journal();
+                let sent = journal.authorization_of(journal.len() - 1).unwrap();
+                assert_eq!(sent, format!("Bearer of-{}-repository-acme-{name}-pull", server.addr().port()));
+            }
+        }
+    }
+    for server in [&one, &other] {
+        // One challenge, a token for each repository, two manifests twice.
+        assert_eq!((server.journal().count("GET", "/token"), server.journal().len()), (2, 7));
     }
 }
 
@@ -205,6 +317,7 @@ async fn quirk_s13_what_a_registry_says_cannot_drive_a_terminal() {
     let net = quick().observer(Arc::clone(&recorder) as _).build().unwrap();
     let asked = repository(&net, &format!("{}/acme/hello", registry.host())).manifest(Selector::Tag("1")).await;
     let text = format!("{} {}", asked.unwrap_err(), recorder.lines().join(" "));
+    assert!(text.contains("gone") && text.contains("31m"), "it is told: {text:?}");
     assert!(!text.chars().any(|ch| ch.is_control() || ch == '\u{202e}'), "{text:?}");
 }
 
@@ -221,7 +334,7 @@ async fn quirk_s15_a_login_and_configured_headers_do_not_follow_a_redirect_to_an
     let net = with_login(&registry.host(), "ann", CANARY).host(config).build().unwrap();
     assert!(pull_layer(&net, &registry).await.unwrap() == registry.artifact().layer_bytes());
     assert!(registry.journal().contains(CANARY) && registry.journal().contains("canary-header-1b"));
-    assert!(!storage.journal().is_empty());
+    assert_eq!(storage.journal().len(), 1);
     assert!(!storage.journal().contains(CANARY) && !storage.journal().contains("canary-header-1b"));
 }
 
@@ -232,7 +345,7 @@ async fn row_19_digest_headers_that_contradict_each_other_or_are_far_too_long_na
     for headers in [[&good, &wrong], [&wrong, &good], [&wrong, &wrong]] {
         let (body, told) = (artifact.manifest_bytes.clone(), headers.map(Clone::clone));
         let server = LyingServer::start(move |_, _| {
-            let answer = Response::ok(body.clone()).header("Content-Type", fixture::MANIFEST_TYPE);
+            let answer = Response::ok(body.clone()).header("Content-Type", MANIFEST_TYPE);
             told.iter().fold(answer, |answer, told| answer.header("Docker-Content-Digest", told))
         });
         let net = net();
@@ -253,7 +366,7 @@ async fn row_20_the_body_wins_over_what_a_head_said_and_a_pin_from_a_head_is_pro
     let (artifact, said) = (artifact(), Digest::sha256(b"what the HEAD says"));
     let body = artifact.manifest_bytes.clone();
     let server = LyingServer::start(move |request, _| {
-        let answer = Response::ok(body.clone()).header("Content-Type", fixture::MANIFEST_TYPE);
+        let answer = Response::ok(body.clone()).header("Content-Type", MANIFEST_TYPE);
         if request.method == "HEAD" { answer.header("Docker-Content-Digest", said.to_string()) } else { answer }
     });
     let net = net();
@@ -329,15 +442,34 @@ async fn quirk_p14_a_signed_url_gets_no_login_on_the_registrys_own_host_either()
 
 #[tokio::test]
 async fn quirk_p15_an_expired_signature_is_renewed_by_the_registry_once() {
-    let artifact = artifact();
-    let whole = artifact.layer_bytes().to_vec();
-    let storage = LyingServer::start_on(OTHER, move |request, _| match request.index {
-        0 => Response::status(403, "expired"),
-        _ => Response::ok(whole.clone()),
-    });
-    let registry = Scenario::new(artifact).lie(Lie::RedirectBlob { status: 307, base: storage.url() }).start();
-    pull_layer(&net(), &registry).await.unwrap();
-    assert_eq!((registry.journal().len(), storage.journal().len()), (2, 2));
+    let blob = format!("GET /v2/acme/hello/blobs/{}", artifact().layer_digest());
+    for status in [400, 403] {
+        let artifact = artifact();
+        let whole = artifact.layer_bytes().to_vec();
+        let storage = LyingServer::start_on(OTHER, move |request, _| match request.index {
+            0 => Response::status(status, "expired"),
+            _ => Response::ok(whole.clone()),
+        });
+        let registry = Scenario::new(artifact).lie(Lie::RedirectBlob { status: 307, base: storage.url() }).start();
+        pull_layer(&net(), &registry).await.unwrap();
+        assert_eq!((registry.journal().lines(), storage.journal().len()), (vec![blob.clone(); 2], 2), "{status}");
+    }
+    // One that expired before the rest was asked for.
+    for status in [400, 403] {
+        let artifact = artifact();
+        let whole = artifact.layer_bytes().to_vec();
+        let storage = LyingServer::start_on(OTHER, move |request, _| match request.index {
+            0 => Response::ok(whole.clone()).cut_after(30_000),
+            1 => Response::status(status, "expired"),
+            _ => Response::ranged(request, "", whole.clone()),
+        });
+        let registry = Scenario::new(artifact).lie(Lie::RedirectBlob { status: 307, base: storage.url() }).start();
+        assert!(pull_layer(&net(), &registry).await.unwrap() == registry.artifact().layer_bytes());
+        let ranges: Vec<_> = (0..3).map(|index| storage.journal().header_of(index, "range")).collect();
+        let rest = Some("bytes=30000-".to_owned());
+        assert_eq!(ranges, [None, rest.clone(), rest], "{status}");
+        assert_eq!((registry.journal().lines(), storage.journal().len()), (vec![blob.clone(); 3], 3), "{status}");
+    }
 }
 
 #[tokio::test]
@@ -372,8 +504,7 @@ async fn quirk_p27_statuses_that_pass_are_asked_again_and_others_are_not() {
 async fn quirk_p54_a_mirror_below_a_path_is_asked_there_and_told_the_namespace() {
     let artifact = artifact();
     let (digest, bytes) = (artifact.manifest_digest, artifact.manifest_bytes.clone());
-    let proxy =
-        LyingServer::start(move |_, _| Response::ok(bytes.clone()).header("Content-Type", fixture::MANIFEST_TYPE));
+    let proxy = LyingServer::start(move |_, _| Response::ok(bytes.clone()).header("Content-Type", MANIFEST_TYPE));
     let origin = bystander(OTHER);
     for (path, over, expected) in
         [("/ghcr-remote", false, "/ghcr-remote/v2"), ("/v2/proxy/upstream", true, "/v2/proxy/upstream")]

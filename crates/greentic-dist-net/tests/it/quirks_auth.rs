@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use greentic_dist_net::{
-    BoxFuture, Credential, CredentialAnswer, CredentialSource, CredentialTarget, HttpRule, Login, Net, NetError,
-    NetErrorKind, PushedBlob, Selector, StaticCredentials, TargetPolicy,
+    BoxFuture, Credential, CredentialAnswer, CredentialSource, CredentialTarget, HostConfig, HostEndpoint, HttpRule,
+    Login, Net, NetError, NetErrorKind, PushedBlob, Selector, StaticCredentials, TargetPolicy,
 };
 use greentic_dist_testkit::fixture::{self, Artifact};
 use greentic_dist_testkit::real::{DockerRegistry, DockerRegistryConfig, RegistryAuth, TokenServer, ready};
-use greentic_dist_testkit::scenario::{Auth, Lie, Scenario, bystander};
+use greentic_dist_testkit::scenario::{Auth, Lie, Scenario};
 use greentic_dist_testkit::{Ctx, Journal, LyingServer, Request, Response};
 use greentic_dist_types::Digest;
 use tokio::time::Instant;
@@ -529,12 +529,18 @@ async fn quirk_a14_not_found_and_no_access_are_told_together_and_never_tried_in_
             Some(_) => Response::oci_error(status, code, "go away"),
             None => Response::bearer_challenge(&ctx.url("/token"), "s", ""),
         });
-        let error = pull_from(&ambient(&Found::one(basic())), &server).await.unwrap_err();
-        assert_eq!(server.journal().lines(), [MANIFEST, TOKEN, MANIFEST], "{status}");
-        assert_eq!(error.status(), Some(status));
-        assert!(status != 404 || told(&error).contains("does not exist, or the login from a file may not see it"));
-        let error = pull_from(&net(), &server).await.unwrap_err();
-        assert!(status != 404 || told(&error).contains("does not exist, or a login is needed"), "{}", told(&error));
+        let kind = if status == 404 { NetErrorKind::NotFound } else { NetErrorKind::Forbidden };
+        for (net, both) in [
+            (ambient(&Found::one(basic())), "does not exist, or the login from a file may not see it"),
+            (net(), "does not exist, or a login is needed"),
+        ] {
+            server.journal().clear();
+            let error = pull_from(&net, &server).await.unwrap_err();
+            assert_eq!(server.journal().lines(), [MANIFEST, TOKEN, MANIFEST], "{status}");
+            assert_eq!((error.kind(), error.status()), (kind, Some(status)), "{error}");
+            assert!(told(&error).contains("go away") && !told(&error).contains(CANARY), "{}", told(&error));
+            assert_eq!(told(&error).contains(both), status == 404, "{}", told(&error));
+        }
     }
 }
 
@@ -737,19 +743,47 @@ async fn quirk_a23_the_catalog_has_a_scope_of_its_own() {
 
 #[tokio::test]
 async fn quirk_a24_a_login_belongs_to_the_host_that_is_contacted() {
-    let mirror = bystander(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)));
+    // Another host that would like to have it: as where a redirect leads, by its own name, and as the mirror.
+    let curious = LyingServer::start_on(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)), |_, _| Response::basic_challenge("r"));
     let registry = Scenario::new(fixture::component())
         .auth(Auth::basic("ann", CANARY))
-        .lie(Lie::RedirectBlob { status: 307, base: mirror.url() })
+        .lie(Lie::RedirectBlob { status: 307, base: curious.url() })
         .start();
-    let net = with_login(&registry.host(), "ann", CANARY).build().unwrap();
-    let origin = repository(&net, &registry.reference());
-    origin.manifest(Selector::Tag("1")).await.unwrap();
-    origin.blob(&layer_of(registry.artifact())).open().await.unwrap_err();
-    let asked = repository(&net, &format!("{}/acme/hello", mirror.host()));
-    asked.manifest(Selector::Tag("1")).await.unwrap_err();
-    assert_eq!(mirror.journal().len(), 2);
-    assert!(!mirror.journal().contains(CANARY) && mirror.journal().authorization_of(0).is_none());
+    let mirrored = HostConfig::new(registry.host()).mirror(HostEndpoint::new(curious.url()));
+    for (net, asked) in [
+        (with_login(&registry.host(), "ann", CANARY), 2),
+        (with_login(&registry.host(), "ann", CANARY).host(mirrored), 3),
+    ] {
+        let net = net.build().unwrap();
+        curious.journal().clear();
+        let origin = repository(&net, &registry.reference());
+        origin.manifest(Selector::Tag("1")).await.unwrap();
+        let error = origin.blob(&layer_of(registry.artifact())).open().await.unwrap_err();
+        assert_eq!(error.kind(), NetErrorKind::Unauthorized, "{error}");
+        let by_name = repository(&net, &format!("{}/acme/hello", curious.host()));
+        let error = by_name.manifest(Selector::Tag("1")).await.unwrap_err();
+        assert_eq!(error.kind(), NetErrorKind::Unauthorized, "{error}");
+        let journal = curious.journal();
+        assert_eq!(journal.len(), asked, "{:?}", journal.lines());
+        assert!(!journal.contains(CANARY) && !journal.any_header_contains("Basic"), "{:?}", journal.entries());
+    }
+    assert!(registry.journal().contains(CANARY), "the origin got its login");
+
+    // And the mirror's own login is for the mirror alone.
+    let mirror = LyingServer::start_on(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)), |request, _| {
+        match request.header("authorization") {
+            Some(_) => manifest(),
+            None => Response::basic_challenge("r"),
+        }
+    });
+    let mirrored = HostConfig::new(registry.host()).mirror(HostEndpoint::new(mirror.url()));
+    let (bob, canary_of_bob) = ("bob", "canary-of-the-mirror");
+    let net = with_login(&mirror.host(), bob, canary_of_bob).host(mirrored).build().unwrap();
+    let digest = registry.artifact().manifest_digest;
+    registry.journal().clear();
+    repository(&net, &registry.reference()).manifest(Selector::Digest(digest)).await.unwrap();
+    assert!(mirror.journal().contains(canary_of_bob));
+    assert!(registry.journal().is_empty(), "{:?}", registry.journal().lines());
 }
 
 #[tokio::test]

@@ -100,11 +100,7 @@ fn host_of(request: &Request<Incoming>, own_address: &str) -> String {
 }
 
 async fn resolve_component(tree: &Arc<Tree>, request: Request<Incoming>, host: &str) -> Result<Value, Refusal> {
-    let question = question(request).await?;
-    tenant(&question)?;
-    text(&question, "environment_id")?;
-    text(&question, "pack_id")?;
-    let name = Name::new(Kind::Component, text(&question, "component_id")?, text(&question, "version")?)?;
+    let name = component(&question(request).await?)?;
     let found = tree.artifact(&name).await?.artifact;
     let at = |time: Option<SystemTime>| time.map(rfc3339).unwrap_or_default();
     Ok(json!({
@@ -118,6 +114,20 @@ async fn resolve_component(tree: &Arc<Tree>, request: Request<Incoming>, host: &
             "last_refreshed_utc": at(found.stamp.modified_at()),
         },
     }))
+}
+
+/// The component that is asked for.
+fn component(question: &Value) -> Result<Name, Refusal> {
+    tenant(question)?;
+    text(question, "environment_id")?;
+    text(question, "pack_id")?;
+    Ok(Name::new(Kind::Component, text(question, "component_id")?, text(question, "version")?)?)
+}
+
+/// The component that the body of a question asks for, or what the peer is told.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn asked_component(body: &[u8]) -> Result<Name, String> {
+    object(body).and_then(|question| component(&question)).map_err(|refusal| refusal.message)
 }
 
 /// Where an artifact can be pulled from: this registry, by digest. An id that is no repository name has no place there.
@@ -193,7 +203,11 @@ async fn question(request: Request<Incoming>) -> Result<Value, Refusal> {
     if let Some(body_read) = body_read {
         body_read.over();
     }
-    match serde_json::from_slice::<Value>(&bytes) {
+    object(&bytes)
+}
+
+fn object(bytes: &[u8]) -> Result<Value, Refusal> {
+    match serde_json::from_slice::<Value>(bytes) {
         Ok(question) if question.is_object() => Ok(question),
         _ => Err(Refusal::new(StatusCode::BAD_REQUEST, "the question is no JSON object")),
     }

@@ -40,16 +40,18 @@ fn comes_from_another_site<B>(request: &Request<B>) -> bool {
 fn check_host<B>(request: &Request<B>) -> Result<(), ApiError> {
     let field = request.headers().get(HOST).map(|host| host.to_str().unwrap_or_default());
     let target = request.uri().authority().map(http::uri::Authority::as_str);
-    let local = |authority: &str| {
-        name_of(authority).is_some_and(|name| {
-            name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-        })
-    };
-    if field.into_iter().chain(target).all(local) { Ok(()) } else { Err(ApiError::foreign_host()) }
+    if field.into_iter().chain(target).all(is_local) { Ok(()) } else { Err(ApiError::foreign_host()) }
+}
+
+/// Whether `host` or `host:port` is a name or an address of this machine alone.
+pub(crate) fn is_local(authority: &str) -> bool {
+    name_of(authority).is_some_and(|name| {
+        name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    })
 }
 
 /// The name or address of `host` or `host:port`, an address of IPv6 without its brackets; nothing for what is neither.
-pub(super) fn name_of(authority: &str) -> Option<&str> {
+pub(crate) fn name_of(authority: &str) -> Option<&str> {
     let (name, port) = match authority.strip_prefix('[') {
         Some(rest) => {
             let (name, rest) = rest.split_once(']')?;

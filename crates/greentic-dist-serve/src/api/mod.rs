@@ -14,7 +14,13 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use distributor::asked_component;
 pub(crate) use error::ApiError;
+#[cfg(feature = "fuzzing")]
+pub(crate) use guard::{is_local, name_of as host_name};
+#[cfg(feature = "fuzzing")]
+pub(crate) use upload::chunk_range;
 
 use crate::body::Payload;
 use crate::route::Route;

@@ -88,9 +88,7 @@ pub(super) fn delete(store: &Arc<Store>, repository: &str, session: &str) -> Res
 /// A chunk that says where it belongs must start where the upload ends and be as long as it says.
 fn check_range(upload: &Upload, request: &Request<Incoming>) -> Result<(), ApiError> {
     let Some(range) = header(request, CONTENT_RANGE) else { return Ok(()) };
-    let numbers = range.strip_prefix("bytes ").unwrap_or(range).split_once('-');
-    let numbers = numbers.and_then(|(first, last)| Some((first.parse::<u64>().ok()?, last.parse::<u64>().ok()?)));
-    let Some((first, last)) = numbers.filter(|(first, last)| first <= last) else {
+    let Some((first, last)) = chunk_range(range) else {
         return Err(ApiError::size_invalid("Content-Range is not `<first>-<last>`"));
     };
     if first != upload.received_bytes() {
@@ -101,6 +99,13 @@ fn check_range(upload: &Upload, request: &Request<Incoming>) -> Result<(), ApiEr
         return Err(ApiError::size_invalid("Content-Range and Content-Length differ"));
     }
     Ok(())
+}
+
+/// `<first>-<last>`, the form of the specification, or with the unit before it.
+pub(crate) fn chunk_range(field: &str) -> Option<(u64, u64)> {
+    let (first, last) = field.strip_prefix("bytes ").unwrap_or(field).split_once('-')?;
+    let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+    (first <= last).then_some((first, last))
 }
 
 fn created(repository: &str, digest: Digest) -> Reply {

@@ -155,7 +155,7 @@ impl Name {
         Self::new(kind, id, &tag.replace('_', "+"))
     }
 
-    fn path(&self, root: &Path, layout: TreeLayout) -> PathBuf {
+    pub(crate) fn path(&self, root: &Path, layout: TreeLayout) -> PathBuf {
         let dir = root.join(self.kind.dir());
         match layout {
             TreeLayout::Flat => dir.join(format!("{}-{}.{}", self.id, self.version, self.kind.extension())),

@@ -229,7 +229,7 @@ async fn a_dead_registry_is_given_up_after_the_allowed_attempts() {
 }
 
 #[tokio::test]
-async fn a_token_that_expires_during_an_upload_is_renewed_and_the_chunk_sent_again() {
+async fn quirk_a12_a_token_that_expires_during_an_upload_is_renewed_and_the_chunk_sent_again() {
     let issued = Mutex::new(0_u32);
     let server = serving(move |request, ctx| {
         let mut issued = issued.lock().unwrap();

@@ -214,16 +214,28 @@ fn paging_one_by_one(stage: &Stage) {
     for repository in repositories {
         stage.publish(&content::no_layers(), &format!("{repository}:1"));
     }
+    for tag in ["2", "3"] {
+        stage.publish(&content::no_layers(), &format!("acme/a:{tag}"));
+    }
     let client = stage.client();
     let already = stage.already();
     let one_by_one = ListOptions { page_size: Some(1), ..ListOptions::default() };
     let listing = stage.run(client.catalog(&stage.host(), &one_by_one)).unwrap();
     assert_eq!((listing.names, listing.more), (repositories.map(str::to_owned).to_vec(), false));
-    let pages = stage.asked(already).iter().filter(|line| line.starts_with("GET /v2/_catalog")).count();
-    assert!(pages >= 3, "{:#?}", stage.asked(already));
+    let asked = stage.asked(already);
+    let pages: Vec<_> = asked.iter().filter(|line| line.starts_with("GET /v2/_catalog")).collect();
+    // Each page is asked for once, the ones behind the first by the name before them; whether the last one is known to be it
+    // is the registry's to say.
+    let behind = |name: &str| pages.iter().filter(|line| line.contains(&format!("last={name}"))).count();
+    assert_eq!((behind("acme%2Fa"), behind("acme%2Fb")), (1, 1), "{asked:#?}");
+    assert!(pages.iter().all(|line| line.contains("n=1") && line.ends_with(" 200")), "{asked:#?}");
     let limited = ListOptions { limit: Some(2), page_size: Some(1) };
     let listing = stage.run(client.catalog(&stage.host(), &limited)).unwrap();
-    assert_eq!((listing.names.len(), listing.more), (2, true));
-    let tags = stage.run(client.tags(&stage.reference("acme/a"), &one_by_one)).unwrap();
-    assert_eq!((tags.names, tags.more), (vec!["1".to_owned()], false));
+    assert_eq!((listing.names, listing.more), (repositories[..2].iter().map(|&name| name.to_owned()).collect(), true));
+    let already = stage.already();
+    let mut tags = stage.run(client.tags(&stage.reference("acme/a"), &one_by_one)).unwrap();
+    tags.names.sort();
+    assert_eq!((tags.names, tags.more), (["1", "2", "3"].map(str::to_owned).to_vec(), false));
+    // This registry does not know `n` for tags: it is asked for one, and gives all.
+    assert_eq!(stage.asked(already), ["GET /v2/acme/a/tags/list?n=1 200"]);
 }
