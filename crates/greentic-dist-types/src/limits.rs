@@ -16,6 +16,10 @@ pub const MANIFEST_BYTES: u64 = 4 << 20;
 pub const LAYERS: usize = 1_000;
 /// Most entries of one image index.
 pub const INDEX_ENTRIES: usize = 1_000;
+/// Largest `index.json` of an OCI image layout, in bytes. It lists what a directory holds, which nobody ever sends as a manifest.
+pub const LAYOUT_INDEX_BYTES: u64 = 64 << 20;
+/// Most entries of the `index.json` of an OCI image layout: each costs some hundred bytes of memory while the layout is open.
+pub const LAYOUT_INDEX_ENTRIES: usize = 100_000;
 /// How many indexes may stand in each other (index, then index, then manifest).
 pub const INDEX_DEPTH: usize = 2;
 /// Most bytes of annotations, keys and values together, of one manifest: the record of an entry holds them all, however

@@ -11,7 +11,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer};
 
-use crate::limits::{ANNOTATION_BYTES, INDEX_ENTRIES, LAYERS, MANIFEST_BYTES};
+use crate::limits::{
+    ANNOTATION_BYTES, INDEX_ENTRIES, LAYERS, LAYOUT_INDEX_BYTES, LAYOUT_INDEX_ENTRIES, MANIFEST_BYTES,
+};
 use crate::media_type::{self, ManifestType, OCI_ARTIFACT};
 use crate::{Digest, Platform, SafeText};
 
@@ -236,8 +238,29 @@ fn proven_data(text: &str, digest: Digest, size_bytes: u64) -> Option<Box<[u8]>>
 /// # Errors
 /// [`ManifestError`] by cause.
 pub fn parse_manifest(bytes: &[u8], content_type: Option<&str>) -> Result<ManifestKind, ManifestError> {
-    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MANIFEST_BYTES {
-        return Err(ManifestError::TooLarge { limit: MANIFEST_BYTES });
+    parse_within(bytes, content_type, MANIFEST_BYTES, INDEX_ENTRIES)
+}
+
+/// Parses the `index.json` of an OCI image layout: an image index that lists what a directory or an archive holds, and may be
+/// larger than one that anybody sends ([`LAYOUT_INDEX_BYTES`], [`LAYOUT_INDEX_ENTRIES`]).
+///
+/// # Errors
+/// [`ManifestError`] by cause.
+pub fn parse_layout_index(bytes: &[u8]) -> Result<Index, ManifestError> {
+    match parse_within(bytes, None, LAYOUT_INDEX_BYTES, LAYOUT_INDEX_ENTRIES)? {
+        ManifestKind::Index(index) => Ok(index),
+        ManifestKind::Image(_) => Err(ManifestError::Malformed("it is no image index".into())),
+    }
+}
+
+fn parse_within(
+    bytes: &[u8],
+    content_type: Option<&str>,
+    most_bytes: u64,
+    most_entries: usize,
+) -> Result<ManifestKind, ManifestError> {
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > most_bytes {
+        return Err(ManifestError::TooLarge { limit: most_bytes });
     }
     let declared = content_type.map(media_type::essence).unwrap_or_default();
     if declared == "text/html" || bytes.trim_ascii_start().starts_with(b"<") {
@@ -253,7 +276,7 @@ pub fn parse_manifest(bytes: &[u8], content_type: Option<&str>) -> Result<Manife
     let raw: RawManifest =
         serde_json::from_str(text).map_err(|error| ManifestError::Malformed(SafeText::new(&error.to_string())))?;
     let kind = kind_of(&raw, &declared)?;
-    build(raw, kind)
+    build(raw, kind, most_entries)
 }
 
 fn kind_of(raw: &RawManifest, declared: &str) -> Result<ManifestType, ManifestError> {
@@ -308,7 +331,7 @@ fn kind_of(raw: &RawManifest, declared: &str) -> Result<ManifestType, ManifestEr
     Ok(by_shape)
 }
 
-fn build(raw: RawManifest, kind: ManifestType) -> Result<ManifestKind, ManifestError> {
+fn build(raw: RawManifest, kind: ManifestType, most_entries: usize) -> Result<ManifestKind, ManifestError> {
     let is_artifact = raw.is_artifact();
     let annotations = raw.annotations.unwrap_or_default();
     if annotations.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() > ANNOTATION_BYTES {
@@ -316,8 +339,8 @@ fn build(raw: RawManifest, kind: ManifestType) -> Result<ManifestKind, ManifestE
     }
     if kind == ManifestType::Index {
         let manifests = raw.manifests.unwrap_or_default();
-        if manifests.len() > INDEX_ENTRIES {
-            return Err(ManifestError::TooMany { what: "manifests", limit: INDEX_ENTRIES });
+        if manifests.len() > most_entries {
+            return Err(ManifestError::TooMany { what: "manifests", limit: most_entries });
         }
         return Ok(ManifestKind::Index(Index {
             artifact_type: raw.artifact_type,
@@ -521,5 +544,22 @@ mod tests {
         fn parsing_never_panics(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..400)) {
             drop(parse_manifest(&bytes, None));
         }
+    }
+
+    #[test]
+    fn the_index_of_a_layout_may_be_larger_than_a_manifest_and_not_of_any_size() {
+        let index = |entries: usize| {
+            let entries = vec![descriptor("3"); entries];
+            format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, entries.join(","))
+        };
+        let many = index(INDEX_ENTRIES + 1);
+        assert!(matches!(parse(&many, None), Err(ManifestError::TooMany { what: "manifests", .. })));
+        assert_eq!(parse_layout_index(many.as_bytes()).unwrap().manifests.len(), INDEX_ENTRIES + 1);
+        let too_many = parse_layout_index(index(LAYOUT_INDEX_ENTRIES + 1).as_bytes());
+        assert!(matches!(too_many, Err(ManifestError::TooMany { limit: LAYOUT_INDEX_ENTRIES, .. })));
+        let large = vec![b' '; usize::try_from(LAYOUT_INDEX_BYTES).unwrap() + 1];
+        assert!(matches!(parse_layout_index(&large), Err(ManifestError::TooLarge { limit: LAYOUT_INDEX_BYTES })));
+        let image = parse_layout_index(image("", "3").as_bytes());
+        assert!(image.unwrap_err().to_string().contains("no image index"));
     }
 }

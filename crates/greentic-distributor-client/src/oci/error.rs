@@ -68,6 +68,14 @@ pub enum LayoutProblem {
     /// The file to be written is there already.
     #[error("it is there already")]
     Exists,
+    /// There is no room in it for what is added: nobody would read it again. Nothing was written.
+    #[error("it would have more than {limit} {what}")]
+    Full {
+        /// What there would be too much of.
+        what: &'static str,
+        /// The most that is read.
+        limit: u64,
+    },
     /// The operating system could not read or write it.
     #[error("it could not be read or written")]
     Io(#[source] io::Error),
@@ -93,9 +101,10 @@ impl LayoutError {
             LayoutProblem::Absent | LayoutProblem::NotNamed { .. } | LayoutProblem::Missing(_) => {
                 DistErrorKind::NotFound
             }
-            LayoutProblem::NotALayout(_) | LayoutProblem::Several { .. } | LayoutProblem::Exists => {
-                DistErrorKind::InvalidInput
-            }
+            LayoutProblem::NotALayout(_)
+            | LayoutProblem::Several { .. }
+            | LayoutProblem::Exists
+            | LayoutProblem::Full { .. } => DistErrorKind::InvalidInput,
             LayoutProblem::Damaged { .. } => DistErrorKind::Integrity,
             LayoutProblem::Refused(_) => DistErrorKind::Policy,
             LayoutProblem::Manifest { .. } | LayoutProblem::Io(_) => DistErrorKind::Internal,
@@ -110,6 +119,9 @@ impl LayoutError {
             }
             LayoutProblem::Exists => {
                 vec!["an archive is written whole: choose another file, or replace it with `--force`".into()]
+            }
+            LayoutProblem::Full { .. } => {
+                vec!["write it into another directory or archive; what is there stays as it is".into()]
             }
             LayoutProblem::NotALayout(_) => {
                 vec!["a layout is a directory or a tar with `oci-layout`, `index.json` and `blobs/` in it".into()]

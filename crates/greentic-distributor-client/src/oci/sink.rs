@@ -73,9 +73,11 @@ pub(super) fn shown(blob: &Descriptor) -> String {
     format!("{} {}", digest.get(..19).unwrap_or(&digest), SafeText::excerpt(&blob.media_type, 80))
 }
 
-/// Copies into a directory: blobs, several at a time, then manifests, then the index.
+/// Copies into a directory that has room for it: blobs, several at a time, then manifests, then the index.
 pub(super) async fn into_dir(job: &Job, writer: DirWriter, report: &mut CopyReport) -> Result<(), DistError> {
-    let writer = Arc::new(writer);
+    let (writer, named) = (Arc::new(writer), Arc::new(job.named()));
+    let (to, names) = (Arc::clone(&writer), Arc::clone(&named));
+    blocking::run(move || Ok(to.check(&names)?)).await?;
     let blobs: Vec<_> = job.graph.blobs().into_values().map(|blob| (job.content(&blob), blob)).collect();
     let (to, client) = (Arc::clone(&writer), job.client.clone());
     let moved = gather(blobs, job.jobs, move |(content, blob)| {
@@ -86,7 +88,6 @@ pub(super) async fn into_dir(job: &Job, writer: DirWriter, report: &mut CopyRepo
         report.count(moved, size_bytes);
     }
     let manifests: Vec<_> = job.graph.nodes.iter().map(|node| node.manifest.clone()).collect();
-    let named = job.named();
     let (copied, present) = blocking::run(move || {
         let (mut copied, mut present) = (0, 0);
         for manifest in manifests {

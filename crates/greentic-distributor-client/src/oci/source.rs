@@ -59,10 +59,7 @@ impl Source for LayoutSource {
     }
 
     fn referrers(&self, subject: Digest) -> BoxFuture<'_, Result<Asked, DistError>> {
-        self.ask(move |layout| {
-            let found = layout.referrers(subject)?;
-            Ok(Asked::Found(found.iter().map(ProvenManifest::descriptor).collect()))
-        })
+        self.ask(move |layout| layout.referrers(subject).map(Asked::Found))
     }
 
     fn blob(&self, descriptor: &Descriptor) -> Arc<dyn BlobSource> {

@@ -500,3 +500,73 @@ async fn memory_and_files_stay_small_when_an_index_lies() {
         assert_eq!(TreeSnapshot::of(work.path()).files(), [""; 0], "{what}");
     }
 }
+
+/// A layout whose image `1` has so many referrers, each an entry of its index.
+fn layout_with_referrers(count: usize) -> (TempDir, Content) {
+    let mut content = content::no_layers();
+    let config = content.blobs[0].descriptor();
+    for number in 0..count {
+        let referrer = json!({
+            "schemaVersion": 2, "mediaType": content.root.media_type, "config": config, "layers": [],
+            "subject": content.root.descriptor(), "annotations": { "n": number.to_string() },
+        });
+        content.manifests.push(Blob::new(&content.root.media_type, referrer.to_string()));
+    }
+    (layout_of(&content), content)
+}
+
+#[tokio::test]
+async fn layouts_with_more_entries_than_a_manifest_may_have_are_read_and_added_to() {
+    let (from, content) = layout_with_referrers(1_100);
+    let work = tempfile::tempdir().unwrap();
+    let (tar, out) = (work.path().join("x.tar"), work.path().join("out"));
+    let named = |name: &str| Place::parse(&format!("oci-layout:{}:{name}", out.display())).unwrap();
+    for (from, to) in [(dir(from.path()), archive(&tar)), (archive(&tar), named("1"))] {
+        let report = copy(&from, &to).await.unwrap_or_else(|error| panic!("{}", chain(&error)));
+        assert_eq!((report.manifests_copied, report.referrers), (1_101, 1_100));
+    }
+    assert_holds(&out, &content);
+    assert_eq!(index_of(&out)["manifests"].as_array().unwrap().len(), 1_101);
+    // One more, and everything is still there.
+    let more = layout_of(&content::image());
+    copy(&dir(more.path()), &named("more")).await.unwrap();
+    assert_eq!(index_of(&out)["manifests"].as_array().unwrap().len(), 1_102);
+    let alone = CopyOptions { referrers: false, ..CopyOptions::default() };
+    for (name, root) in [("1", content.root.digest), ("more", content::image().root.digest)] {
+        let to = dir(&work.path().join(name));
+        assert_eq!(copy_with(&named(name), &to, &alone).await.unwrap().digest, root.to_string());
+    }
+}
+
+#[tokio::test]
+async fn a_layout_that_is_full_is_left_as_it_is_and_still_read() {
+    let content = content::no_layers();
+    let full = layout_of(&content);
+    let mut index = index_of(full.path());
+    let mut entries = index["manifests"].as_array().unwrap().clone();
+    let other = Blob::new("application/x-other", "other").descriptor();
+    entries.resize(99_999, other);
+    index["manifests"] = entries.into();
+    fs::write(full.path().join("index.json"), index.to_string()).unwrap();
+    let named = |name: &str| Place::parse(&format!("oci-layout:{}:{name}", full.path().display())).unwrap();
+    let alone = CopyOptions { referrers: false, ..CopyOptions::default() };
+    let more = layout_of(&content::empty_blob());
+    copy_with(&dir(more.path()), &named("last"), &alone).await.unwrap();
+    let before = TreeSnapshot::of(full.path());
+    let error = copy_with(&dir(layout_of(&content::image()).path()), &named("more"), &alone).await.unwrap_err();
+    assert!(matches!(problem(&error), LayoutProblem::Full { limit: 100_000, .. }), "{error:?}");
+    assert_eq!((error.kind(), error.exit_code()), (DistErrorKind::InvalidInput, 2));
+    assert!(error.hints().iter().any(|hint| hint.contains("another directory")), "{:?}", error.hints());
+    assert_eq!(TreeSnapshot::of(full.path()), before);
+    let out = tempfile::tempdir().unwrap();
+    let copied = copy_with(&named("1"), &dir(&out.path().join("out")), &alone).await.unwrap();
+    assert_eq!(copied.digest, content.root.digest.to_string());
+    // More than anybody reads is refused, and not mistaken for an empty index.
+    fs::write(full.path().join("index.json"), " ".repeat((64 << 20) + 1)).unwrap();
+    for error in [
+        copy_with(&named("1"), &dir(&out.path().join("other")), &alone).await.unwrap_err(),
+        copy_with(&dir(more.path()), &named("more"), &alone).await.unwrap_err(),
+    ] {
+        assert!(error.to_string().contains("`index.json` is larger than 67108864 bytes"), "{error}");
+    }
+}

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use greentic_dist_types::{Descriptor, Digest, Verifier};
 
 use super::index::IndexDocument;
-use super::tar::TarWriter;
+use super::tar::{MEMBERS, TarWriter};
 use super::{INDEX_FILE, LAYOUT_FILE, LAYOUT_JSON, blob_name};
 use crate::oci::graph::Named;
 use crate::oci::{LayoutError, LayoutProblem};
@@ -36,13 +36,16 @@ impl ArchiveWriter {
         names: &[Named],
         digests: &[Digest],
     ) -> Result<Self, LayoutError> {
-        let mut writer = Self::begin(path, may_replace)?;
         let mut index = IndexDocument::empty();
-        for manifest in names {
-            index.add(&manifest.descriptor, manifest.name.as_deref());
+        index.add(names);
+        let index = index.written(path)?;
+        // The two documents at the top, `blobs/`, and a directory for each algorithm.
+        if digests.len() + 5 > MEMBERS {
+            return Err(LayoutError::new(path, LayoutProblem::Full { what: "members", limit: MEMBERS as u64 }));
         }
+        let mut writer = Self::begin(path, may_replace)?;
         writer.step(|tar| {
-            for (name, content) in [(LAYOUT_FILE, LAYOUT_JSON), (INDEX_FILE, &index.to_bytes())] {
+            for (name, content) in [(LAYOUT_FILE, LAYOUT_JSON), (INDEX_FILE, &index)] {
                 tar.begin(name, content.len() as u64)?;
                 tar.write(content)?;
                 tar.end()?;

@@ -5,12 +5,12 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use greentic_dist_types::limits::MANIFEST_BYTES;
+use greentic_dist_types::limits::LAYOUT_INDEX_BYTES;
 use greentic_dist_types::{Algorithm, Descriptor, Digest, Mismatch, Verifier};
 
 use super::beneath::Folder;
 use super::index::IndexDocument;
-use super::read::{check_version, read_capped};
+use super::read::{check_version, read_capped, too_large};
 use super::{BLOBS, INDEX_FILE, LAYOUT_FILE, LAYOUT_FILE_BYTES, LAYOUT_JSON};
 use crate::oci::graph::Named;
 use crate::oci::{LayoutError, LayoutProblem};
@@ -153,21 +153,32 @@ impl DirWriter {
         // Whoever changes the index holds this file; where there are no locks, the last one wins, as with every other tool.
         let guard = self.root.file_to_write(LAYOUT_FILE).map_err(failed)?;
         let _unlocked_where_unsupported = guard.lock().is_err();
+        let index = self.index_with(manifests)?;
+        replace(&self.root, INDEX_FILE, &index).map_err(failed)?;
+        // Not empty while another process writes to it, or where a transfer was cut.
+        drop(self.root.remove_folder(PARTIAL));
+        self.root.sync().map_err(failed)
+    }
+
+    /// Refuses manifests for which the index has no room, and an index that nobody can read. Writes nothing.
+    pub(crate) fn check(&self, manifests: &[Named]) -> Result<(), LayoutError> {
+        self.index_with(manifests).map(drop)
+    }
+
+    /// The index of the moment, with these manifests.
+    fn index_with(&self, manifests: &[Named]) -> Result<Vec<u8>, LayoutError> {
+        let failed = |error| LayoutError::io(&self.path, error);
         let mut index = match self.root.file(INDEX_FILE) {
             Ok(file) => {
-                let bytes = read_capped(file.take(MANIFEST_BYTES + 1), MANIFEST_BYTES).map_err(failed)?;
-                IndexDocument::parse(&self.path, &bytes.unwrap_or_default())?
+                let bytes = read_capped(file.take(LAYOUT_INDEX_BYTES + 1), LAYOUT_INDEX_BYTES).map_err(failed)?;
+                let bytes = bytes.ok_or_else(|| too_large(&self.path, INDEX_FILE, LAYOUT_INDEX_BYTES))?;
+                IndexDocument::parse(&self.path, &bytes)?
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => IndexDocument::empty(),
             Err(error) => return Err(failed(error)),
         };
-        for manifest in manifests {
-            index.add(&manifest.descriptor, manifest.name.as_deref());
-        }
-        replace(&self.root, INDEX_FILE, &index.to_bytes()).map_err(failed)?;
-        // Not empty while another process writes to it, or where a transfer was cut.
-        drop(self.root.remove_folder(PARTIAL));
-        self.root.sync().map_err(failed)
+        index.add(manifests);
+        index.written(&self.path)
     }
 
     fn algorithm(&self, algorithm: Algorithm) -> Result<Folder, LayoutError> {

@@ -1,51 +1,75 @@
 //! `index.json`: what a layout holds, by name. Entries this client does not know are written back as they were.
 
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
+use std::sync::OnceLock;
 
+use greentic_dist_types::limits::{LAYOUT_INDEX_BYTES, LAYOUT_INDEX_ENTRIES};
 use greentic_dist_types::media_type::OCI_INDEX;
-use greentic_dist_types::{Descriptor, Digest, ManifestKind, SafeText, parse_manifest};
-use serde_json::{Map, Value, json};
+use greentic_dist_types::{Descriptor, Digest, SafeText, parse_layout_index};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
+use crate::oci::graph::Named;
 use crate::oci::{LayoutError, LayoutProblem};
 
 /// The annotation that names an entry (image-spec, "image-layout").
 pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// Most characters of names shown in an error.
 const NAMES_CHARS: usize = 300;
+/// The field of the entries.
+const MANIFESTS: &str = "manifests";
+/// Most manifests that are read to find out which one is the only image.
+const LOOKED_AT: usize = 10_000;
 
 /// The entries of a layout's index, understood and as they are.
 #[derive(Clone, Debug)]
 pub(super) struct IndexDocument {
-    document: Map<String, Value>,
-    entries: Vec<Value>,
+    /// Every field but the entries, as it was written.
+    document: BTreeMap<String, String>,
+    /// The entries as they were written.
+    entries: Vec<String>,
     parsed: Vec<Descriptor>,
+    lookup: OnceLock<Lookup>,
+}
+
+/// Where the entries of a name or digest stand.
+#[derive(Clone, Debug, Default)]
+struct Lookup {
+    /// The last one that has the name.
+    names: HashMap<String, usize>,
+    /// The first one of the digest.
+    digests: HashMap<Digest, usize>,
 }
 
 impl IndexDocument {
     pub(super) fn empty() -> Self {
         let document = [("schemaVersion", json!(2)), ("mediaType", json!(OCI_INDEX))];
         Self {
-            document: document.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+            document: document.into_iter().map(|(key, value)| (key.to_owned(), value.to_string())).collect(),
             entries: Vec::new(),
             parsed: Vec::new(),
+            lookup: OnceLock::new(),
         }
     }
 
     pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Self, LayoutError> {
-        let fail = |why: &str| LayoutError::new(path, LayoutProblem::NotALayout(SafeText::new(why)));
-        let index = match parse_manifest(bytes, None) {
-            Ok(ManifestKind::Index(index)) => index,
-            Ok(ManifestKind::Image(_)) => return Err(fail("its `index.json` is no image index")),
-            Err(error) => return Err(fail(&format!("its `index.json`: {error}"))),
+        let fail = |why: &dyn std::fmt::Display| {
+            let why = SafeText::new(&format!("its `index.json`: {why}"));
+            LayoutError::new(path, LayoutProblem::NotALayout(why))
         };
-        let Ok(Value::Object(mut document)) = serde_json::from_slice(bytes) else {
-            return Err(fail("its `index.json` is no object"));
+        let index = parse_layout_index(bytes).map_err(|error| fail(&error))?;
+        let mut fields: BTreeMap<String, &RawValue> = serde_json::from_slice(bytes).map_err(|error| fail(&error))?;
+        let entries: Vec<&RawValue> = match fields.remove(MANIFESTS) {
+            Some(entries) => serde_json::from_str(entries.get()).map_err(|error| fail(&error))?,
+            None => Vec::new(),
         };
-        let entries = match document.remove("manifests") {
-            Some(Value::Array(entries)) => entries,
-            _ => Vec::new(),
-        };
-        Ok(Self { document, entries, parsed: index.manifests })
+        Ok(Self {
+            document: fields.into_iter().map(|(key, value)| (key, value.get().to_owned())).collect(),
+            entries: entries.into_iter().map(|entry| entry.get().to_owned()).collect(),
+            parsed: index.manifests,
+            lookup: OnceLock::new(),
+        })
     }
 
     /// The entry with a name.
@@ -60,14 +84,20 @@ impl IndexDocument {
         path: &Path,
         mut refers: impl FnMut(&Descriptor) -> bool,
     ) -> Result<&Descriptor, LayoutError> {
-        let mut images: Vec<&Descriptor> = Vec::new();
-        for entry in self.parsed.iter().filter(|entry| !is_attached(name_of(entry))) {
-            if images.iter().all(|image| image.digest != entry.digest) {
-                images.push(entry);
+        let mut seen: HashSet<Digest> = HashSet::new();
+        let (mut images, unnamed): (Vec<&Descriptor>, Vec<&Descriptor>) = self
+            .parsed
+            .iter()
+            .filter(|entry| !is_attached(name_of(entry)) && seen.insert(entry.digest))
+            .partition(|entry| name_of(entry).is_some());
+        let is_several = images.len() + unnamed.len() > 1;
+        for (looked_at, image) in unnamed.into_iter().enumerate() {
+            if images.len() > 1 {
+                break;
             }
-        }
-        if images.len() > 1 {
-            images.retain(|image| name_of(image).is_some() || !refers(image));
+            if !is_several || looked_at >= LOOKED_AT || !refers(image) {
+                images.push(image);
+            }
         }
         match images.as_slice() {
             &[only] => Ok(only),
@@ -77,11 +107,24 @@ impl IndexDocument {
     }
 
     pub(super) fn named(&self, name: &str) -> Option<&Descriptor> {
-        self.parsed.iter().rfind(|entry| name_of(entry) == Some(name))
+        self.parsed.get(*self.lookup().names.get(name)?)
     }
 
     pub(super) fn find(&self, digest: Digest) -> Option<&Descriptor> {
-        self.parsed.iter().find(|entry| entry.digest == digest)
+        self.parsed.get(*self.lookup().digests.get(&digest)?)
+    }
+
+    fn lookup(&self) -> &Lookup {
+        self.lookup.get_or_init(|| {
+            let mut lookup = Lookup::default();
+            for (position, entry) in self.parsed.iter().enumerate() {
+                lookup.digests.entry(entry.digest).or_insert(position);
+                if let Some(name) = name_of(entry) {
+                    lookup.names.insert(name.to_owned(), position);
+                }
+            }
+            lookup
+        })
     }
 
     pub(super) fn entries(&self) -> &[Descriptor] {
@@ -100,22 +143,36 @@ impl IndexDocument {
         }
     }
 
-    /// Adds a manifest, under a name where there is one. Whatever had the name loses it; an entry that is there stays as
-    /// it is.
-    pub(super) fn add(&mut self, manifest: &Descriptor, name: Option<&str>) {
-        let keeps = |entry: &Descriptor| name.is_none() || name_of(entry) != name || entry.digest == manifest.digest;
-        let kept: Vec<bool> = self.parsed.iter().map(keeps).collect();
-        let mut kept_too = kept.iter().copied();
-        self.entries.retain(|_| kept_too.next().unwrap_or(true));
-        let mut kept = kept.into_iter();
-        self.parsed.retain(|_| kept.next().unwrap_or(true));
-        let there = self
-            .parsed
-            .iter()
-            .any(|entry| entry.digest == manifest.digest && (name.is_none() || name_of(entry) == name));
-        if there {
-            return;
+    /// Adds manifests, under a name where they have one. Whatever had the name loses it; an entry that is there stays as it
+    /// is. Of two manifests with one name the last has it.
+    pub(super) fn add(&mut self, manifests: &[Named]) {
+        self.lookup = OnceLock::new();
+        let named = manifests.iter().filter_map(|one| Some((one.name.as_deref()?, one.descriptor.digest)));
+        let owners: HashMap<&str, Digest> = named.collect();
+        let loses = |name: Option<&str>, digest: Digest| {
+            name.and_then(|name| owners.get(name)).is_some_and(|owner| *owner != digest)
+        };
+        let keeps: Vec<bool> = self.parsed.iter().map(|entry| !loses(name_of(entry), entry.digest)).collect();
+        let mut kept = keeps.iter();
+        self.entries.retain(|_| kept.next().is_none_or(|keep| *keep));
+        let mut kept = keeps.iter();
+        self.parsed.retain(|_| kept.next().is_none_or(|keep| *keep));
+        let mut there: HashSet<Digest> = self.parsed.iter().map(|entry| entry.digest).collect();
+        let of_owners = |entry: &&Descriptor| name_of(entry).is_some_and(|name| owners.contains_key(name));
+        let mut named: HashSet<String> =
+            self.parsed.iter().filter(of_owners).filter_map(name_of).map(ToOwned::to_owned).collect();
+        for Named { descriptor, name } in manifests {
+            let name = name.as_deref();
+            let is_there = name.map_or(there.contains(&descriptor.digest), |name| named.contains(name));
+            if !is_there && !loses(name, descriptor.digest) {
+                self.push(descriptor, name);
+                there.insert(descriptor.digest);
+                named.extend(name.map(ToOwned::to_owned));
+            }
         }
+    }
+
+    fn push(&mut self, manifest: &Descriptor, name: Option<&str>) {
         let mut entry = json!({
             "mediaType": manifest.media_type,
             "digest": manifest.digest.to_string(),
@@ -129,15 +186,34 @@ impl IndexDocument {
             entry["annotations"] = json!({ REF_NAME: name });
             parsed.annotations.insert(REF_NAME.to_owned(), name.to_owned());
         }
-        self.entries.push(entry);
+        self.entries.push(entry.to_string());
         self.parsed.push(parsed);
     }
 
     /// The document: keys sorted, entries in their order.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
-        let mut document = self.document.clone();
-        document.insert("manifests".to_owned(), Value::Array(self.entries.clone()));
-        Value::Object(document).to_string().into_bytes()
+        let entries = format!("[{}]", self.entries.join(","));
+        let mut fields: Vec<(&str, &str)> = vec![(MANIFESTS, &entries)];
+        fields.extend(self.document.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+        fields.sort_unstable();
+        let fields: Vec<String> = fields.iter().map(|(key, value)| format!("{}:{value}", Value::from(*key))).collect();
+        format!("{{{}}}", fields.join(",")).into_bytes()
+    }
+
+    /// The document as it is written.
+    ///
+    /// # Errors
+    /// [`LayoutProblem::Full`] for one that nobody would read again.
+    pub(super) fn written(&self, path: &Path) -> Result<Vec<u8>, LayoutError> {
+        let full = |what, limit| Err(LayoutError::new(path, LayoutProblem::Full { what, limit }));
+        if self.entries.len() > LAYOUT_INDEX_ENTRIES {
+            return full("entries in its `index.json`", LAYOUT_INDEX_ENTRIES as u64);
+        }
+        let bytes = self.to_bytes();
+        if bytes.len() as u64 > LAYOUT_INDEX_BYTES {
+            return full("bytes in its `index.json`", LAYOUT_INDEX_BYTES);
+        }
+        Ok(bytes)
     }
 }
 
@@ -162,6 +238,10 @@ mod tests {
         Descriptor::new(OCI_INDEX, Digest::sha256(content), content.len() as u64)
     }
 
+    fn add(index: &mut IndexDocument, content: &[u8], name: Option<&str>) {
+        index.add(&[Named { descriptor: entry(content), name: name.map(ToOwned::to_owned) }]);
+    }
+
     fn path() -> &'static Path {
         Path::new("layout")
     }
@@ -173,9 +253,9 @@ mod tests {
             Digest::sha256(b"o")
         );
         let mut index = IndexDocument::parse(path(), foreign.as_bytes()).unwrap();
-        index.add(&entry(b"1"), Some("one"));
-        index.add(&entry(b"2"), Some("one"));
-        index.add(&entry(b"2"), None);
+        add(&mut index, b"1", Some("one"));
+        add(&mut index, b"2", Some("one"));
+        add(&mut index, b"2", None);
         let bytes = index.to_bytes();
         let again = IndexDocument::parse(path(), &bytes).unwrap();
         assert_eq!(again.to_bytes(), bytes);
@@ -197,14 +277,53 @@ mod tests {
         };
         let mut index = IndexDocument::empty();
         assert!(matches!(only(&index).unwrap_err().problem(), LayoutProblem::NotNamed { .. }));
-        index.add(&entry(b"1"), Some("1.0"));
-        index.add(&entry(b"sig"), Some(&format!("sha256-{}.sig", Digest::sha256(b"1").to_hex())));
-        index.add(&entry(b"referrer"), None);
+        add(&mut index, b"1", Some("1.0"));
+        add(&mut index, b"sig", Some(&format!("sha256-{}.sig", Digest::sha256(b"1").to_hex())));
+        add(&mut index, b"referrer", None);
         assert_eq!(only(&index).unwrap(), Digest::sha256(b"1"));
-        index.add(&entry(b"1"), Some("latest"));
+        add(&mut index, b"1", Some("latest"));
         assert_eq!(only(&index).unwrap(), Digest::sha256(b"1"));
-        index.add(&entry(b"2"), None);
+        add(&mut index, b"2", None);
         assert!(matches!(only(&index).unwrap_err().problem(), LayoutProblem::Several { .. }));
+    }
+
+    #[test]
+    fn an_index_of_many_entries_is_added_to_at_once() {
+        let mut index = IndexDocument::empty();
+        let many = |from: u32, to: u32| -> Vec<Named> {
+            let one =
+                |number: u32| Named { descriptor: entry(&number.to_be_bytes()), name: Some(format!("t{number}")) };
+            (from..to).map(one).collect()
+        };
+        index.add(&many(0, 3_000));
+        let moved = Named { descriptor: entry(b"moved"), name: Some("t7".to_owned()) };
+        index.add(&[many(7, 8), vec![moved.clone(), Named { name: None, ..moved.clone() }, moved]].concat());
+        assert_eq!((index.entries().len(), index.entries.len()), (3_000, 3_000));
+        let again = IndexDocument::parse(path(), &index.written(path()).unwrap()).unwrap();
+        assert_eq!(again.named("t7").unwrap().digest, Digest::sha256(b"moved"));
+        assert_eq!(again.named("t2999").unwrap().digest, Digest::sha256(&2_999_u32.to_be_bytes()));
+        assert_eq!(again.find(Digest::sha256(&7_u32.to_be_bytes())), None);
+    }
+
+    #[test]
+    fn the_only_image_of_a_large_layout_is_looked_for_with_an_end() {
+        let mut index = IndexDocument::empty();
+        add(&mut index, b"image", Some("1"));
+        let unnamed = |number: u32| Named { descriptor: entry(&number.to_be_bytes()), name: None };
+        index.add(&(0..20_000).map(unnamed).collect::<Vec<_>>());
+        let mut asked = 0;
+        let several = index.only(path(), |_| {
+            asked += 1;
+            true
+        });
+        assert!(matches!(several.unwrap_err().problem(), LayoutProblem::Several { .. }));
+        assert_eq!(asked, LOOKED_AT);
+        let mut asked = 0;
+        let several = index.only(path(), |_| {
+            asked += 1;
+            false
+        });
+        assert!(several.is_err() && asked == 1, "{asked}");
     }
 
     proptest! {
@@ -215,7 +334,7 @@ mod tests {
         ) {
             drop(IndexDocument::parse(path(), &bytes));
             let mut index = IndexDocument::empty();
-            index.add(&entry(b"1"), Some(&name));
+            add(&mut index, b"1", Some(&name));
             let again = IndexDocument::parse(path(), &index.to_bytes()).unwrap();
             prop_assert_eq!(again.named(&name).map(|found| found.digest), Some(Digest::sha256(b"1")));
         }

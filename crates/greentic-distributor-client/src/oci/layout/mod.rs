@@ -47,7 +47,8 @@ pub(crate) fn index_after(document: &[u8], added: Digest, name: &str) -> Result<
 
     let path = std::path::Path::new("layout");
     let mut index = index::IndexDocument::parse(path, document).map_err(|error| error.to_string())?;
-    index.add(&Descriptor::new(media_type::OCI_MANIFEST, added, 2), Some(name));
+    let descriptor = Descriptor::new(media_type::OCI_MANIFEST, added, 2);
+    index.add(&[crate::oci::graph::Named { descriptor, name: Some(name.to_owned()) }]);
     let only = index.only(path, |_| false).map(|entry| entry.digest).map_err(|error| error.to_string());
     let named = index.named(name).map(|entry| entry.digest);
     Ok(crate::fuzzing::IndexAfter { document: index.to_bytes(), named, only })

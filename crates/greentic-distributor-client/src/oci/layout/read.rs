@@ -1,18 +1,19 @@
 //! A layout that is read: a directory or a tar archive, the same questions to both.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use greentic_dist_types::limits::MANIFEST_BYTES;
+use greentic_dist_types::limits::{LAYOUT_INDEX_BYTES, MANIFEST_BYTES};
 use greentic_dist_types::{
     Descriptor, Digest, ManifestKind, Mismatch, SafeText, Verifier, VerifyReader, parse_manifest,
 };
 use serde::Deserialize;
 
 use super::beneath::Folder;
-use super::index::{IndexDocument, name_of};
+use super::index::IndexDocument;
 use super::tar::{self, Member};
 use super::{BLOBS, INDEX_FILE, LAYOUT_FILE, LAYOUT_FILE_BYTES, blob_name};
 use crate::oci::graph::{ProvenManifest, referrers_tag, subject_of};
@@ -25,7 +26,12 @@ pub(crate) struct Layout {
     path: PathBuf,
     content: Content,
     index: IndexDocument,
+    /// What the entries of the index refer to, once it was asked for.
+    subjects: Mutex<Option<Arc<Subjects>>>,
 }
+
+/// Referrers by what they refer to.
+type Subjects = HashMap<Digest, Vec<Descriptor>>;
 
 #[derive(Debug)]
 enum Content {
@@ -59,9 +65,10 @@ impl Layout {
     }
 
     fn open(path: &Path, content: Content) -> Result<Self, LayoutError> {
-        let mut layout = Self { path: path.to_owned(), content, index: IndexDocument::empty() };
+        let (index, subjects) = (IndexDocument::empty(), Mutex::default());
+        let mut layout = Self { path: path.to_owned(), content, index, subjects };
         check_version(path, &layout.document(LAYOUT_FILE, LAYOUT_FILE_BYTES)?)?;
-        layout.index = IndexDocument::parse(path, &layout.document(INDEX_FILE, MANIFEST_BYTES)?)?;
+        layout.index = IndexDocument::parse(path, &layout.document(INDEX_FILE, LAYOUT_INDEX_BYTES)?)?;
         Ok(layout)
     }
 
@@ -127,30 +134,58 @@ impl Layout {
     }
 
     /// The manifests of the index, and those an index named by a referrers tag lists, whose subject is `subject`.
-    pub(crate) fn referrers(&self, subject: Digest) -> Result<Vec<ProvenManifest>, LayoutError> {
-        let mut found: Vec<ProvenManifest> = Vec::new();
-        let tag = referrers_tag(subject);
-        let listed = match self.named(&tag)?.map(|manifest| manifest.kind) {
+    pub(crate) fn referrers(&self, subject: Digest) -> Result<Vec<Descriptor>, LayoutError> {
+        let mut found = self.subjects()?.get(&subject).cloned().unwrap_or_default();
+        let listed = match self.named(&referrers_tag(subject))?.map(|manifest| manifest.kind) {
             Some(ManifestKind::Index(index)) => index.manifests,
             _ => Vec::new(),
         };
-        for entry in self.index.entries().iter().chain(&listed) {
-            if name_of(entry) == Some(tag.as_str()) || found.iter().any(|known| known.digest == entry.digest) {
+        for entry in &listed {
+            if found.iter().any(|known| known.digest == entry.digest) {
                 continue;
             }
-            // An entry of an index that leads to nothing here is no referrer of anything here.
-            let manifest = match self.manifest(entry) {
-                Ok(manifest) => manifest,
-                Err(error) if matches!(error.problem(), LayoutProblem::Missing(_) | LayoutProblem::Manifest { .. }) => {
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
-            if subject_of(&manifest.kind) == Some(subject) {
-                found.push(manifest);
+            if let Some(manifest) = self.manifest_if_one(entry)?
+                && subject_of(&manifest.kind) == Some(subject)
+            {
+                found.push(manifest.descriptor());
             }
         }
         Ok(found)
+    }
+
+    /// The entries of the index that refer to something, by what they refer to. Every manifest is read once for that, however
+    /// many manifests are asked about.
+    fn subjects(&self) -> Result<Arc<Subjects>, LayoutError> {
+        let mut known = self.subjects.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = &*known {
+            return Ok(Arc::clone(known));
+        }
+        let (mut subjects, mut seen) = (Subjects::new(), HashSet::new());
+        for entry in self.index.entries().iter().filter(|entry| seen.insert(entry.digest)) {
+            if let Some(manifest) = self.manifest_if_one(entry)?
+                && let Some(subject) = subject_of(&manifest.kind)
+            {
+                subjects.entry(subject).or_default().push(manifest.descriptor());
+            }
+        }
+        let subjects = Arc::new(subjects);
+        *known = Some(Arc::clone(&subjects));
+        Ok(subjects)
+    }
+
+    /// The manifest of an entry; `None` for one that leads to nothing here, or to something else than a manifest, which is no
+    /// referrer of anything.
+    fn manifest_if_one(&self, entry: &Descriptor) -> Result<Option<ProvenManifest>, LayoutError> {
+        if entry.size_bytes > MANIFEST_BYTES {
+            return Ok(None);
+        }
+        match self.manifest(entry) {
+            Ok(manifest) => Ok(Some(manifest)),
+            Err(error) => match error.problem() {
+                LayoutProblem::Missing(_) | LayoutProblem::Manifest { .. } => Ok(None),
+                _ => Err(error),
+            },
+        }
     }
 
     /// The bytes of a blob as they are, from the first to at most the last.
@@ -193,10 +228,7 @@ impl Layout {
                 file.take(member.size_bytes.min(limit + 1))
             }
         };
-        read_capped(source, limit).map_err(failed)?.ok_or_else(|| {
-            let why = format!("its `{name}` is larger than {limit} bytes");
-            self.error(LayoutProblem::NotALayout(SafeText::new(&why)))
-        })
+        read_capped(source, limit).map_err(failed)?.ok_or_else(|| too_large(&self.path, name, limit))
     }
 
     /// What a failed read of a blob means: wrong bytes, or a disk that fails.
@@ -217,6 +249,12 @@ pub(super) fn read_capped(mut source: impl Read, limit: u64) -> io::Result<Optio
     let mut bytes = Vec::new();
     source.read_to_end(&mut bytes)?;
     Ok(Some(bytes).filter(|bytes| bytes.len() as u64 <= limit))
+}
+
+/// The error for one of the two documents at the top that is larger than anybody writes it.
+pub(super) fn too_large(path: &Path, name: &str, limit: u64) -> LayoutError {
+    let why = format!("its `{name}` is larger than {limit} bytes");
+    LayoutError::new(path, LayoutProblem::NotALayout(SafeText::new(&why)))
 }
 
 /// Refuses what is no layout of a version this client knows.

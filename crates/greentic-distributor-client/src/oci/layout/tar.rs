@@ -9,8 +9,8 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 
 /// Size of a header and unit of everything else.
 const BLOCK: usize = 512;
-/// Most members looked at.
-const MEMBERS: usize = 100_000;
+/// Most members looked at, and written: of each the name and the place are held while an archive is open.
+pub(super) const MEMBERS: usize = 500_000;
 /// Largest extension header in bytes. One of a layout holds a path of 141 characters.
 const EXTENSION_BYTES: u64 = 64 << 10;
 /// Longest name in the classic header, in bytes.
@@ -84,7 +84,7 @@ pub(super) fn index<R: Read + Seek>(
         position = end.next_multiple_of(BLOCK as u64);
         archive.seek(SeekFrom::Start(position))?;
     }
-    Err(TarError::Refused("it has more than 100000 members"))
+    Err(TarError::Refused("it has more than 500000 members"))
 }
 
 /// What extension headers say about the member that follows.
