@@ -13,8 +13,8 @@ use crate::fallback::Detour;
 use crate::host::Profile;
 use crate::limit::Lane;
 use crate::observer::Event;
-use crate::oci::Registry;
 use crate::oci::auth::{Access, Refusal, Round, Used};
+use crate::oci::{BlobEvent, Registry, Watcher};
 use crate::payload::Payload;
 use crate::retry::Retry;
 use crate::sent::SentSecrets;
@@ -44,6 +44,8 @@ pub(crate) struct Ask {
     pub(crate) accept: &'static [StatusCode],
     /// Whether the body is named by its digest, which then decides whatever the header says about it.
     pub(crate) is_proven: bool,
+    /// Who is told about the blob that is asked for.
+    pub(crate) watcher: Option<Watcher>,
 }
 
 /// Whom to ask.
@@ -101,6 +103,14 @@ impl Ask {
             patience: Duration::ZERO,
             accept,
             is_proven: false,
+            watcher: None,
+        }
+    }
+
+    /// Tells whoever watches the blob that is asked for.
+    pub(crate) fn tell(&self, event: &BlobEvent<'_>) {
+        if let Some(watcher) = &self.watcher {
+            watcher.tell(event);
         }
     }
 
@@ -211,7 +221,7 @@ impl Transport {
         loop {
             match self.attempt(ask, &mut tried).await {
                 Ok(reply) => return Ok(reply),
-                Err(error) => self.pause(&mut retry, error).await?,
+                Err(error) => self.pause_telling(&mut retry, error, |event| ask.tell(event)).await?,
             }
             tried.failed = retry.attempts();
         }
@@ -272,6 +282,15 @@ impl Transport {
 
     /// Waits before the next attempt, or returns the error when there is none.
     pub(crate) async fn pause(&self, retry: &mut Retry, error: NetError) -> Result<(), NetError> {
+        self.pause_telling(retry, error, |_| {}).await
+    }
+
+    async fn pause_telling(
+        &self,
+        retry: &mut Retry,
+        error: NetError,
+        tell: impl FnOnce(&BlobEvent<'_>) + Send,
+    ) -> Result<(), NetError> {
         let Some(delay) = retry.after(&error) else {
             let attempts = if error.kind() == NetErrorKind::Offline { 0 } else { retry.attempts() };
             let error = error.with_effort(attempts, retry.elapsed());
@@ -279,7 +298,9 @@ impl Transport {
         };
         count(&retry.host().tally().retries);
         tracing::debug!(attempt = retry.attempts(), ?delay, %error, "trying again");
-        self.observer.event(&Event::Retry { attempt: retry.attempts(), delay, error: &error });
+        let attempt = retry.attempts();
+        self.observer.event(&Event::Retry { attempt, delay, error: &error });
+        tell(&BlobEvent::Retry { attempt, delay, error: &error });
         tokio::time::sleep(delay).await;
         Ok(())
     }

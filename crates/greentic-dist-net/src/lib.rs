@@ -52,9 +52,9 @@ pub use crate::host::{
 pub use crate::http::{BodyStream, HttpAnswer, HttpCall, HttpGet, HttpReply};
 pub use crate::observer::{Event, Observer};
 pub use crate::oci::{
-    BlobHead, BlobPieces, BlobRange, BlobRead, BlobRequest, BlobSource, BlobStream, BlobUpload, BoxFuture, BytesSource,
-    Credential, CredentialAnswer, CredentialSource, CredentialTarget, FetchedImage, FetchedManifest, Login,
-    LoginOrigin, ManifestHead, ManifestUpload, Paged, PushedBlob, PushedManifest, RawManifest, Referrers,
+    BlobEvent, BlobHead, BlobPieces, BlobRange, BlobRead, BlobRequest, BlobSource, BlobStream, BlobUpload, BoxFuture,
+    BytesSource, Credential, CredentialAnswer, CredentialSource, CredentialTarget, FetchedImage, FetchedManifest,
+    Login, LoginOrigin, ManifestHead, ManifestUpload, Paged, PushedBlob, PushedManifest, RawManifest, Referrers,
     ReferrersSource, ReferrersUpkeep, RegistryHandle, RegistryVersion, Repository, RepositorySource, Selector,
     SourceError, StaticCredentials, StreamSource, UnsizedBlobStream, UnverifiedBlobStream, UploadMode,
 };

@@ -78,19 +78,9 @@ impl OutputFile {
     /// Syncs the file and gives it its name.
     pub(crate) fn place(mut self) -> io::Result<()> {
         self.file.sync_all()?;
-        check(&self.target, self.existing)?;
-        match self.existing {
-            // A link fails where the name is taken, a rename would not.
-            Existing::Keep => match fs::hard_link(&self.temporary, &self.target) {
-                Ok(()) => fs::remove_file(&self.temporary)?,
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(error),
-                // A file system without links.
-                Err(_) => fs::rename(&self.temporary, &self.target)?,
-            },
-            Existing::Replace => fs::rename(&self.temporary, &self.target)?,
-        }
+        place(&self.temporary, &self.target, self.existing)?;
         self.placed = true;
-        sync_dir(&self.target)
+        Ok(())
     }
 }
 
@@ -152,6 +142,22 @@ pub(crate) fn check(target: &Path, existing: Existing) -> io::Result<()> {
             Err(io::Error::new(io::ErrorKind::InvalidInput, "there is something that is no regular file"))
         }
     }
+}
+
+/// Gives a synced file its name.
+pub(crate) fn place(temporary: &Path, target: &Path, existing: Existing) -> io::Result<()> {
+    check(target, existing)?;
+    match existing {
+        // A link fails where the name is taken, a rename would not.
+        Existing::Keep => match fs::hard_link(temporary, target) {
+            Ok(()) => fs::remove_file(temporary)?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(error),
+            // A file system without links.
+            Err(_) => fs::rename(temporary, target)?,
+        },
+        Existing::Replace => fs::rename(temporary, target)?,
+    }
+    sync_dir(target)
 }
 
 /// Makes the new name survive a power cut, where directories can be synced.

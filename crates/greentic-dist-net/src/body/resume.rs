@@ -9,6 +9,7 @@ use super::odd::Odd;
 use crate::exchange::{Ask, Shared};
 use crate::fallback::{Blame, Detour};
 use crate::observer::Event;
+use crate::oci::BlobEvent;
 use crate::retry::Retry;
 use crate::stats::count;
 use crate::transport::Reply;
@@ -321,6 +322,7 @@ impl Transfer {
         count(&self.retry.host().tally().resumes);
         tracing::debug!(offset = self.offset, %error, "going on with the body");
         self.transport.observer.event(&Event::Resume { offset: self.offset, error: &error });
+        self.ask.tell(&BlobEvent::Resume { offset: self.offset, error: &error });
         self.pausing = true;
         Ok(None)
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use greentic_dist_types::{Descriptor, Digest, Mismatch, Verifier};
 
+use super::blob_event::{BlobEvent, Telling, Watcher};
 use crate::body::{Piece, Pieces, Start, Transfer};
 use crate::exchange::{Ask, Shared};
 use crate::{NetError, NetErrorKind};
@@ -41,6 +42,7 @@ pub struct UnverifiedBlobStream {
     transfer: Box<Transfer>,
     digest: Digest,
     size_bytes: u64,
+    telling: Telling,
 }
 
 /// A blob on its way in pieces that say where they belong, over as many connections at a time as make it faster.
@@ -51,6 +53,9 @@ pub struct BlobPieces {
     way: Way,
     digest: Digest,
     size_bytes: u64,
+    /// Bytes that are there.
+    bytes: u64,
+    telling: Telling,
 }
 
 #[derive(Debug)]
@@ -73,6 +78,31 @@ impl BlobRequest {
     pub fn from_offset(mut self, offset: u64) -> Self {
         self.offset = offset;
         self
+    }
+
+    /// Who is told what happens to this blob. Called on the async threads: must not block. [`BlobEvent::Bytes`] comes for each
+    /// piece of the network. A stream that is hashed by its consumer tells how it ends when the consumer says so
+    /// ([`UnverifiedBlobStream::confirm`], `refute`); of one that is dropped no end is told.
+    pub fn progress(mut self, watcher: impl Fn(&BlobEvent<'_>) + Send + Sync + 'static) -> Self {
+        self.ask.watcher = Some(Watcher::new(watcher));
+        self
+    }
+
+    /// The digest the blob is named by.
+    pub const fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The size of the whole blob in bytes.
+    pub const fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    /// The blob as messages name it: `registry/repository@digest`.
+    pub fn name(&self) -> String {
+        let access = self.ask.registry();
+        let place = access.map(|access| format!("{}/{}", access.registry.reference_name(), access.repository));
+        format!("{}@{}", place.unwrap_or_default(), self.digest)
     }
 
     /// Opens the blob as a stream that is hashed while it flows.
@@ -98,8 +128,9 @@ impl BlobRequest {
     /// # Errors
     /// `InvalidInput` for an offset beyond the size; otherwise as [`BlobRequest::open`].
     pub async fn open_unverified(self) -> Result<UnverifiedBlobStream, NetError> {
-        let transfer = self.transfer().await?;
-        Ok(UnverifiedBlobStream { transfer: Box::new(transfer), digest: self.digest, size_bytes: self.size_bytes })
+        let transfer = Box::new(self.transfer().await?);
+        let telling = Telling::to(self.ask.watcher.as_ref());
+        Ok(UnverifiedBlobStream { transfer, digest: self.digest, size_bytes: self.size_bytes, telling })
     }
 
     /// Opens the blob without hashing it, for a consumer that takes its pieces in any order.
@@ -111,15 +142,25 @@ impl BlobRequest {
     /// As [`BlobRequest::open_unverified`].
     pub async fn open_pieces(self) -> Result<BlobPieces, NetError> {
         let transfer = Box::new(self.transfer().await?);
-        let Self { transport, ask, digest, size_bytes, .. } = self;
+        let Self { transport, ask, digest, size_bytes, offset, .. } = self;
+        let telling = Telling::to(ask.watcher.as_ref());
         let way = match Pieces::new(&transport, &ask, transfer, size_bytes) {
             Ok(pieces) => Way::Several(Box::new(pieces)),
             Err(transfer) => Way::One(transfer),
         };
-        Ok(BlobPieces { way, digest, size_bytes })
+        Ok(BlobPieces { way, digest, size_bytes, bytes: offset, telling })
     }
 
     pub(super) async fn transfer(&self) -> Result<Transfer, NetError> {
+        let opened = self.begin().await;
+        self.ask.tell(&match &opened {
+            Ok(_) => BlobEvent::Started { offset: self.offset, size_bytes: self.size_bytes },
+            Err(error) => BlobEvent::Failed { error },
+        });
+        opened
+    }
+
+    async fn begin(&self) -> Result<Transfer, NetError> {
         let (offset, size) = (self.offset, self.size_bytes);
         if offset > size {
             let detail = format!("the offset {offset} is beyond the blob's {size} bytes");
@@ -143,22 +184,38 @@ impl BlobPieces {
     /// `Integrity` for missing and excess bytes; `Timeout`, `Interrupted` and the errors of a new request when the body could
     /// not be continued over its first connection. A failure of another one is none.
     pub async fn next(&mut self) -> Option<Result<Piece, NetError>> {
-        match &mut self.way {
+        let next = match &mut self.way {
             Way::One(transfer) => {
                 let offset = transfer.offset();
                 let piece = transfer.next().await?;
                 Some(piece.map(|bytes| Piece { offset, bytes }))
             }
             Way::Several(pieces) => pieces.next().await,
+        };
+        match &next {
+            Some(Ok(piece)) => {
+                self.bytes = self.bytes.saturating_add(u64::try_from(piece.bytes.len()).unwrap_or(u64::MAX));
+                self.telling.bytes(self.bytes);
+            }
+            Some(Err(error)) => self.telling.failed(error),
+            None => {}
         }
+        next
+    }
+
+    /// Takes note that all bytes are those of the digest: what asked for [progress](BlobRequest::progress) is told.
+    pub fn confirm(&self) {
+        self.telling.done();
     }
 
     /// Takes note that the bytes are not those of the digest, as [`UnverifiedBlobStream::refute`] does.
     pub fn refute(&self) -> NetError {
-        match &self.way {
+        let error = match &self.way {
             Way::One(transfer) => transfer.refute(transfer.about(not_the_blob())),
             Way::Several(pieces) => pieces.refute(not_the_blob()),
-        }
+        };
+        self.telling.failed(&error);
+        error
     }
 
     /// The digest the bytes must have, and nobody has proven.
@@ -185,6 +242,19 @@ impl BlobStream {
     /// `Integrity` for wrong, missing and excess bytes; `Timeout`, `Interrupted` and the errors of a new request when the
     /// body could not be continued.
     pub async fn next(&mut self) -> Option<Result<Bytes, NetError>> {
+        let next = self.proven().await;
+        let telling = &self.inner.telling;
+        match &next {
+            // Nothing is left to be hashed.
+            Some(Ok(_)) if self.verifier.is_none() => telling.verified(),
+            Some(Ok(_)) => {}
+            Some(Err(error)) => telling.failed(error),
+            None => telling.done(),
+        }
+        next
+    }
+
+    async fn proven(&mut self) -> Option<Result<Bytes, NetError>> {
         let piece = match self.inner.next().await {
             Some(Ok(piece)) => piece,
             Some(Err(error)) => {
@@ -250,7 +320,18 @@ impl UnverifiedBlobStream {
     /// `Integrity` for missing and excess bytes; `Timeout`, `Interrupted` and the errors of a new request when the body could
     /// not be continued.
     pub async fn next(&mut self) -> Option<Result<Bytes, NetError>> {
-        self.transfer.next().await
+        let next = self.transfer.next().await;
+        match &next {
+            Some(Ok(_)) => self.telling.bytes(self.offset()),
+            Some(Err(error)) => self.telling.failed(error),
+            None => {}
+        }
+        next
+    }
+
+    /// Takes note that all bytes are those of the digest: what asked for [progress](BlobRequest::progress) is told.
+    pub fn confirm(&self) {
+        self.telling.done();
     }
 
     /// Takes note that the bytes are not those of the digest: mirrors that sent some of them are not asked for 10 minutes, by
@@ -258,7 +339,9 @@ impl UnverifiedBlobStream {
     ///
     /// Of a stream that began in the middle nobody is blamed: what was there before may be wrong.
     pub fn refute(&self) -> NetError {
-        self.transfer.refute(self.transfer.about(not_the_blob()))
+        let error = self.transfer.refute(self.transfer.about(not_the_blob()));
+        self.telling.failed(&error);
+        error
     }
 
     /// The digest the bytes must have, and nobody has proven.

@@ -6,6 +6,7 @@
 
 pub(crate) mod auth;
 mod blob;
+mod blob_event;
 mod blob_range;
 mod blob_unsized;
 mod blob_whole;
@@ -36,6 +37,8 @@ pub use auth::{
     BoxFuture, Credential, CredentialAnswer, CredentialSource, CredentialTarget, Login, LoginOrigin, StaticCredentials,
 };
 pub use blob::{BlobPieces, BlobRequest, BlobStream, UnverifiedBlobStream};
+pub use blob_event::BlobEvent;
+pub(crate) use blob_event::Watcher;
 pub use blob_range::BlobRange;
 pub use blob_unsized::UnsizedBlobStream;
 pub use catalog::{RegistryHandle, RegistryVersion};

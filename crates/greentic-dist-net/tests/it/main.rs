@@ -23,6 +23,7 @@ mod login;
 mod manifest;
 mod mirrors;
 mod pieces;
+mod progress;
 mod proxy;
 mod push;
 mod quirks_api;

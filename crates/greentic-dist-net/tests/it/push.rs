@@ -265,6 +265,43 @@ async fn an_upload_that_is_dropped_cancels_its_session() {
 }
 
 #[tokio::test]
+async fn chunks_and_mounts_that_are_dropped_cancel_the_session_where_it_stands() {
+    for way in ["chunks", "mount"] {
+        let begun = Arc::new(Mutex::new(false));
+        let seen = Arc::clone(&begun);
+        let server = LyingServer::start(move |request, _| match (request.method.as_str(), request.path.as_str()) {
+            ("HEAD", _) => Response::status(404, ""),
+            ("POST", _) => Response::status(202, "").header("Location", "/session?state=1"),
+            ("PATCH", _) if request.param("state") == Some("1") => {
+                Response::status(202, "").header("Location", "/session?state=2").header("Range", "0-1")
+            }
+            ("PATCH" | "PUT", _) => {
+                *seen.lock().unwrap() = true;
+                Response::silence()
+            }
+            _ => Response::status(204, ""),
+        });
+        let repository = repository(&net(), &format!("{}/acme/hello", server.host()));
+        let upload = repository.put_blob(source(b"abcd"));
+        let (upload, end) = if way == "chunks" {
+            (upload.mode(UploadMode::Chunked { chunk_bytes: 2 }), "DELETE /session?state=2")
+        } else {
+            (upload.mount_from("acme/other"), "DELETE /session?state=1")
+        };
+        let task = tokio::spawn(upload.send());
+        while !*begun.lock().unwrap() {
+            tokio::task::yield_now().await;
+        }
+        task.abort();
+        drop(task.await);
+        while server.journal().count("DELETE", "/session") == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(server.journal().lines().last().unwrap(), end, "{way}");
+    }
+}
+
+#[tokio::test]
 async fn a_manifest_is_pushed_by_digest_by_tag_and_by_many_tags() {
     let registry = honest();
     let repository = repository(&net(), &format!("{}/acme/hello", registry.host()));

@@ -184,6 +184,34 @@ impl Repository {
         super::wait(oci::save_blob(&self.0, descriptor, path, replace))?
     }
 
+    /// Writes a blob into a file in the way that `settings` make of the request, with progress for one; see
+    /// [`oci::save_blob_with`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn save_blob_with(
+        &self,
+        descriptor: &Descriptor,
+        path: &Path,
+        replace: bool,
+        settings: impl FnOnce(BlobRequest) -> BlobRequest,
+    ) -> Result<u64, DistError> {
+        super::wait(oci::save_blob_with(settings(self.0.blob(descriptor)), path, replace))?
+    }
+
+    /// Opens a blob in the way that `settings` make of the request; see [`BlobRequest::open`].
+    ///
+    /// # Errors
+    /// As there; what goes wrong later comes out of [`BlobReader`].
+    pub fn open_blob_with(
+        &self,
+        descriptor: &Descriptor,
+        settings: impl FnOnce(BlobRequest) -> BlobRequest,
+    ) -> Result<BlobReader, Error> {
+        let stream = Stream::Whole(Box::new(wait(settings(self.0.blob(descriptor)).open())?));
+        Ok(BlobReader { stream, rest: Bytes::new() })
+    }
+
     /// Opens a part of a blob, which nothing can prove; see [`BlobRequest::open_range`].
     ///
     /// # Errors

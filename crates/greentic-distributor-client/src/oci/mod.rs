@@ -108,7 +108,7 @@
 //!
 //! ```
 //! # use greentic_dist_testkit::fixture;
-//! use greentic_distributor_client::oci::{self, ManifestKind, Reference, Selector};
+//! use greentic_distributor_client::oci::{self, BlobEvent, ManifestKind, Reference, Selector};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -124,10 +124,14 @@
 //! // Into any `AsyncWrite`: continued after a cut, proven in the end.
 //! let mut file = Vec::new();
 //! let written = repository.blob(layer).to_writer(&mut file).await?;
-//! // Into a file, which appears when it is proven.
+//! // Into a file, which appears when it is proven. What came before a cut, or before the process ended, is not fetched again.
 //! # let dir = tempfile::tempdir()?;
 //! # let path = dir.path().join("hello.wasm");
-//! oci::save_blob(&repository, layer, &path, false).await?;
+//! let request = repository.blob(layer).progress(|event| match event {
+//!     BlobEvent::Bytes { bytes } => println!("{bytes} bytes are there"),
+//!     other => println!("{other:?}"),
+//! });
+//! oci::save_blob_with(request, &path, false).await?;
 //! // Into memory, with a limit.
 //! let bytes = repository.blob(layer).bytes(16 << 20).await?;
 //! // Piece by piece; the last one comes when all of them are proven.
@@ -278,10 +282,10 @@ pub use created::parse_created;
 pub use describe::{ArtifactDescription, ContentDescription, PlatformDescription};
 pub use error::{LayoutError, LayoutProblem};
 pub use greentic_dist_net::{
-    BlobHead, BlobPieces, BlobRange, BlobRead, BlobRequest, BlobSource, BlobStream, BlobUpload, BoxFuture, BytesSource,
-    Capabilities, ClientStats, Credential, CredentialAnswer, CredentialSource, CredentialTarget, EndpointFailure,
-    Event, FetchedImage, FetchedManifest, HostConfig, HostEndpoint, HostSource, HttpRule, Limits, Login, LoginOrigin,
-    ManifestHead, ManifestUpload, Net as Client, NetBuilder as ClientBuilder, NetError as Error,
+    BlobEvent, BlobHead, BlobPieces, BlobRange, BlobRead, BlobRequest, BlobSource, BlobStream, BlobUpload, BoxFuture,
+    BytesSource, Capabilities, ClientStats, Credential, CredentialAnswer, CredentialSource, CredentialTarget,
+    EndpointFailure, Event, FetchedImage, FetchedManifest, HostConfig, HostEndpoint, HostSource, HttpRule, Limits,
+    Login, LoginOrigin, ManifestHead, ManifestUpload, Net as Client, NetBuilder as ClientBuilder, NetError as Error,
     NetErrorClass as ErrorClass, NetErrorKind as ErrorKind, NetStats, Observer, Paged, Piece, Proxy, ProxyRule,
     PushedBlob, PushedManifest, RangePolicy, RateLimit, RawManifest, Referrers, ReferrersSource, ReferrersUpkeep,
     RegistryError, RegistryHandle as Registry, RegistryVersion, Repository, RepositorySource, RetryPolicy, Selector,
@@ -296,7 +300,7 @@ pub use greentic_dist_types::{
 pub use place::{Place, PlaceKind};
 pub use push::{PushOptions, PushReport};
 pub use remote::{Deletion, ListOptions, Listing, TagReport};
-pub use save::save_blob;
+pub use save::{save_blob, save_blob_with};
 
 pub use crate::credentials::{CredentialChain, EnvCredentials};
 pub use crate::hosts::HostsDir;

@@ -1,26 +1,30 @@
 //! A blob as a file.
 
-use std::io::Write as _;
 use std::path::Path;
 
 use bytes::Bytes;
-use greentic_dist_net::Repository;
-use greentic_dist_types::Descriptor;
+use greentic_dist_net::{BlobRequest, NetErrorKind, Repository, UnverifiedBlobStream};
+use greentic_dist_types::{Descriptor, media_type};
 use tokio::sync::mpsc;
 
+use super::layout::Partial;
+use super::{LayoutError, LayoutProblem};
 use crate::blocking;
 use crate::dist::DistError;
-use crate::output_file::{Existing, OutputFile, unwritable};
+use crate::output_file::{Existing, check, unwritable};
 
 /// Pieces on their way from the network to the disk.
 const PIECES: usize = 8;
+/// Attempts: what an earlier one left may be wrong, and is then fetched anew.
+const TRIES: u32 = 2;
 
 /// Writes a whole blob into the file at `path`, and returns its size in bytes. With `replace` a file of that name makes way, else
 /// it stays and this fails.
 ///
-/// The file appears under its name when its bytes are proven and synced, and not at all before: a temporary file beside it is
-/// removed when anything fails or the future is dropped. A transfer that is cut goes on where it was; one that was given up begins
-/// anew. [`DistClient::fetch`](crate::dist::DistClient::fetch) keeps what was downloaded, also for other processes.
+/// The file appears under its name when its bytes are proven and synced, and not at all before. Until then they are beside it, in
+/// `.<algorithm>-<hex>.part`. From 1 MiB on that file stays when the transfer breaks, the process dies or the future is dropped,
+/// and the next call for this blob in the same directory hashes it and goes on from there with `Range`, or ends without a request
+/// where nothing was missing. A file of that name that belongs to somebody else, or that others may write to, is not touched.
 ///
 /// # Errors
 /// [`DistError::Network`] by kind; [`DistError::InvalidInput`] when the file cannot be written, or there is one and it is to stay.
@@ -30,43 +34,123 @@ pub async fn save_blob(
     path: &Path,
     replace: bool,
 ) -> Result<u64, DistError> {
-    let shown = format!("{}/{}@{}", repository.registry(), repository.repository(), descriptor.digest);
-    let failed = |error| DistError::from_net(&shown, error);
+    save_blob_with(repository.blob(descriptor), path, replace).await
+}
+
+/// As [`save_blob`], for a request that was made by [`Repository::blob`] and may have somebody who is told of its
+/// [progress](BlobRequest::progress): `Started` with what is there already, `Verified` and `Done` when the file is in its place.
+///
+/// # Errors
+/// As [`save_blob`].
+pub async fn save_blob_with(request: BlobRequest, path: &Path, replace: bool) -> Result<u64, DistError> {
     let existing = if replace { Existing::Replace } else { Existing::Keep };
     let target = path.to_owned();
-    let created =
-        blocking::run(move || OutputFile::create(&target, existing).map_err(|error| unwritable(&target, &error)));
-    let mut file = created.await?;
-    let mut stream = repository.blob(descriptor).open().await.map_err(failed)?;
-    let (sender, mut receiver) = mpsc::channel::<Bytes>(PIECES);
-    let target = path.to_owned();
-    let writing = blocking::run(move || {
-        while let Some(piece) = receiver.blocking_recv() {
-            file.write_all(&piece).map_err(|error| unwritable(&target, &error))?;
+    blocking::run(move || check(&target, existing).map_err(|error| unwritable(&target, &error))).await?;
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let Saved::Wrong { offset, stream } = once(&request, path, existing).await? else {
+            return Ok(request.size_bytes());
+        };
+        if offset == 0 || tries >= TRIES {
+            return Err(DistError::from_net(&request.name(), stream.refute()));
         }
-        Ok(file)
+    }
+}
+
+/// What came of one attempt.
+enum Saved {
+    Whole,
+    /// The bytes are not the promised ones; so many of them were there before.
+    Wrong {
+        offset: u64,
+        stream: Box<UnverifiedBlobStream>,
+    },
+}
+
+/// What is told to the thread that writes.
+enum Message {
+    Piece(Bytes),
+    /// All of it came.
+    End,
+    /// What came is wrong for certain.
+    Discard,
+}
+
+async fn once(request: &BlobRequest, path: &Path, existing: Existing) -> Result<Saved, DistError> {
+    let failed = |error| DistError::from_net(&request.name(), error);
+    let descriptor = Descriptor::new(media_type::OCTET_STREAM, request.digest(), request.size_bytes());
+    let target = path.to_owned();
+    let begun = blocking::run(move || Partial::beside(&target, &descriptor).map_err(|error| explain(&target, error)));
+    let mut partial = begun.await?;
+    let offset = partial.offset();
+    let mut stream = request.clone().from_offset(offset).open_unverified().await.map_err(failed)?;
+    let (sender, mut receiver) = mpsc::channel::<Message>(PIECES);
+    let target = path.to_owned();
+    let worker = blocking::run(move || {
+        while let Some(message) = receiver.blocking_recv() {
+            match message {
+                Message::Piece(piece) => partial.write(&piece).map_err(|error| explain(&target, error))?,
+                Message::End => {
+                    partial.prove().map_err(|error| explain(&target, error))?;
+                    partial.place(&target, existing).map_err(|error| unwritable(&target, &error))?;
+                    return Ok(true);
+                }
+                Message::Discard => {
+                    partial.discard();
+                    return Ok(false);
+                }
+            }
+        }
+        // Nobody is interested any more: what is there is for the next time.
+        Ok(false)
     });
-    let mut failure = None;
+    let failure = pump(&mut stream, &sender).await;
+    drop(sender);
+    match (worker.await, failure) {
+        (Ok(true), _) => {
+            stream.confirm();
+            Ok(Saved::Whole)
+        }
+        // Who takes no more has failed and says why.
+        (Err(DistError::Layout(error)), _) if matches!(error.problem(), LayoutProblem::Damaged { .. }) => {
+            Ok(Saved::Wrong { offset, stream: Box::new(stream) })
+        }
+        (Err(error), _) => Err(error),
+        (Ok(false), Some(error)) => Err(failed(error)),
+        (Ok(false), None) => Err(DistError::Cancelled),
+    }
+}
+
+/// Hands on what comes, and how it ends. Returns why it failed.
+async fn pump(
+    stream: &mut UnverifiedBlobStream,
+    sender: &mpsc::Sender<Message>,
+) -> Option<greentic_dist_net::NetError> {
     while let Some(piece) = stream.next().await {
         match piece {
             Ok(piece) => {
-                // Who takes no more has failed and says why.
-                if sender.send(piece).await.is_err() {
-                    break;
+                if sender.send(Message::Piece(piece)).await.is_err() {
+                    return None;
                 }
             }
-            Err(error) => failure = Some(error),
+            Err(error) => {
+                if error.kind() == NetErrorKind::Integrity {
+                    let _gone = sender.send(Message::Discard).await.is_err();
+                }
+                return Some(error);
+            }
         }
     }
-    drop(sender);
-    let (file, target) = (writing.await?, path.to_owned());
-    let is_proven = failure.is_none();
-    let ended = blocking::run(move || {
-        if is_proven {
-            file.place().map_err(|error| unwritable(&target, &error))?;
-        }
-        Ok(())
-    });
-    ended.await?;
-    failure.map_or(Ok(descriptor.size_bytes), |error| Err(failed(error)))
+    let _gone = sender.send(Message::End).await.is_err();
+    None
+}
+
+/// What a partial file could not do, about the file that was asked for. Wrong bytes are told as they are.
+fn explain(target: &Path, error: LayoutError) -> DistError {
+    match error.problem() {
+        LayoutProblem::Damaged { .. } => DistError::Layout(error),
+        LayoutProblem::Io(cause) => unwritable(target, cause),
+        _ => unwritable(target, &std::io::Error::other(error.to_string())),
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Read as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use greentic_dist_serve::Registry;
@@ -12,9 +13,9 @@ use greentic_distributor_client::dist::{
     CachePolicy, DistErrorKind, Event, LockMode, Reporter, ResolvePolicy, VerificationPolicy,
 };
 use greentic_distributor_client::oci::{
-    self, BlobSource as _, BlobUpload, BytesSource, CopyOptions, Deletion, ErrorClass, ErrorKind, ImageManifest,
-    ListOptions, ManifestKind, Place, PlatformChoice, PushOptions, PushedBlob, RawManifest, Reference, Selector,
-    UploadMode,
+    self, BlobEvent, BlobRequest, BlobSource as _, BlobUpload, BytesSource, CopyOptions, Deletion, ErrorClass,
+    ErrorKind, ImageManifest, ListOptions, ManifestKind, Place, PlatformChoice, PushOptions, PushedBlob, RawManifest,
+    Reference, Selector, UploadMode,
 };
 
 use crate::bundles::{back_to, staging, warming};
@@ -121,6 +122,19 @@ fn life_of_a_manifest() {
     assert!(fs::read(&path).unwrap() == made.layer_bytes());
     assert_fails(repository.save_blob(layer, &path, false), DistErrorKind::InvalidInput, 2);
     repository.save_blob(layer, &path, true).unwrap();
+    let ends = Arc::new(AtomicUsize::new(0));
+    let count = |request: BlobRequest| {
+        let ends = Arc::clone(&ends);
+        request.progress(move |event| {
+            if matches!(event, BlobEvent::Verified | BlobEvent::Done) {
+                ends.fetch_add(1, Ordering::Relaxed);
+            }
+        })
+    };
+    repository.save_blob_with(layer, &path, true, count).unwrap();
+    assert_eq!(ends.load(Ordering::Relaxed), 2);
+    repository.open_blob_with(layer, count).unwrap().read_to_end(&mut Vec::new()).unwrap();
+    assert_eq!(ends.load(Ordering::Relaxed), 4);
 
     let content = BytesSource::new("text/plain", &b"signed"[..]);
     let mut signature = ImageManifest::new(image.config.clone().unwrap(), vec![content.descriptor().clone()]);

@@ -59,6 +59,7 @@ mod copy_registries;
 mod push;
 mod retention;
 mod retention_bundles;
+mod save_blob;
 
 mod flow_cache;
 mod flow_file;

@@ -68,7 +68,7 @@ impl ArchiveWriter {
             _ => {}
         }
         let mut name = path.file_name().ok_or_else(|| failed(super::beneath::odd()))?.to_owned();
-        name.push(format!(".{}.tmp", super::dir::unique()));
+        name.push(format!(".{}.tmp", super::partial::unique()));
         let temporary = path.with_file_name(name);
         let file = File::options().write(true).create_new(true).open(&temporary).map_err(failed)?;
         let tar = TarWriter::new(BufWriter::with_capacity(CHUNK, file));

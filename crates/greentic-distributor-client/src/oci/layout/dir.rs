@@ -1,15 +1,14 @@
 //! A layout that is written into a directory: blobs first, the index last, each by one rename.
 
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use greentic_dist_types::limits::LAYOUT_INDEX_BYTES;
-use greentic_dist_types::{Algorithm, Descriptor, Digest, Mismatch, Verifier};
+use greentic_dist_types::{Algorithm, Descriptor, Verifier};
 
 use super::beneath::Folder;
 use super::index::IndexDocument;
+use super::partial::{Partial, feed, unique};
 use super::read::{check_version, read_capped, too_large};
 use super::{BLOBS, INDEX_FILE, LAYOUT_FILE, LAYOUT_FILE_BYTES, LAYOUT_JSON};
 use crate::oci::graph::Named;
@@ -17,8 +16,6 @@ use crate::oci::{LayoutError, LayoutProblem};
 
 /// Where blobs are while they come. Not part of the image-spec's layout; removed when nothing is in it.
 const PARTIAL: &str = ".partial";
-/// Bytes hashed at a time.
-const CHUNK: usize = 256 << 10;
 
 /// An OCI image layout in a directory, open for writing.
 ///
@@ -29,19 +26,6 @@ pub(crate) struct DirWriter {
     path: PathBuf,
     root: Folder,
     blobs: Folder,
-}
-
-/// A blob that is being written: what an earlier attempt left is its beginning.
-#[derive(Debug)]
-pub(crate) struct Partial {
-    path: PathBuf,
-    folder: Folder,
-    name: String,
-    file: File,
-    digest: Digest,
-    verifier: Verifier,
-    /// Whether the bytes may be kept for the next attempt.
-    keep: bool,
 }
 
 impl DirWriter {
@@ -93,43 +77,15 @@ impl DirWriter {
         let failed = |error| LayoutError::io(&self.path, error);
         self.root.create_folder(PARTIAL).map_err(failed)?;
         let folder = self.root.folder(PARTIAL).map_err(failed)?;
-        let digest = descriptor.digest;
-        let name = format!("{}-{}", digest.algorithm(), digest.to_hex());
-        let verifier = Verifier::for_content(digest, descriptor.size_bytes);
-        let shared = open_shared(&folder, &name).map_err(failed)?;
-        let is_shared = shared.is_some();
-        let (name, mut file) = if let Some(file) = shared {
-            (name, file)
-        } else {
-            // Another process is at it: this one writes beside it, and whoever is first has it.
-            let own = format!("{name}.{}", unique());
-            let file = folder.create_file(&own).map_err(failed)?;
-            (own, file)
-        };
-        let path = self.path.clone();
-        // The clone has the same position and the same lock.
-        let kept = file.try_clone().map_err(failed)?;
-        let mut partial = Partial { path, folder, name, verifier, digest, keep: is_shared, file: kept };
-        let fits = feed(&mut file, &mut partial.verifier).map_err(failed)?.is_ok();
-        if !fits {
-            partial.restart(descriptor).map_err(failed)?;
-        }
-        Ok(partial)
+        let name = format!("{}-{}", descriptor.digest.algorithm(), descriptor.digest.to_hex());
+        Partial::begin(&self.path, folder, name, descriptor, 0)
     }
 
     /// Ends a blob: proves it, and gives it its name.
     pub(crate) fn finish(&self, mut partial: Partial) -> Result<(), LayoutError> {
-        let digest = partial.digest;
-        let failed = |error| LayoutError::io(&self.path, error);
-        if let Err(mismatch) = partial.verifier.clone().finish() {
-            partial.keep = matches!(mismatch, Mismatch::Short { .. }) && partial.keep;
-            return Err(LayoutError::new(&self.path, LayoutProblem::Damaged { digest, mismatch }));
-        }
-        partial.file.sync_data().map_err(failed)?;
-        let into = self.algorithm(digest.algorithm())?;
-        partial.folder.rename(&partial.name, &into, &digest.to_hex()).map_err(failed)?;
-        partial.keep = true;
-        Ok(())
+        partial.prove()?;
+        let into = self.algorithm(partial.digest().algorithm())?;
+        partial.move_into(&into)
     }
 
     /// Writes content that is at hand.
@@ -188,49 +144,6 @@ impl DirWriter {
     }
 }
 
-impl Partial {
-    /// Bytes that are there.
-    pub(crate) const fn offset(&self) -> u64 {
-        self.verifier.seen()
-    }
-
-    /// Takes the next bytes.
-    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), LayoutError> {
-        let digest = self.digest;
-        if let Err(mismatch) = self.verifier.update(bytes) {
-            self.keep = false;
-            return Err(LayoutError::new(&self.path, LayoutProblem::Damaged { digest, mismatch }));
-        }
-        self.file.write_all(bytes).map_err(|error| LayoutError::io(&self.path, error))
-    }
-
-    /// Wrong bytes came: none of them is kept.
-    pub(crate) fn discard(mut self) {
-        self.keep = false;
-    }
-
-    /// Takes what is missing of content that is at hand.
-    fn rest_of(&mut self, bytes: &[u8]) -> Result<(), LayoutError> {
-        let from = usize::try_from(self.offset()).unwrap_or(usize::MAX);
-        self.write(bytes.get(from..).unwrap_or_default())
-    }
-
-    fn restart(&mut self, descriptor: &Descriptor) -> io::Result<()> {
-        self.file.set_len(0)?;
-        self.file.seek(SeekFrom::Start(0))?;
-        self.verifier = Verifier::for_content(descriptor.digest, descriptor.size_bytes);
-        Ok(())
-    }
-}
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        if !self.keep {
-            drop(self.folder.remove(&self.name));
-        }
-    }
-}
-
 /// Makes a layout of an empty directory.
 fn begin(path: &Path, root: &Folder) -> Result<(), LayoutError> {
     let failed = |error| LayoutError::io(path, error);
@@ -243,29 +156,6 @@ fn begin(path: &Path, root: &Folder) -> Result<(), LayoutError> {
     replace(root, LAYOUT_FILE, LAYOUT_JSON).map_err(failed)
 }
 
-/// Opens the file in which every process continues a blob, locked; `None` when somebody has it, or it is not ours to write.
-fn open_shared(folder: &Folder, name: &str) -> io::Result<Option<File>> {
-    let file = match folder.file_to_write(name) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => match folder.create_file(name) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
-            Err(error) => return Err(error),
-        },
-        Err(error) if super::beneath::is_odd(&error) => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    // Between the opening and the lock, another process may have finished it and given it its name.
-    let is_ours = file.try_lock().is_ok() && folder.is_still(name, &file)?;
-    Ok(is_ours.then_some(file))
-}
-
-/// A suffix that nobody else uses at this time.
-pub(super) fn unique() -> String {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
-}
-
 /// Writes a document under a name of its own and gives it its name when it is whole.
 fn replace(folder: &Folder, name: &str, bytes: &[u8]) -> io::Result<()> {
     let temporary = format!(".{name}.{}", unique());
@@ -276,20 +166,4 @@ fn replace(folder: &Folder, name: &str, bytes: &[u8]) -> io::Result<()> {
         drop(folder.remove(&temporary));
     }
     renamed
-}
-
-/// Feeds a file to its end, or to the byte that is too many.
-fn feed(file: &mut File, verifier: &mut Verifier) -> io::Result<Result<(), Mismatch>> {
-    let mut buffer = vec![0_u8; CHUNK];
-    loop {
-        let count = match file.read(&mut buffer) {
-            Ok(0) => return Ok(Ok(())),
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-        if let Err(mismatch) = verifier.update(buffer.get(..count).unwrap_or_default()) {
-            return Ok(Err(mismatch));
-        }
-    }
 }

@@ -8,11 +8,13 @@ mod archive;
 pub(super) mod beneath;
 mod dir;
 mod index;
+mod partial;
 mod read;
 pub(super) mod tar;
 
 pub(super) use archive::ArchiveWriter;
 pub(super) use dir::DirWriter;
+pub(super) use partial::Partial;
 pub(super) use read::{BlobReader, Layout};
 
 use greentic_dist_types::Digest;
