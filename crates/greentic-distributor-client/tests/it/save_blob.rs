@@ -177,6 +177,10 @@ async fn a_partial_file_that_somebody_holds_is_left_to_them() {
     assert!(fs::read(stage.part()).unwrap() == bytes()[..PART]);
 }
 
+/// Puts something where the partial file would be, given a file that must not be touched.
+#[cfg(unix)]
+type Plant = fn(victim: &Path, part: &Path);
+
 #[cfg(unix)]
 #[tokio::test]
 async fn links_and_files_that_others_may_write_to_are_not_continued() {
@@ -186,7 +190,7 @@ async fn links_and_files_that_others_may_write_to_are_not_continued() {
         fs::write(&victim, "precious").unwrap();
         victim
     };
-    let plant: [(&str, fn(&Path, &Path)); 3] = [
+    let plants: [(&str, Plant); 3] = [
         ("symbolic link", |victim, part| symlink(victim, part).unwrap()),
         ("hard link", |victim, part| fs::hard_link(victim, part).unwrap()),
         ("open to everybody", |_, part| {
@@ -194,7 +198,7 @@ async fn links_and_files_that_others_may_write_to_are_not_continued() {
             fs::set_permissions(part, fs::Permissions::from_mode(0o666)).unwrap();
         }),
     ];
-    for (name, plant) in plant {
+    for (name, plant) in plants {
         let stage = Stage::new(honest);
         let victim = victim(&stage);
         plant(&victim, &stage.part());
