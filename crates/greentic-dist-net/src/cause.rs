@@ -6,6 +6,7 @@ use std::io;
 use crate::host::Profile;
 use crate::limit::HostLimit;
 use crate::resolver::InnerAddress;
+use crate::target_policy::ALLOW_PRIVATE;
 use crate::{NetError, NetErrorKind};
 
 /// Finds out what a failure of the HTTP client was, from the types in its chain of causes.
@@ -25,10 +26,14 @@ pub(crate) fn classify(error: reqwest::Error, host: &HostLimit, profile: &Profil
         () if error.is_dns() => NetErrorKind::Dns,
         () if error.is_timeout() => NetErrorKind::Timeout,
         () if error.is_connect() => NetErrorKind::Connect,
+        () if cause.oversized => NetErrorKind::TooLarge,
         () if cause.unreadable || error.is_builder() => NetErrorKind::Protocol,
         () => NetErrorKind::Interrupted,
     };
-    let net = NetError::new(kind, "").with_source(error.without_url());
+    let detail =
+        if kind == NetErrorKind::TooLarge { "the header of the answer is larger than any that is read" } else { "" };
+    let net = NetError::new(kind, detail).with_source(error.without_url());
+    let net = if kind == NetErrorKind::Refused { net.with_hint(ALLOW_PRIVATE) } else { net };
     let net = match cause.refusal {
         Some(Refusal::Wanted) => net.with_hint(
             "the server ended the TLS connection, as those do that want a certificate of the client: configure one for this \
@@ -82,6 +87,8 @@ pub(crate) struct Cause {
     /// The server has none of the protocols it was offered.
     no_protocol: bool,
     unreadable: bool,
+    /// The header of an answer was larger than anything that is looked at.
+    oversized: bool,
     http2: Option<Breach>,
 }
 
@@ -124,6 +131,7 @@ impl Cause {
     fn look_at(&mut self, error: &(dyn Error + 'static)) {
         self.inner_address |= error.is::<InnerAddress>();
         self.http2 = self.http2.or_else(|| breach_of(error.downcast_ref()?));
+        self.oversized |= error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse_too_large);
         self.unreadable |= error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse);
         if let Some(error) = error.downcast_ref::<rustls::Error>() {
             use rustls::CertificateError as E;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use greentic_dist_types::{Reference, SafeText, redact_reference};
 use http::HeaderValue;
 
-use crate::config::{HttpRule, Limits, RangePolicy, RetryPolicy, Timeouts};
+use crate::caps::Limits;
+use crate::config::{HttpRule, RangePolicy, RetryPolicy, Timeouts};
 use crate::exchange::{Shared, header_value};
 use crate::host::{HostConfig, HostSource, Profile};
 use crate::http::{HttpCall, HttpGet};
@@ -144,7 +145,7 @@ impl NetBuilder {
         self
     }
 
-    /// Caps on what a peer may send.
+    /// Caps on what a peer may send. A value above what [`Limit::most`](crate::Limit::most) says counts as that.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
@@ -248,7 +249,7 @@ impl NetBuilder {
             offline: self.offline,
             timeouts: self.timeouts,
             retry: self.retry,
-            limits: self.limits,
+            limits: self.limits.bounded(),
             ranges: self.ranges,
             http: self.http_rule,
             policy: self.target_policy,

@@ -132,45 +132,6 @@ impl Default for RangePolicy {
     }
 }
 
-/// Caps on what a peer may make this client read and follow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Largest manifest or index in bytes. Default 4 MiB, which is also the most the parser takes.
-    pub manifest_bytes: u64,
-    /// Largest error body read in bytes. Default 64 KiB.
-    pub error_body_bytes: u64,
-    /// Largest answer of a token server in bytes. Default 64 KiB.
-    pub token_body_bytes: u64,
-    /// Largest token in bytes. Default 32 KiB.
-    pub token_bytes: usize,
-    /// Most redirects of one request. Default 5.
-    pub redirects: usize,
-    /// How many indexes may stand in each other. Default 2.
-    pub index_depth: usize,
-    /// Largest page of a list in bytes. Default 16 MiB.
-    pub page_bytes: u64,
-    /// Most pages of one list. Default 10 000.
-    pub pages: usize,
-    /// Largest body of a plain GET in bytes, unless the request says otherwise. Default 2 GiB.
-    pub artifact_bytes: u64,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            manifest_bytes: limits::MANIFEST_BYTES,
-            error_body_bytes: limits::ERROR_BODY_BYTES,
-            token_body_bytes: limits::TOKEN_BODY_BYTES,
-            token_bytes: limits::TOKEN_BYTES,
-            redirects: limits::REDIRECTS,
-            index_depth: limits::INDEX_DEPTH,
-            page_bytes: limits::PAGE_BYTES,
-            pages: limits::PAGES,
-            artifact_bytes: limits::ARTIFACT_BYTES,
-        }
-    }
-}
-
 /// Which registries may be asked over plain HTTP. Everything else is HTTPS.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum HttpRule {

@@ -10,8 +10,8 @@ use greentic_dist_types::{Digest, Mismatch, SafeText, redact_url};
 use http::Method;
 use url::Url;
 
-use crate::RateLimit;
 use crate::sent::SentSecrets;
+use crate::{Limit, RateLimit};
 
 /// What kind of failure a [`NetError`] is. Decide by this, never by its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -171,6 +171,7 @@ struct Facts {
     retry_after: Option<Duration>,
     rate_limit: Option<RateLimit>,
     mismatch: Option<Mismatch>,
+    limit: Option<Limit>,
     endpoints: Vec<EndpointFailure>,
     source: Option<Arc<dyn Error + Send + Sync>>,
 }
@@ -194,6 +195,7 @@ impl NetError {
             retry_after: None,
             rate_limit: None,
             mismatch: None,
+            limit: None,
             endpoints: Vec::new(),
             source: None,
         }))
@@ -251,6 +253,11 @@ impl NetError {
     pub(crate) fn with_hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
         self.0.hints.push(hint.into());
         self
+    }
+
+    pub(crate) fn with_limit(mut self, limit: Limit, advice: String) -> Self {
+        self.0.limit = Some(limit);
+        self.with_hint(advice)
     }
 
     pub(crate) fn with_kind(mut self, kind: NetErrorKind) -> Self {
@@ -394,6 +401,11 @@ impl NetError {
     /// How the bytes differ from what was promised; set for [`NetErrorKind::Integrity`] and for cap violations.
     pub const fn mismatch(&self) -> Option<Mismatch> {
         self.0.mismatch
+    }
+
+    /// Which of this client's [`Limits`](crate::Limits) was exceeded, when it was one of them.
+    pub const fn limit(&self) -> Option<Limit> {
+        self.0.limit
     }
 
     /// The mirrors that were asked before, in order, each with its own failure. Empty for a registry without mirrors.

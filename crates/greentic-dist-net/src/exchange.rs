@@ -78,6 +78,8 @@ pub(crate) struct Collected {
     pub(crate) reach: Reach,
     /// The mirror that answered, when it was one.
     pub(crate) mirror: Option<Arc<Registry>>,
+    /// Whether a redirect led away from the server that was asked.
+    pub(crate) left_origin: bool,
     pub(crate) body: Bytes,
 }
 
@@ -197,8 +199,8 @@ impl Ask {
 impl Collected {
     fn of(reply: &Reply, body: Bytes) -> Self {
         let (headers, status) = (reply.headers().clone(), reply.status());
-        let mirror = reply.mirror.clone();
-        Self { headers, status, url: reply.url.clone(), reach: reply.reach, mirror, body }
+        let (mirror, left_origin) = (reply.mirror.clone(), reply.left_origin);
+        Self { headers, status, url: reply.url.clone(), reach: reply.reach, mirror, left_origin, body }
     }
 
     /// A header's value, when it is readable text.

@@ -11,6 +11,7 @@
 
 mod body;
 mod budget;
+mod caps;
 mod cause;
 mod client;
 mod config;
@@ -43,8 +44,9 @@ mod verdict;
 mod warning;
 
 pub use crate::body::Piece;
+pub use crate::caps::{Limit, Limits, UnknownLimit};
 pub use crate::client::{Net, NetBuilder};
-pub use crate::config::{HttpRule, Limits, RangePolicy, RetryPolicy, SlowestBody, Timeouts, is_loopback};
+pub use crate::config::{HttpRule, RangePolicy, RetryPolicy, SlowestBody, Timeouts, is_loopback};
 pub use crate::error::{EndpointFailure, NetError, NetErrorClass, NetErrorKind, RegistryError};
 pub use crate::host::{
     Capabilities, HostConfig, HostEndpoint, HostSource, HostsFile, HostsFileEndpoint, HostsFileError,

@@ -150,6 +150,11 @@ impl Transport {
             .tcp_keepalive(Duration::from_secs(15))
             .http2_initial_stream_window_size(8 << 20)
             .http2_initial_connection_window_size(32 << 20)
+            // Somewhat more than is taken: what exceeds the limit is then told from what breaks the protocol.
+            .http1_max_headers(self.limits.header_fields.saturating_add(100))
+            .http2_max_header_list_size(
+                u32::try_from(self.limits.header_bytes).unwrap_or(u32::MAX).saturating_add(64 << 10),
+            )
             .http2_keep_alive_interval(Duration::from_secs(20))
             .http2_keep_alive_timeout(Duration::from_secs(10));
         let builder = if slot.apart { builder.http1_only() } else { builder };

@@ -11,7 +11,7 @@ use crate::sent::SentSecrets;
 use crate::target_policy::Guard;
 use crate::trace::Errand;
 use crate::transport::{Hop, Reply, Transport};
-use crate::{NetError, NetErrorKind};
+use crate::{Limit, NetError, NetErrorKind};
 
 /// Header fields that never cross to another origin.
 const PRIVATE_HEADERS: &[HeaderName] = &[header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION];
@@ -49,12 +49,14 @@ impl Transport {
                 let why = format!("{} would leave HTTPS", redact_url(next.as_str()));
                 return Err(refused(&why));
             }
-            hop.guard = self.policy.check(&way.start, reach, &next, &self.http).map_err(|why| refused(&why))?;
+            let checked = self.policy.check(&way.start, reach, &next, &self.http);
+            hop.guard = checked.map_err(|why| why.advise(refused(why.why())))?;
             if way.leads_through(&next) {
                 return Err(refused("it leads in a circle"));
             }
             if way.further.len() >= self.limits.redirects {
-                return Err(refused(&format!("there were more than {}", self.limits.redirects)));
+                let (limit, most) = (Limit::Redirects, self.limits.get(Limit::Redirects));
+                return Err(refused(&format!("there were more than {most}")).with_limit(limit, limit.advice(most)));
             }
             if next.origin() != way.start.origin() || is_signed(&next) {
                 for name in PRIVATE_HEADERS {

@@ -3,12 +3,14 @@
 //! Attacks and rules: a realm or redirect to an attacker's host, to a metadata service, to the inner network, from
 //! HTTPS down to HTTP.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use greentic_dist_types::{SafeText, redact_url};
 use url::{Host, Url};
 
 use crate::config::HttpRule;
+use crate::{NetError, NetErrorKind};
 
 /// Longest URL a server may send us to, in bytes.
 const URL_BYTES: usize = 8 << 10;
@@ -31,6 +33,42 @@ pub(crate) enum Guard {
     Own,
     /// A host another server named: nothing nearer than this, and never a link-local or metadata address.
     AtLeast(Reach),
+}
+
+/// What a person can do where a public server leads into an inner network.
+pub(crate) const ALLOW_PRIVATE: &str =
+    "if that server may lead into this network, e.g. to a cache of its own there, allow it: --allow-private-targets";
+
+/// Why a place is not gone to, and what a person can do about it where there is something.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    why: String,
+    remedy: Option<Cow<'static, str>>,
+}
+
+impl From<String> for Refused {
+    fn from(why: String) -> Self {
+        Self { why, remedy: None }
+    }
+}
+
+impl Refused {
+    pub(crate) fn why(&self) -> &str {
+        &self.why
+    }
+
+    /// Adds what can be done about it to the error that tells it.
+    pub(crate) fn advise(&self, error: NetError) -> NetError {
+        match &self.remedy {
+            Some(remedy) => error.with_hint(remedy.clone()),
+            None => error,
+        }
+    }
+
+    /// The error about `what`, which led there.
+    pub(crate) fn into_error(self, what: &str) -> NetError {
+        self.advise(NetError::new(NetErrorKind::Refused, format!("{what} was refused ({})", self.why)))
+    }
 }
 
 /// Which hosts may be trusted beyond the rules that hold for all.
@@ -106,13 +144,17 @@ impl TargetPolicy {
         reach: Reach,
         realm: &Url,
         http: &HttpRule,
-    ) -> Result<Guard, String> {
+    ) -> Result<Guard, Refused> {
         if from.scheme() == "https" && realm.scheme() == "http" {
             if !self.allows_http_realm(registry) {
-                return Err(format!(
+                let why = format!(
                     "{} would leave HTTPS, over which {registry} is asked; it may stand behind a proxy and not know of its TLS",
                     redact_url(realm.as_str())
-                ));
+                );
+                let remedy = format!(
+                    "if its login may go to that server in clear text, allow it: --allow-http-realm {registry}"
+                );
+                return Err(Refused { why, remedy: Some(remedy.into()) });
             }
             return self.check_place(from, reach, realm);
         }
@@ -122,26 +164,26 @@ impl TargetPolicy {
     /// Decides whether a server at `from`, which is as near as `reach`, may send us to `to`.
     ///
     /// Returns the guard for the names `to` resolves to, or the reason for the refusal.
-    pub(crate) fn check(&self, from: &Url, reach: Reach, to: &Url, http: &HttpRule) -> Result<Guard, String> {
+    pub(crate) fn check(&self, from: &Url, reach: Reach, to: &Url, http: &HttpRule) -> Result<Guard, Refused> {
         let shown = || redact_url(to.as_str());
         match (from.scheme(), to.scheme()) {
             (_, "https") => {}
-            ("https", "http") => return Err(format!("{} would leave HTTPS", shown())),
+            ("https", "http") => return Err(format!("{} would leave HTTPS", shown()).into()),
             (_, "http") if http.allows(to) || (same_host(from, to) && from.port() == to.port()) => {}
-            (_, "http") => return Err(format!("{} is plain HTTP", shown())),
-            (_, other) => return Err(format!("`{}` is not a web address", SafeText::excerpt(other, 24))),
+            (_, "http") => return Err(format!("{} is plain HTTP", shown()).into()),
+            (_, other) => return Err(format!("`{}` is not a web address", SafeText::excerpt(other, 24)).into()),
         }
         self.check_place(from, reach, to)
     }
 
     /// The part of the decision that is about the place, whatever the scheme.
-    fn check_place(&self, from: &Url, reach: Reach, to: &Url) -> Result<Guard, String> {
+    fn check_place(&self, from: &Url, reach: Reach, to: &Url) -> Result<Guard, Refused> {
         let shown = || redact_url(to.as_str());
         if to.as_str().len() > URL_BYTES {
-            return Err(format!("a URL of {} bytes is too long", to.as_str().len()));
+            return Err(format!("a URL of {} bytes is too long", to.as_str().len()).into());
         }
         if !to.username().is_empty() || to.password().is_some() {
-            return Err(format!("{} carries a user name", shown()));
+            return Err(format!("{} carries a user name", shown()).into());
         }
         if same_host(from, to) {
             return Ok(Guard::Own);
@@ -153,10 +195,14 @@ impl TargetPolicy {
             Some(Host::Ipv6(ip)) => Some(IpAddr::V6(ip)),
             Some(Host::Domain("localhost")) => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             Some(Host::Domain(_)) => None,
-            None => return Err(format!("{} names no host", shown())),
+            None => return Err(format!("{} names no host", shown()).into()),
         };
         match ip {
-            Some(ip) if !guard.admits(ip) => Err(format!("{} is an address of an inner network", shown())),
+            Some(ip) if !guard.admits(ip) => {
+                let why = format!("{} is an address of an inner network", shown());
+                // Those of link-local and metadata services stay refused.
+                Err(Refused { why, remedy: reach_of(ip).map(|_reach| ALLOW_PRIVATE.into()) })
+            }
             _ => Ok(guard),
         }
     }
@@ -254,7 +300,7 @@ mod tests {
         Url::parse(text).unwrap()
     }
 
-    fn check(from: &str, reach: Reach, to: &str) -> Result<Guard, String> {
+    fn check(from: &str, reach: Reach, to: &str) -> Result<Guard, Refused> {
         TargetPolicy::new().check(&url(from), reach, &url(to), &HttpRule::Loopback)
     }
 
@@ -305,6 +351,20 @@ mod tests {
         }
         let guard = check("https://ghcr.io/v2/", Reach::Public, "https://cdn.example/x").unwrap();
         assert!(!guard.admits("10.0.0.1".parse().unwrap()) && guard.admits("8.8.8.8".parse().unwrap()));
+    }
+
+    #[test]
+    fn row_52_a_refusal_says_what_can_be_done_unless_nothing_can() {
+        let hints = |to: &str| {
+            let refused = check("https://ghcr.io/v2/", Reach::Public, to).unwrap_err();
+            refused.into_error("a redirect").hints().concat()
+        };
+        for to in ["https://10.0.0.1/x", "https://127.0.0.1/x", "https://[fd12::1]/"] {
+            assert!(hints(to).ends_with("--allow-private-targets"), "{to}");
+        }
+        for to in ["https://169.254.169.254/latest", "https://[fd00:ec2::254]/", "http://ghcr.io/x"] {
+            assert_eq!(hints(to), "", "{to}");
+        }
     }
 
     #[test]

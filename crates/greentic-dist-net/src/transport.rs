@@ -13,8 +13,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tracing::Instrument as _;
 use url::{Host, Url};
 
+use crate::caps::Limits;
 use crate::cause::{Cause, classify};
-use crate::config::{HttpRule, Limits, RangePolicy, RetryPolicy, Timeouts};
+use crate::config::{HttpRule, RangePolicy, RetryPolicy, Timeouts};
 use crate::connect::Connects;
 use crate::host::{HostConfig, HostSource, Profile};
 use crate::limit::{HostLimit, HostLimits, Lane, Turn};
@@ -104,7 +105,7 @@ impl Transport {
     ///
     /// # Errors
     /// `Offline`, `Timeout`, `Connect`, `Dns`, `Tls`, `Interrupted`, `Protocol`, `Refused`; `Source` and `Integrity` when the
-    /// body cannot be read.
+    /// body cannot be read; `TooLarge` for a header beyond its limits.
     pub(crate) async fn send(&self, hop: Hop) -> Result<Reply, NetError> {
         let Hop { method, url, mut headers, body, guard, profile, lane, header_timeout, errand } = hop;
         let about = |error: NetError| error.for_request(&method, &url);
@@ -148,6 +149,7 @@ impl Transport {
         let response = response.map_err(about)?;
         host.note(response.status(), &turn);
         trace.answered(response.status(), response.version(), connects.answered());
+        self.limits.check_header(response.headers()).map_err(about)?;
         let peer = if direct { response.remote_addr().map(|address| address.ip()) } else { None };
         let reach = peer.or_else(|| literal(&url)).map_or(Reach::Public, |ip| reach_of(ip).unwrap_or(Reach::Private));
         let pace = Pace::default();

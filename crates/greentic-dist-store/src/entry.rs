@@ -4,9 +4,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use greentic_dist_types::limits::{MANIFEST_BYTES, RECORD_BYTES, SIDECAR_BYTES};
+use greentic_dist_types::limits::{MOST_MANIFEST_BYTES, RECORD_BYTES, SIDECAR_BYTES};
 use greentic_dist_types::{
-    ArtifactSourceKind, ArtifactType, Descriptor, Digest, Manifest, ManifestKind, media_type, parse_manifest,
+    ArtifactSourceKind, ArtifactType, Descriptor, Digest, Manifest, ManifestKind, media_type, parse_kept_manifest,
 };
 
 use crate::layout::{self, ArtifactFile, Layout, MANIFEST, RECORD, Sidecar};
@@ -214,7 +214,8 @@ fn odd_is_corrupt(error: io::Error, path: &Path, pin: &Digest) -> StoreError {
 /// Reads and proves the manifest of an entry.
 pub(crate) fn read_manifest(dir: &Dir, pin: &Digest) -> Result<Option<(Vec<u8>, Manifest)>, StoreError> {
     let path = dir.path().join(MANIFEST);
-    let Some(bytes) = dir.read_small(MANIFEST, MANIFEST_BYTES).map_err(|error| odd_is_corrupt(error, &path, pin))?
+    let Some(bytes) =
+        dir.read_small(MANIFEST, MOST_MANIFEST_BYTES).map_err(|error| odd_is_corrupt(error, &path, pin))?
     else {
         return Ok(None);
     };
@@ -222,7 +223,7 @@ pub(crate) fn read_manifest(dir: &Dir, pin: &Digest) -> Result<Option<(Vec<u8>, 
     if actual != *pin {
         return Err(StoreError::corrupt(OP, &path, pin, &format!("the manifest hashes to {actual}, not to its pin")));
     }
-    match parse_manifest(&bytes, None) {
+    match parse_kept_manifest(&bytes) {
         Ok(ManifestKind::Image(manifest)) => Ok(Some((bytes, *manifest))),
         Ok(ManifestKind::Index(_)) => Err(StoreError::corrupt(OP, &path, pin, "the manifest is an index")),
         Err(error) => Err(StoreError::corrupt(OP, &path, pin, "the manifest is malformed").with_source(error)),

@@ -3,8 +3,8 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use greentic_dist_types::limits::{MANIFEST_BYTES, RECORD_BYTES, SIDECAR_BYTES};
-use greentic_dist_types::{Digest, ManifestKind, Mismatch, parse_manifest};
+use greentic_dist_types::limits::{MOST_MANIFEST_BYTES, RECORD_BYTES, SIDECAR_BYTES};
+use greentic_dist_types::{Digest, ManifestKind, Mismatch, parse_kept_manifest};
 
 use crate::crash::crash_point;
 use crate::entry::Entry;
@@ -89,7 +89,7 @@ fn check(draft: &EntryDraft, (content, size_bytes): (Digest, u64), root: &Path) 
         let mismatch = Mismatch::Digest { expected: pin, actual };
         return Err(StoreError::new(StoreErrorKind::Integrity(mismatch), OP, root).with_digest(&pin));
     }
-    match parse_manifest(bytes, None) {
+    match parse_kept_manifest(bytes) {
         Ok(ManifestKind::Image(manifest)) => {
             if manifest.layers.iter().any(|layer| layer.digest == content && layer.size_bytes == size_bytes) {
                 return Ok(pin);
@@ -134,7 +134,7 @@ impl Store {
         crash_point("artifact placed");
         let mut files = vec![artifact];
         if let Some(bytes) = &manifest {
-            files.push(write_part(&dir, MANIFEST, bytes, MANIFEST_BYTES)?);
+            files.push(write_part(&dir, MANIFEST, bytes, MOST_MANIFEST_BYTES)?);
             crash_point("manifest written");
         }
         for (sidecar, bytes) in &sidecars {

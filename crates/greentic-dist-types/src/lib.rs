@@ -32,7 +32,10 @@ pub use digest::{Algorithm, Digest, ParseDigestError};
 pub use hasher::Hasher;
 pub use kind::{ArtifactSourceKind, ArtifactType, CacheEntryState};
 pub use lock::{Extra, LOCK_SCHEMA_VERSION, LockEntry, LockError, LockProblem, Lockfile};
-pub use manifest::{Descriptor, Index, Manifest, ManifestError, ManifestKind, parse_layout_index, parse_manifest};
+pub use manifest::{
+    Counted, Descriptor, Index, Manifest, ManifestError, ManifestKind, ManifestLimits, parse_kept_manifest,
+    parse_layout_index, parse_manifest, parse_manifest_within,
+};
 pub use platform::{ParsePlatformError, Platform, PlatformChoice};
 pub use redact::{redact_reference, redact_url};
 pub use reference::{ParseReferenceError, Reference, ReferenceProblem, is_explicit_registry};

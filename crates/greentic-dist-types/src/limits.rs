@@ -12,10 +12,16 @@ pub const REPOSITORY_BYTES: usize = 255;
 pub const TAG_BYTES: usize = 128;
 /// Largest manifest or index body. The spec asks registries to accept at least this much.
 pub const MANIFEST_BYTES: u64 = 4 << 20;
+/// The most [`MANIFEST_BYTES`] may be raised to: a manifest is held in memory as a whole.
+pub const MOST_MANIFEST_BYTES: u64 = 64 << 20;
 /// Most layers of one image manifest.
 pub const LAYERS: usize = 1_000;
+/// The most [`LAYERS`] may be raised to.
+pub const MOST_LAYERS: usize = 10_000;
 /// Most entries of one image index.
 pub const INDEX_ENTRIES: usize = 1_000;
+/// The most [`INDEX_ENTRIES`] may be raised to.
+pub const MOST_INDEX_ENTRIES: usize = 10_000;
 /// Largest `index.json` of an OCI image layout, in bytes. It lists what a directory holds, which nobody ever sends as a manifest.
 pub const LAYOUT_INDEX_BYTES: u64 = 64 << 20;
 /// Most entries of the `index.json` of an OCI image layout: each costs some hundred bytes of memory while the layout is open.
@@ -23,8 +29,16 @@ pub const LAYOUT_INDEX_ENTRIES: usize = 100_000;
 /// How many indexes may stand in each other (index, then index, then manifest).
 pub const INDEX_DEPTH: usize = 2;
 /// Most bytes of annotations, keys and values together, of one manifest: the record of an entry holds them all, however
-/// they are escaped.
+/// they are escaped. Therefore it may be lowered and not raised.
 pub const ANNOTATION_BYTES: usize = 32 << 10;
+/// Largest header of an answer, names and values of its fields together: signed locations and cookies stay far below it.
+pub const HEADER_BYTES: u64 = 64 << 10;
+/// The most [`HEADER_BYTES`] may be raised to: above it the buffers of HTTP/1.1 end.
+pub const MOST_HEADER_BYTES: u64 = 256 << 10;
+/// Most fields in the header of an answer.
+pub const HEADER_FIELDS: usize = 100;
+/// The most [`HEADER_FIELDS`] may be raised to: room for so many is made for each answer.
+pub const MOST_HEADER_FIELDS: usize = 1_000;
 /// Largest error body that is read; more is thrown away with the connection.
 pub const ERROR_BODY_BYTES: u64 = 64 << 10;
 /// Most characters of a peer's text shown to a person.

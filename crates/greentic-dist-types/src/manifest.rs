@@ -6,14 +6,13 @@
 //! ignored; the raw bytes stay the truth and are never written anew.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer};
 
-use crate::limits::{
-    ANNOTATION_BYTES, INDEX_ENTRIES, LAYERS, LAYOUT_INDEX_BYTES, LAYOUT_INDEX_ENTRIES, MANIFEST_BYTES,
-};
+use crate::limits;
 use crate::media_type::{self, ManifestType, OCI_ARTIFACT};
 use crate::{Digest, Platform, SafeText};
 
@@ -124,7 +123,7 @@ impl ManifestKind {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ManifestError {
-    /// Larger than [`MANIFEST_BYTES`].
+    /// Larger than [`ManifestLimits::bytes`].
     #[error("the manifest is larger than {limit} bytes")]
     TooLarge {
         /// The limit in bytes.
@@ -145,11 +144,70 @@ pub enum ManifestError {
     /// Too many layers, index entries or bytes of annotations.
     #[error("the manifest has more than {limit} {what}")]
     TooMany {
-        /// `layers`, `blobs`, `manifests` or `bytes of annotations`.
-        what: &'static str,
+        /// Of what.
+        what: Counted,
         /// The limit.
         limit: usize,
     },
+}
+
+/// What a manifest may have too much of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Counted {
+    /// Layers of an image manifest.
+    Layers,
+    /// Blobs of an artifact manifest, which are its layers.
+    Blobs,
+    /// Entries of an index.
+    Manifests,
+    /// Bytes of annotations, keys and values together.
+    AnnotationBytes,
+}
+
+impl fmt::Display for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Layers => "layers",
+            Self::Blobs => "blobs",
+            Self::Manifests => "manifests",
+            Self::AnnotationBytes => "bytes of annotations",
+        })
+    }
+}
+
+/// The caps on a manifest or index that is parsed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ManifestLimits {
+    /// Largest body in bytes. Default 4 MiB.
+    pub bytes: u64,
+    /// Most layers of an image manifest, or blobs of an artifact manifest. Default 1000.
+    pub layers: usize,
+    /// Most entries of an index. Default 1000.
+    pub index_entries: usize,
+    /// Most bytes of annotations of the manifest itself, keys and values together. Default 32 KiB.
+    pub annotation_bytes: usize,
+}
+
+impl ManifestLimits {
+    /// The most a client may allow: 64 MiB, 10 000 layers or entries, and of annotations what is allowed anyway.
+    pub const MOST: Self = Self {
+        bytes: limits::MOST_MANIFEST_BYTES,
+        layers: limits::MOST_LAYERS,
+        index_entries: limits::MOST_INDEX_ENTRIES,
+        annotation_bytes: limits::ANNOTATION_BYTES,
+    };
+}
+
+impl Default for ManifestLimits {
+    fn default() -> Self {
+        Self {
+            bytes: limits::MANIFEST_BYTES,
+            layers: limits::LAYERS,
+            index_entries: limits::INDEX_ENTRIES,
+            annotation_bytes: limits::ANNOTATION_BYTES,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -229,7 +287,7 @@ fn proven_data(text: &str, digest: Digest, size_bytes: u64) -> Option<Box<[u8]>>
     proven.then(|| data.into_boxed_slice())
 }
 
-/// Parses a manifest or index body.
+/// Parses a manifest or index body, within the default limits.
 ///
 /// `content_type` is what the server called it, parameters and all; a generic one (`application/json`, `text/plain`,
 /// nothing) leaves the decision to the body. Where both name a type they must agree (image-spec, `mediaType`), and a body
@@ -238,29 +296,45 @@ fn proven_data(text: &str, digest: Digest, size_bytes: u64) -> Option<Box<[u8]>>
 /// # Errors
 /// [`ManifestError`] by cause.
 pub fn parse_manifest(bytes: &[u8], content_type: Option<&str>) -> Result<ManifestKind, ManifestError> {
-    parse_within(bytes, content_type, MANIFEST_BYTES, INDEX_ENTRIES)
+    parse_manifest_within(bytes, content_type, &ManifestLimits::default())
 }
 
 /// Parses the `index.json` of an OCI image layout: an image index that lists what a directory or an archive holds, and may be
-/// larger than one that anybody sends ([`LAYOUT_INDEX_BYTES`], [`LAYOUT_INDEX_ENTRIES`]).
+/// larger than one that anybody sends ([`limits::LAYOUT_INDEX_BYTES`], [`limits::LAYOUT_INDEX_ENTRIES`]).
 ///
 /// # Errors
 /// [`ManifestError`] by cause.
 pub fn parse_layout_index(bytes: &[u8]) -> Result<Index, ManifestError> {
-    match parse_within(bytes, None, LAYOUT_INDEX_BYTES, LAYOUT_INDEX_ENTRIES)? {
+    let limits = ManifestLimits {
+        bytes: limits::LAYOUT_INDEX_BYTES,
+        index_entries: limits::LAYOUT_INDEX_ENTRIES,
+        ..ManifestLimits::default()
+    };
+    match parse_manifest_within(bytes, None, &limits)? {
         ManifestKind::Index(index) => Ok(index),
         ManifestKind::Image(_) => Err(ManifestError::Malformed("it is no image index".into())),
     }
 }
 
-fn parse_within(
+/// Parses the body of a manifest that was accepted before, by a client with whatever limits.
+///
+/// # Errors
+/// As [`parse_manifest`].
+pub fn parse_kept_manifest(bytes: &[u8]) -> Result<ManifestKind, ManifestError> {
+    parse_manifest_within(bytes, None, &ManifestLimits::MOST)
+}
+
+/// As [`parse_manifest`], within other limits.
+///
+/// # Errors
+/// As [`parse_manifest`].
+pub fn parse_manifest_within(
     bytes: &[u8],
     content_type: Option<&str>,
-    most_bytes: u64,
-    most_entries: usize,
+    limits: &ManifestLimits,
 ) -> Result<ManifestKind, ManifestError> {
-    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > most_bytes {
-        return Err(ManifestError::TooLarge { limit: most_bytes });
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > limits.bytes {
+        return Err(ManifestError::TooLarge { limit: limits.bytes });
     }
     let declared = content_type.map(media_type::essence).unwrap_or_default();
     if declared == "text/html" || bytes.trim_ascii_start().starts_with(b"<") {
@@ -276,7 +350,7 @@ fn parse_within(
     let raw: RawManifest =
         serde_json::from_str(text).map_err(|error| ManifestError::Malformed(SafeText::new(&error.to_string())))?;
     let kind = kind_of(&raw, &declared)?;
-    build(raw, kind, most_entries)
+    build(raw, kind, limits)
 }
 
 fn kind_of(raw: &RawManifest, declared: &str) -> Result<ManifestType, ManifestError> {
@@ -331,17 +405,17 @@ fn kind_of(raw: &RawManifest, declared: &str) -> Result<ManifestType, ManifestEr
     Ok(by_shape)
 }
 
-fn build(raw: RawManifest, kind: ManifestType, most_entries: usize) -> Result<ManifestKind, ManifestError> {
+fn build(raw: RawManifest, kind: ManifestType, limits: &ManifestLimits) -> Result<ManifestKind, ManifestError> {
+    let at_most = |count: usize, limit: usize, what: Counted| {
+        if count > limit { Err(ManifestError::TooMany { what, limit }) } else { Ok(()) }
+    };
     let is_artifact = raw.is_artifact();
     let annotations = raw.annotations.unwrap_or_default();
-    if annotations.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() > ANNOTATION_BYTES {
-        return Err(ManifestError::TooMany { what: "bytes of annotations", limit: ANNOTATION_BYTES });
-    }
+    let annotation_bytes = annotations.iter().map(|(key, value)| key.len() + value.len()).sum();
+    at_most(annotation_bytes, limits.annotation_bytes, Counted::AnnotationBytes)?;
     if kind == ManifestType::Index {
         let manifests = raw.manifests.unwrap_or_default();
-        if manifests.len() > most_entries {
-            return Err(ManifestError::TooMany { what: "manifests", limit: most_entries });
-        }
+        at_most(manifests.len(), limits.index_entries, Counted::Manifests)?;
         return Ok(ManifestKind::Index(Index {
             artifact_type: raw.artifact_type,
             manifests: manifests.into_iter().map(Into::into).collect(),
@@ -351,14 +425,12 @@ fn build(raw: RawManifest, kind: ManifestType, most_entries: usize) -> Result<Ma
     }
     let missing = |field: &str| ManifestError::Malformed(SafeText::new(&format!("missing field `{field}`")));
     let (what, config, layers) = if is_artifact {
-        ("blobs", None, raw.blobs.unwrap_or_default())
+        (Counted::Blobs, None, raw.blobs.unwrap_or_default())
     } else {
         let config = raw.config.ok_or_else(|| missing("config"))?;
-        ("layers", Some(config.into()), raw.layers.ok_or_else(|| missing("layers"))?)
+        (Counted::Layers, Some(config.into()), raw.layers.ok_or_else(|| missing("layers"))?)
     };
-    if layers.len() > LAYERS {
-        return Err(ManifestError::TooMany { what, limit: LAYERS });
-    }
+    at_most(layers.len(), limits.layers, what)?;
     let layers: Vec<Descriptor> = layers.into_iter().map(Into::into).collect();
     if layers.iter().try_fold(0_u64, |sum, layer| sum.checked_add(layer.size_bytes)).is_none() {
         return Err(ManifestError::Malformed("the sizes of the layers overflow".into()));
@@ -375,6 +447,9 @@ fn build(raw: RawManifest, kind: ManifestType, most_entries: usize) -> Result<Ma
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::{
+        ANNOTATION_BYTES, INDEX_ENTRIES, LAYERS, LAYOUT_INDEX_BYTES, LAYOUT_INDEX_ENTRIES, MANIFEST_BYTES,
+    };
     use crate::media_type::{DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
 
     fn descriptor(size: &str) -> String {
@@ -460,7 +535,7 @@ mod tests {
         let version = artifact(r#","schemaVersion":1"#);
         assert!(matches!(parse(&version, None), Err(ManifestError::Unsupported(_))));
         let many = artifact(&format!(r#","blobs":[{}]"#, vec![one.as_str(); LAYERS + 1].join(",")));
-        assert!(matches!(parse(&many, None), Err(ManifestError::TooMany { what: "blobs", .. })));
+        assert!(matches!(parse(&many, None), Err(ManifestError::TooMany { what: Counted::Blobs, .. })));
         let huge = descriptor("18446744073709551615");
         let overflow = artifact(&format!(r#","blobs":[{huge},{huge}]"#));
         assert!(matches!(parse(&overflow, None), Err(ManifestError::Malformed(_))));
@@ -529,7 +604,30 @@ mod tests {
         let one = descriptor("1");
         let many =
             format!(r#"{{"schemaVersion":2,"config":{one},"layers":[{}]}}"#, vec![one.as_str(); LAYERS + 1].join(","));
-        assert!(matches!(parse(&many, None), Err(ManifestError::TooMany { what: "layers", .. })));
+        assert!(matches!(parse(&many, None), Err(ManifestError::TooMany { what: Counted::Layers, .. })));
+    }
+
+    #[test]
+    fn limits_may_be_lowered_and_raised_and_a_kept_manifest_is_read_within_the_widest() {
+        let one = descriptor("1");
+        let layers = |count: usize| {
+            let layers = vec![one.as_str(); count].join(",");
+            format!(r#"{{"schemaVersion":2,"config":{one},"layers":[{layers}]}}"#)
+        };
+        let few = ManifestLimits { layers: 2, ..ManifestLimits::default() };
+        assert!(parse_manifest_within(layers(2).as_bytes(), None, &few).is_ok());
+        let error = parse_manifest_within(layers(3).as_bytes(), None, &few).unwrap_err();
+        assert_eq!(error, ManifestError::TooMany { what: Counted::Layers, limit: 2 });
+        assert_eq!(error.to_string(), "the manifest has more than 2 layers");
+        let many = layers(LAYERS + 1);
+        assert!(parse(&many, None).is_err() && parse_kept_manifest(many.as_bytes()).is_ok());
+        let index = format!(r#"{{"schemaVersion":2,"manifests":[{one},{one}]}}"#);
+        let single = ManifestLimits { index_entries: 1, ..ManifestLimits::default() };
+        let error = parse_manifest_within(index.as_bytes(), None, &single).unwrap_err();
+        assert_eq!(error, ManifestError::TooMany { what: Counted::Manifests, limit: 1 });
+        let short = ManifestLimits { bytes: 10, ..ManifestLimits::default() };
+        let error = parse_manifest_within(index.as_bytes(), None, &short).unwrap_err();
+        assert_eq!(error, ManifestError::TooLarge { limit: 10 });
     }
 
     #[test]
@@ -553,7 +651,7 @@ mod tests {
             format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, entries.join(","))
         };
         let many = index(INDEX_ENTRIES + 1);
-        assert!(matches!(parse(&many, None), Err(ManifestError::TooMany { what: "manifests", .. })));
+        assert!(matches!(parse(&many, None), Err(ManifestError::TooMany { what: Counted::Manifests, .. })));
         assert_eq!(parse_layout_index(many.as_bytes()).unwrap().manifests.len(), INDEX_ENTRIES + 1);
         let too_many = parse_layout_index(index(LAYOUT_INDEX_ENTRIES + 1).as_bytes());
         assert!(matches!(too_many, Err(ManifestError::TooMany { limit: LAYOUT_INDEX_ENTRIES, .. })));

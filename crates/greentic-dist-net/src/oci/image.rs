@@ -8,7 +8,7 @@ use greentic_dist_types::{
 
 use super::manifest::FetchedManifest;
 use super::repository::{Repository, Selector};
-use crate::{NetError, NetErrorKind};
+use crate::{Limit, NetError, NetErrorKind};
 
 /// One artifact's manifest, and the index it was found in.
 #[derive(Clone, Debug)]
@@ -93,8 +93,8 @@ impl Repository {
             };
             visited.push(current.digest);
             if visited.len() > self.transport().limits.index_depth {
-                let detail = format!("indexes are nested more than {} deep", self.transport().limits.index_depth);
-                return Err(NetError::new(NetErrorKind::Protocol, detail));
+                let exceeded = self.transport().limits.exceeded(Limit::IndexDepth);
+                return Err(exceeded.with_kind(NetErrorKind::Protocol));
             }
             let (chosen, other) = choose(index).map_err(unusable)?;
             let chosen = chosen.clone();

@@ -36,10 +36,10 @@ pub(super) fn handed(
     let guard = if same_origin {
         Guard::Own
     } else {
-        transport.policy.check(&answer.url, answer.reach, &url, &transport.http).map_err(|why| {
-            let detail = format!("the registry's {what} was refused ({why})");
-            NetError::new(NetErrorKind::Refused, detail)
-        })?
+        transport
+            .policy
+            .check(&answer.url, answer.reach, &url, &transport.http)
+            .map_err(|why| why.into_error(&format!("the registry's {what}")))?
     };
     let is_own = same_origin && !is_signed(&url);
     Ok(Handed { access: access.clone(), url, guard, is_own })

@@ -2,9 +2,7 @@
 
 use bytes::Bytes;
 use greentic_dist_types::media_type::{self, ManifestType};
-use greentic_dist_types::{
-    Descriptor, Digest, ManifestError, ManifestKind, Mismatch, SafeText, limits, parse_manifest,
-};
+use greentic_dist_types::{Descriptor, Digest, ManifestKind, Mismatch, SafeText, parse_manifest_within};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use serde::Deserialize;
 
@@ -12,7 +10,7 @@ use super::auth::Action;
 use super::put_manifest::RawManifest;
 use super::repository::{Repository, Selector};
 use crate::exchange::{Ask, Collected, header_value};
-use crate::{NetError, NetErrorKind};
+use crate::{Limit, NetError, NetErrorKind};
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
@@ -115,8 +113,9 @@ impl Repository {
     /// One request. A body that does not match the pin is asked for once more before it fails. Cancel-safe.
     ///
     /// # Errors
-    /// `NotFound`; `Integrity` when the bytes are not those of the pin; `TooLarge`; `Protocol` when the answer is no usable
-    /// manifest and `Unsupported` when it is one of a kind that is refused, with the [`ManifestError`] as source; otherwise by cause.
+    /// `NotFound`; `Integrity` when the bytes are not those of the pin; `TooLarge` beyond one of the [`Limits`](crate::Limits) of
+    /// manifests, which [`NetError::limit`] names; `Protocol` when the answer is no usable manifest and `Unsupported` when it is one
+    /// of a kind that is refused, with the [`ManifestError`](greentic_dist_types::ManifestError) as source; otherwise by cause.
     pub async fn manifest(&self, selector: Selector<'_>) -> Result<FetchedManifest, NetError> {
         self.manifest_for(self.action(), selector).await
     }
@@ -163,7 +162,8 @@ impl Repository {
         let quoted = format!("\"{known}\"");
         let condition = etag.filter(|etag| HeaderValue::from_str(etag).is_ok()).unwrap_or(&quoted);
         ask.set(header::IF_NONE_MATCH, Some(header_value(condition, "the ETag")?));
-        let collected = self.transport().collect(&ask, self.limit()).await?;
+        let collected = self.transport().collect(&ask, self.limit()).await;
+        let collected = collected.map_err(|error| self.transport().limits.name(Limit::ManifestBytes, error))?;
         let manifest = if collected.status != StatusCode::NOT_MODIFIED {
             self.understand(collected, selector)?
         } else if is_about(&collected.headers, condition, known) {
@@ -200,11 +200,12 @@ impl Repository {
     }
 
     async fn fetch(&self, ask: &Ask, selector: Selector<'_>) -> Result<FetchedManifest, NetError> {
-        self.transport().collect_as(ask, self.limit(), |answer| self.understand(answer, selector)).await
+        let fetched = self.transport().collect_as(ask, self.limit(), |answer| self.understand(answer, selector)).await;
+        fetched.map_err(|error| self.transport().limits.name(Limit::ManifestBytes, error))
     }
 
     pub(super) fn limit(&self) -> u64 {
-        self.transport().limits.manifest_bytes.min(limits::MANIFEST_BYTES)
+        self.transport().limits.manifest_bytes
     }
 
     pub(super) fn manifest_path(&self, selector: Selector<'_>) -> String {
@@ -242,14 +243,9 @@ impl Repository {
             }
         };
         let content_type = text(&answer.headers, header::CONTENT_TYPE);
-        let kind = parse_manifest(&answer.body, content_type).map_err(|error| {
-            let kind = match error {
-                ManifestError::TooLarge { .. } => NetErrorKind::TooLarge,
-                ManifestError::Unsupported(_) => NetErrorKind::Unsupported,
-                _ => NetErrorKind::Protocol,
-            };
-            about(NetError::new(kind, "the answer is no usable manifest").with_source(error))
-        })?;
+        let limits = &self.transport().limits;
+        let kind = parse_manifest_within(&answer.body, content_type, &limits.of_manifests())
+            .map_err(|error| about(limits.refuse_manifest(error)))?;
         let (media_type, is_typed) = type_of(&answer.body, content_type, &kind);
         let etag = text(&answer.headers, header::ETAG).map(str::to_owned);
         Ok(FetchedManifest { raw: answer.body, digest, media_type, etag, kind, is_typed })

@@ -10,7 +10,7 @@ use url::Url;
 use super::link::next_link;
 use super::location::handed;
 use crate::exchange::{Ask, Collected, Handed, Shared, Target};
-use crate::{NetError, NetErrorKind};
+use crate::{Limit, NetError, NetErrorKind};
 
 /// Most entries of a page that are asked for: some registries refuse more (ECR).
 const PAGE_ENTRIES: u32 = 1_000;
@@ -180,8 +180,9 @@ impl<T> Paged<T> {
         if let Next::First(_) = self.next {
             self.put_parameters(&mut ask);
         }
-        let limit = self.transport.limits.page_bytes;
-        let answer = self.transport.collect(&ask, limit).await.map_err(|error| (self.refuse)(error, &ask))?;
+        let limits = &self.transport.limits;
+        let answer = self.transport.collect(&ask, limits.page_bytes).await;
+        let answer = answer.map_err(|error| (self.refuse)(limits.name(Limit::PageBytes, error), &ask))?;
         self.seen.insert(of(&ask.url()?));
         let entries = (self.read)(&answer)?;
         self.next = self.after_page(&ask, &answer)?.map_or(Next::End, Next::Page);
@@ -227,8 +228,7 @@ impl<T> Paged<T> {
             return Err(about(NetError::new(NetErrorKind::Refused, detail)));
         }
         if self.seen.len() >= self.transport.limits.pages {
-            let detail = format!("the list has more than {} pages", self.transport.limits.pages);
-            return Err(about(NetError::new(NetErrorKind::TooLarge, detail)));
+            return Err(about(self.transport.limits.exceeded(Limit::Pages)));
         }
         if self.seen.contains(&of(&next.url)) {
             return Err(about(NetError::new(NetErrorKind::Protocol, "the pages of the list go in a circle")));

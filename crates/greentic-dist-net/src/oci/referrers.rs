@@ -1,7 +1,7 @@
 //! What refers to a manifest: signatures, SBOMs, attestations.
 
 use greentic_dist_types::media_type::{OCI_INDEX, essence};
-use greentic_dist_types::{Descriptor, Digest, ManifestKind, parse_manifest};
+use greentic_dist_types::{Descriptor, Digest, ManifestKind, parse_manifest_within};
 use http::{HeaderValue, Method, header};
 use url::form_urlencoded::byte_serialize;
 
@@ -10,7 +10,7 @@ use super::pagination::{PAGE, Paged};
 use super::referrers_tag;
 use super::repository::Repository;
 use crate::exchange::{Ask, Collected};
-use crate::{NetError, NetErrorKind};
+use crate::{Limit, Limits, NetError, NetErrorKind};
 
 /// Where a list of referrers comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,11 +36,13 @@ impl Repository {
     ///
     /// That nobody refers to it is an empty list; that it could not be asked is an error. One request, two where the registry
     /// has no referrers API (404, 400, 405, 406, 501, or an answer that is no index) and the index under the subject's tag is
-    /// read instead (distribution-spec, "Listing Referrers"). What the registry filtered is filtered here once more.
-    /// Cancel-safe.
+    /// read instead (distribution-spec, "Listing Referrers"). So it is where the API redirects to another server, or to a place
+    /// that is refused: nobody but the registry says what refers to its manifests. What the registry filtered is filtered here once
+    /// more. Cancel-safe.
     ///
     /// # Errors
-    /// `Protocol` when the subject's tag names something that is no index; otherwise by cause.
+    /// `Protocol` when the subject's tag names something that is no index; `Refused` for a later page that comes from another
+    /// server; otherwise by cause.
     pub async fn referrers(&self, subject: &Digest, artifact_type: Option<&str>) -> Result<Referrers, NetError> {
         self.referrers_for(Action::Pull, subject, artifact_type).await
     }
@@ -53,7 +55,8 @@ impl Repository {
     ) -> Result<Referrers, NetError> {
         let wanted = artifact_type.map(str::to_owned);
         if let Some((ask, answer)) = self.ask_for_referrers(action.clone(), subject, artifact_type).await? {
-            let read = move |answer: &Collected| entries(answer, wanted.as_deref());
+            let limits = self.transport().limits;
+            let read = move |answer: &Collected| entries(answer, wanted.as_deref(), &limits);
             let pages = Paged::new(self.transport(), ask.clone(), read, |error, _| error);
             return Ok(Referrers { source: ReferrersSource::Api, pages: pages.starting_with(&ask, &answer)? });
         }
@@ -88,26 +91,41 @@ impl Repository {
         }
         let mut ask = Ask::new(Method::GET, self.target_for(action, path), PAGE);
         ask.headers.insert(header::ACCEPT, HeaderValue::from_static(OCI_INDEX));
-        match self.transport().collect(&ask, self.limit()).await {
+        let own = |answer: Collected| check_origin(&answer).map(|()| answer);
+        match self.transport().collect_as(&ask, self.limit(), own).await {
             Ok(answer) => {
                 let is_index = answer.header(header::CONTENT_TYPE).map(essence).as_deref() == Some(OCI_INDEX);
                 Ok(is_index.then_some((ask, answer)))
             }
             Err(error) if matches!(error.status(), Some(400 | 404 | 405 | 406 | 501)) => Ok(None),
-            Err(error) => Err(error),
+            Err(error) if error.kind() == NetErrorKind::Refused => {
+                tracing::debug!(%error, "the list of referrers is read from the tag instead");
+                Ok(None)
+            }
+            Err(error) => Err(self.transport().limits.name(Limit::ManifestBytes, error)),
         }
     }
 }
 
+/// Refuses an answer that is not of the server that was asked.
+fn check_origin(answer: &Collected) -> Result<(), NetError> {
+    if !answer.left_origin {
+        return Ok(());
+    }
+    let detail = "a redirect was refused (the list of referrers would come from another server)";
+    Err(NetError::new(NetErrorKind::Refused, detail).for_request(&Method::GET, &answer.url))
+}
+
 /// The manifests of one page.
-fn entries(answer: &Collected, artifact_type: Option<&str>) -> Result<Vec<Descriptor>, NetError> {
-    let malformed = || {
-        NetError::new(NetErrorKind::Protocol, "the answer is no list of referrers")
-            .for_request(&Method::GET, &answer.url)
-    };
-    match parse_manifest(&answer.body, Some(OCI_INDEX)).map_err(|error| malformed().with_source(error))? {
+fn entries(answer: &Collected, artifact_type: Option<&str>, limits: &Limits) -> Result<Vec<Descriptor>, NetError> {
+    check_origin(answer)?;
+    let about = |error: NetError| error.for_request(&Method::GET, &answer.url);
+    let parsed = parse_manifest_within(&answer.body, Some(OCI_INDEX), &limits.of_manifests());
+    match parsed.map_err(|error| about(limits.refuse_manifest(error)))? {
         ManifestKind::Index(index) => Ok(of_type(index.manifests, artifact_type)),
-        ManifestKind::Image(_) => Err(malformed()),
+        ManifestKind::Image(_) => {
+            Err(about(NetError::new(NetErrorKind::Protocol, "the answer is no list of referrers")))
+        }
     }
 }
 

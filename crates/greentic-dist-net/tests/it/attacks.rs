@@ -3,7 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use greentic_dist_net::{Capabilities, HostConfig, HostEndpoint, HttpRule, Net, NetErrorClass, NetErrorKind, Selector};
+use greentic_dist_net::{
+    Capabilities, HostConfig, HostEndpoint, HttpRule, Limit, Limits, Net, NetErrorClass, NetErrorKind, Selector,
+};
 use greentic_dist_testkit::fixture::{self, Artifact, MANIFEST_TYPE};
 use greentic_dist_testkit::scenario::{Auth, Lie, Part, Scenario, blob_host, bystander, hostile};
 use greentic_dist_testkit::{LyingServer, Response};
@@ -179,6 +181,66 @@ async fn quirk_s05_a_body_without_an_end_is_cut_off_at_its_limit() {
         let received = net.stats().bytes_received;
         assert!(received <= limit + (64 << 10), "{what}: {received} bytes");
     }
+}
+
+/// An answer with a header of so many more fields, each with a value of so many bytes.
+fn flooded(answer: Response, fields: usize, bytes: usize) -> Response {
+    (0..fields).fold(answer, |answer, number| answer.header(format!("X-Flood-{number}"), "a".repeat(bytes)))
+}
+
+#[tokio::test]
+async fn quirk_s05_a_header_beyond_its_limits_is_refused_on_every_server() {
+    for (fields, bytes, limit) in [
+        (60, 5_000, Some(Limit::HeaderBytes)),
+        (1, 390_000, Some(Limit::HeaderBytes)),
+        (101, 1, Some(Limit::HeaderFields)),
+        // Beyond what is looked at.
+        (300, 1, None),
+    ] {
+        let registry = LyingServer::start(move |_, _| flooded(Response::ok("{}"), fields, bytes));
+        let net = net();
+        let repository = repository(&net, &format!("{}/acme/hello", registry.host()));
+        let error = repository.manifest(Selector::Tag("1")).await.unwrap_err();
+        assert_eq!((error.kind(), error.limit()), (NetErrorKind::TooLarge, limit), "{fields} {bytes}: {error}");
+        assert_eq!((registry.journal().len(), net.stats().bytes_received), (1, 0));
+    }
+    // A redirect on the way, and a token server.
+    let hop =
+        LyingServer::start(|request, _| flooded(Response::redirect(307, format!("{}x", request.path)), 60, 5_000));
+    let asked = repository(&net(), &format!("{}/acme/hello", hop.host())).manifest(Selector::Tag("1")).await;
+    assert_eq!(asked.unwrap_err().limit(), Some(Limit::HeaderBytes));
+    assert_eq!(hop.journal().len(), 1);
+    let registry = LyingServer::start(|request, ctx| match request.path.as_str() {
+        "/token" => flooded(Response::ok(r#"{"token":"t"}"#), 60, 5_000),
+        _ => Response::bearer_challenge(&ctx.url("/token"), "s", "repository:acme/hello:pull"),
+    });
+    let net = with_login(&registry.host(), "ann", CANARY).build().unwrap();
+    let asked = repository(&net, &format!("{}/acme/hello", registry.host())).manifest(Selector::Tag("1")).await;
+    assert_eq!(asked.unwrap_err().limit(), Some(Limit::HeaderBytes));
+    assert_eq!(registry.journal().len(), 2);
+}
+
+#[tokio::test]
+async fn quirk_s05_a_header_beyond_its_limits_is_refused_over_http2_too_and_more_can_be_allowed() {
+    let server = TlsServer::serving(Certificate::Good, &["h2"], |request| {
+        let fields: usize = request.uri().path().rsplit('/').next().unwrap().parse().unwrap();
+        let answer = (0..fields).fold(hyper::Response::builder(), |answer, number| {
+            answer.header(format!("x-flood-{number}"), "a".repeat(1_000))
+        });
+        answer.body(whole(fixture::component().manifest_bytes)).unwrap()
+    })
+    .await;
+    let hello = format!("{}/acme/hello", server.host());
+    let net = server.trusting().build().unwrap();
+    assert!(repository(&net, &hello).manifest(Selector::Tag("60")).await.is_ok());
+    for tag in ["70", "90"] {
+        let error = repository(&net, &hello).manifest(Selector::Tag(tag)).await.unwrap_err();
+        assert_eq!((error.kind(), error.limit()), (NetErrorKind::TooLarge, Some(Limit::HeaderBytes)), "{error}");
+        assert!(error.hints().concat().contains("--limit header-bytes=131072"), "{:?}", error.hints());
+    }
+    let limits = Limits { header_bytes: 128 << 10, header_fields: 200, ..Limits::default() };
+    let generous = server.trusting().limits(limits).build().unwrap();
+    assert!(repository(&generous, &hello).manifest(Selector::Tag("120")).await.is_ok());
 }
 
 #[tokio::test]
@@ -358,7 +420,7 @@ async fn row_19_digest_headers_that_contradict_each_other_or_are_far_too_long_na
     let registry = Scenario::new(artifact).lie(Lie::DigestHeader(long)).start();
     let net = quick().http_rule(HttpRule::Also(vec![])).build().unwrap();
     let asked = repository(&net, &registry.reference()).manifest(Selector::Tag("1")).await;
-    assert_eq!(asked.unwrap_err().kind(), NetErrorKind::Protocol);
+    assert_eq!(asked.unwrap_err().kind(), NetErrorKind::TooLarge);
 }
 
 #[tokio::test]

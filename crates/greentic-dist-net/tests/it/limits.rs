@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use greentic_dist_net::{Limits, NetErrorKind, Selector};
+use greentic_dist_net::{Limit, Limits, NetErrorKind, Selector};
 use greentic_dist_testkit::scenario::{Lie, Scenario, hostile};
 use greentic_dist_testkit::{LyingServer, Response, fixture};
 use greentic_dist_types::{Mismatch, limits};
@@ -41,6 +41,40 @@ async fn the_cap_on_manifests_can_be_lowered() {
 }
 
 #[tokio::test]
+async fn the_caps_on_manifests_can_be_raised_to_64_mib_and_an_error_names_the_one_that_was_met() {
+    let artifact = fixture::component();
+    let huge = hostile::padded_manifest(&artifact, 5 << 20);
+    let many = hostile::many_layers(&artifact, 1_500);
+    let registry = Scenario::new(artifact).start();
+    registry.publish_document(&huge, Some("huge"));
+    registry.publish_document(&many, Some("many"));
+    let ask = |net: greentic_dist_net::Net, tag: &'static str| {
+        let repository = repository(&net, &registry.reference());
+        async move { repository.manifest(Selector::Tag(tag)).await }
+    };
+    for (tag, limit, cause) in [
+        ("huge", Limit::ManifestBytes, "the content is larger than the limit of 4194304 bytes"),
+        ("many", Limit::Layers, "the manifest has more than 1000 layers"),
+    ] {
+        let error = ask(net(), tag).await.unwrap_err();
+        assert_eq!((error.kind(), error.limit()), (NetErrorKind::TooLarge, Some(limit)), "{error}");
+        assert!(error.to_string().contains(&format!("`{limit}`")), "{error}");
+        assert_eq!(std::error::Error::source(&error).unwrap().to_string(), cause);
+        let raise = format!("--limit {limit}={}", Limits::default().get(limit) * 2);
+        assert!(error.hints().concat().contains(&raise), "{:?}", error.hints());
+        let raised = Limits::default().with(limit, Limits::default().get(limit) * 2);
+        ask(quick().limits(raised).build().unwrap(), tag).await.unwrap();
+        // Whatever is asked for, there is an end.
+        let no_end = quick().limits(Limits::default().with(limit, u64::MAX)).build().unwrap();
+        ask(no_end, tag).await.unwrap();
+    }
+    let beyond = quick().limits(Limits { manifest_bytes: u64::MAX, ..Limits::default() }).build().unwrap();
+    let endless = Scenario::new(fixture::component()).lie(Lie::EndlessManifest).start();
+    let error = repository(&beyond, &endless.reference()).manifest(Selector::Tag("1")).await.unwrap_err();
+    assert_eq!(error.mismatch(), Some(Mismatch::TooLarge { limit: 64 << 20 }));
+}
+
+#[tokio::test]
 async fn an_endless_error_body_is_neither_read_nor_waited_for() {
     let server = LyingServer::start(|_, _| Response::status(404, "never ").endless());
     let net = net();
@@ -61,7 +95,7 @@ async fn hostile_text_of_a_server_is_shown_without_control_characters() {
 }
 
 #[tokio::test]
-async fn headers_without_end_are_a_protocol_error() {
+async fn headers_without_end_are_too_large() {
     use greentic_dist_testkit::Step;
     let flood = |_: &greentic_dist_testkit::Request, _: &greentic_dist_testkit::Ctx| {
         Response::raw([
@@ -73,7 +107,7 @@ async fn headers_without_end_are_a_protocol_error() {
     let net = quick().http_rule(greentic_dist_net::HttpRule::Also(vec![])).build().unwrap();
     let repository = repository(&net, &format!("{}/acme/hello", server.host()));
     let error = repository.manifest(Selector::Tag("1")).await.unwrap_err();
-    assert_eq!(error.kind(), NetErrorKind::Protocol, "{error:?}");
+    assert_eq!(error.kind(), NetErrorKind::TooLarge, "{error:?}");
 }
 
 #[tokio::test]

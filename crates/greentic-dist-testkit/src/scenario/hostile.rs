@@ -15,6 +15,13 @@ pub fn huge_manifest(artifact: &Artifact, bytes: usize) -> Document {
     Blob::new(MANIFEST_TYPE, manifest.to_string())
 }
 
+/// A valid manifest of more than `bytes` bytes, by way of a field that means nothing.
+pub fn padded_manifest(artifact: &Artifact, bytes: usize) -> Document {
+    let mut manifest = parsed(artifact);
+    manifest["padding"] = Value::from("x".repeat(bytes));
+    Blob::new(MANIFEST_TYPE, manifest.to_string())
+}
+
 /// A Docker schema 1 manifest.
 pub fn schema1() -> Document {
     let manifest = json!({

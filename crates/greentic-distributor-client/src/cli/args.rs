@@ -10,6 +10,8 @@ use super::commands::{
     InspectArgs, LockArgs, PackArgs, PullArgs, PushArgs, ResolveArgs, RetentionCommand, ServeArgs, StoreCommand,
     TagArgs, TagsArgs, VerifyArgs,
 };
+use super::quantity::parse_bytes;
+use crate::dist::Limit;
 
 /// Fetch, verify and keep Wasm components from OCI registries, HTTPS and disk.
 #[derive(Debug, Parser)]
@@ -45,6 +47,15 @@ pub struct Cli {
     /// Send the login for a registry that speaks plain HTTP in clear text, with a warning; may be repeated
     #[arg(long, global = true, value_name = "REGISTRY", value_parser = registry)]
     pub allow_http_login: Vec<String>,
+    /// Let a registry over HTTPS name a token server over plain HTTP, which gets its login; may be repeated
+    #[arg(long, global = true, value_name = "REGISTRY", value_parser = registry)]
+    pub allow_http_realm: Vec<String>,
+    /// Let public registries redirect into private networks
+    #[arg(long, global = true)]
+    pub allow_private_targets: bool,
+    /// Another limit on what servers may send, e.g. `manifest-bytes=16MiB`; may be repeated
+    #[arg(long, global = true, value_name = "NAME=VALUE", value_parser = limit)]
+    pub limit: Vec<(Limit, u64)>,
     /// What to do
     #[command(subcommand)]
     pub command: Commands,
@@ -118,4 +129,17 @@ fn trusted_realm(text: &str) -> Result<(String, String), &'static str> {
         Some((registry, host)) if is_host(registry) && is_host(host) => Ok((registry.to_owned(), host.to_owned())),
         _ => Err("write REGISTRY=HOST, each as `host` or `host:port`"),
     }
+}
+
+fn limit(text: &str) -> Result<(Limit, u64), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    let limit: Limit = name.parse().map_err(|_unknown| {
+        let names: Vec<&str> = Limit::ALL.into_iter().map(Limit::name).collect();
+        format!("the limits are {}", names.join(", "))
+    })?;
+    let value = parse_bytes(value)?;
+    if value > limit.most() {
+        return Err(format!("`{limit}` is at most {}", limit.most()));
+    }
+    Ok((limit, value))
 }

@@ -9,6 +9,7 @@ mod exit;
 mod output;
 mod policy;
 mod prompt;
+mod quantity;
 mod reporter;
 
 use std::path::PathBuf;
@@ -33,7 +34,7 @@ pub use commands::{CatalogCommand, CatalogLookArgs, CatalogPlaceArgs};
 pub use exit::CliError;
 pub use policy::{EnvironmentArg, PolicyArgs};
 
-use crate::dist::{DistClient, DistOptions, TargetPolicy};
+use crate::dist::{DistClient, DistOptions, Limits, TargetPolicy};
 use crate::oci_packs::{OciPackFetcher, PackFetchOptions, RegistryClient, ResolvedPack};
 use commands::Context;
 use output::Output;
@@ -177,7 +178,11 @@ fn prepare(cli: Cli, output: &Output) -> (Context<'_>, Commands) {
         .into_iter()
         .fold(TargetPolicy::new(), |policy, (registry, host)| policy.trust_realm(registry, host));
     let policy = cli.allow_http_login.into_iter().fold(policy, TargetPolicy::allow_http_login);
-    let mut client = DistClient::builder().options(options).target_policy(policy).reporter(Arc::clone(&reporter) as _);
+    let policy = cli.allow_http_realm.into_iter().fold(policy, TargetPolicy::allow_http_realm);
+    let policy = policy.allow_private_targets(cli.allow_private_targets);
+    let limits = cli.limit.into_iter().fold(Limits::default(), |limits, (limit, value)| limits.with(limit, value));
+    let client = DistClient::builder().options(options).target_policy(policy).limits(limits);
+    let mut client = client.reporter(Arc::clone(&reporter) as _);
     if let Some(dir) = cli.hosts_dir {
         client = client.hosts_dir(dir);
     }

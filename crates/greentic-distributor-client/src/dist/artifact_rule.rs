@@ -3,7 +3,7 @@
 use greentic_dist_store::{Entry, Sidecar, Store, StoreError};
 use greentic_dist_types::media_type::essence;
 use greentic_dist_types::{
-    ArtifactType, Digest, LayerChoice, LayerRule, Manifest, ManifestKind, SafeText, SelectError, parse_manifest,
+    ArtifactType, Digest, LayerChoice, LayerRule, Manifest, ManifestKind, SafeText, SelectError, parse_kept_manifest,
 };
 
 use super::DistError;
@@ -128,7 +128,7 @@ pub(crate) struct KeptManifest {
 /// The image manifest an entry is named by; `None` for what came from elsewhere than a registry.
 pub(crate) fn manifest_of(store: &Store, entry: &Entry) -> Result<Option<KeptManifest>, StoreError> {
     let raw = store.manifest(entry)?;
-    Ok(raw.and_then(|raw| match parse_manifest(&raw, None) {
+    Ok(raw.and_then(|raw| match parse_kept_manifest(&raw) {
         Ok(ManifestKind::Image(manifest)) => Some(KeptManifest { manifest: *manifest, raw }),
         _ => None,
     }))

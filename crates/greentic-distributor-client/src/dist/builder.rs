@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use greentic_dist_net::{
-    CredentialSource, HostConfig, HostSource, HttpRule, NetBuilder, ProxyRule, RangePolicy, RetryPolicy, TargetPolicy,
-    Timeouts,
+    CredentialSource, HostConfig, HostSource, HttpRule, Limits, NetBuilder, ProxyRule, RangePolicy, RetryPolicy,
+    TargetPolicy, Timeouts,
 };
 use greentic_dist_store::{Proof, StoreOptions};
-use greentic_dist_types::{PlatformChoice, limits};
+use greentic_dist_types::PlatformChoice;
 
 use super::bundle::CacheOpener;
 use super::client::Inner;
@@ -42,7 +42,7 @@ impl DistClientBuilder {
         Self {
             options: None,
             platform: PlatformChoice::default(),
-            max_artifact_bytes: limits::ARTIFACT_BYTES,
+            max_artifact_bytes: Limits::default().artifact_bytes,
             proof: Proof::Stamped,
             reporter: Arc::new(Silent),
             opener: Arc::new(CacheOpener),
@@ -81,9 +81,18 @@ impl DistClientBuilder {
         self
     }
 
-    /// Largest artifact that is taken, in bytes. Default: 2 GiB.
+    /// Largest artifact that is taken, in bytes. Default: 2 GiB, or what [`DistClientBuilder::limits`] said before.
     pub const fn max_artifact_bytes(mut self, bytes: u64) -> Self {
         self.max_artifact_bytes = bytes;
+        self
+    }
+
+    /// Caps on what servers may send, the largest artifact ([`Limits::artifact_bytes`]) among them: manifests, their layers,
+    /// annotations and nesting, headers, error documents, tokens, lists, redirects. Default: [`Limits::default`]. An error about one
+    /// names it ([`NetError::limit`](crate::dist::NetError::limit)).
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.max_artifact_bytes = limits.artifact_bytes;
+        self.net = self.net.limits(limits);
         self
     }
 

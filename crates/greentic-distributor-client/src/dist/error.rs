@@ -383,9 +383,10 @@ impl DistError {
             Self::Selection { source: SelectError::SeveralVariants { .. }, .. } => {
                 vec!["name the variant, e.g. `--platform linux/amd64/v2`".into()]
             }
-            Self::TooLarge { .. } => vec![
-                "the limit is set by whoever embeds this client (`DistClient::builder().max_artifact_bytes(…)`)".into(),
-            ],
+            Self::TooLarge { limit_bytes, .. } => vec![format!(
+                "if that much is expected, raise the limit: --limit artifact-bytes={}",
+                limit_bytes.saturating_mul(2)
+            )],
             _ => Vec::new(),
         }
     }

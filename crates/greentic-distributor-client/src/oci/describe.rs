@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use greentic_dist_types::media_type::{OCI_INDEX, OCI_MANIFEST};
-use greentic_dist_types::{Descriptor, Digest, ManifestKind, parse_manifest};
+use greentic_dist_types::{Descriptor, Digest, ManifestKind, parse_kept_manifest};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -136,7 +136,7 @@ impl ArtifactDescription {
 impl ProvenManifest {
     /// A manifest that is at hand under its digest.
     pub(crate) fn at_hand(raw: Bytes, digest: Digest) -> Option<Self> {
-        let kind = parse_manifest(&raw, None).ok()?;
+        let kind = parse_kept_manifest(&raw).ok()?;
         let by_shape = match &kind {
             ManifestKind::Image(_) => OCI_MANIFEST,
             ManifestKind::Index(_) => OCI_INDEX,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use greentic_dist_store::{Entry, SecondName, Sidecar, Store, StoreError, StoreErrorKind};
 use greentic_dist_types::media_type::{COMPONENT_MANIFEST, essence};
-use greentic_dist_types::{Descriptor, Digest, ManifestKind, limits, parse_manifest};
+use greentic_dist_types::{Descriptor, Digest, ManifestKind, limits, parse_kept_manifest};
 
 use super::wasm_name;
 use crate::dist::{DistError, Listed, chain};
@@ -104,7 +104,7 @@ fn component_manifest(store: &Store, entry: &Entry) -> Result<Kept, StoreError> 
 /// The layer that is the component manifest kept beside the component; one that is too large is not.
 fn promised(store: &Store, entry: &Entry) -> Result<Option<Descriptor>, StoreError> {
     let Some(raw) = store.manifest(entry)? else { return Ok(None) };
-    let Ok(ManifestKind::Image(manifest)) = parse_manifest(&raw, None) else { return Ok(None) };
+    let Ok(ManifestKind::Image(manifest)) = parse_kept_manifest(&raw) else { return Ok(None) };
     let layer = manifest.component_manifest_layer().filter(|layer| layer.size_bytes <= limits::SIDECAR_BYTES);
     Ok(layer.cloned())
 }

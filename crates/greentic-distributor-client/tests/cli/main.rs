@@ -4,6 +4,7 @@
 
 mod support;
 
+mod allowances;
 mod auth;
 mod auth_crash;
 mod bundle;

@@ -12,7 +12,7 @@ use super::token::TokenCell;
 use super::{Access, Credential, Demand, Known, Round, Used, lock};
 use crate::limit::Lane;
 use crate::sent::SentSecrets;
-use crate::target_policy::{Guard, Reach};
+use crate::target_policy::{Guard, Reach, Refused};
 use crate::transport::Transport;
 use crate::{NetError, NetErrorKind};
 
@@ -255,11 +255,10 @@ impl Access {
         base: &Url,
         reach: Reach,
     ) -> Result<(Url, Guard), NetError> {
-        let refused =
-            |why: String| NetError::new(NetErrorKind::Refused, format!("the token realm was refused ({why})"));
+        let refused = |why: Refused| why.into_error("the token realm");
         let mut realm = base
             .join(challenge.parameter("realm").unwrap_or_default())
-            .map_err(|error| refused("it is not a URL".into()).with_source(error))?;
+            .map_err(|error| refused("it is not a URL".to_owned().into()).with_source(error))?;
         if realm.fragment().is_some() {
             realm.set_fragment(None);
         }

@@ -312,7 +312,8 @@ impl Access {
             && !transport.policy.allows_http_realm(name)
         {
             let detail = format!("the login for {name} was not sent: the token server {asking} speaks plain HTTP");
-            return Err(NetError::new(NetErrorKind::Refused, detail));
+            let hint = format!("let the login for `{name}` go there in clear text: --allow-http-login {name}");
+            return Err(NetError::new(NetErrorKind::Refused, detail).with_hint(hint));
         }
         Ok(())
     }

@@ -28,7 +28,7 @@ use crate::stats::count;
 use crate::trace::Errand;
 use crate::transport::{Hop, Transport};
 use crate::verdict::refusal;
-use crate::{NetError, NetErrorKind};
+use crate::{Limit, NetError, NetErrorKind};
 
 /// Shortest life a token is given, whatever the server says: servers leave it out, say 0, or have a wrong clock.
 const SHORTEST_LIFE: Duration = Duration::from_mins(1);
@@ -218,7 +218,8 @@ impl Asking<'_> {
                 _ => error,
             });
         }
-        let body = reply.read(transport, transport.limits.token_body_bytes).await?;
+        let body = reply.read(transport, transport.limits.token_body_bytes).await;
+        let body = body.map_err(|error| transport.limits.name(Limit::TokenBodyBytes, error))?;
         self.understand(&body).map_err(|error| error.for_request(&method, &url))
     }
 
@@ -231,7 +232,8 @@ impl Asking<'_> {
         let token = [answer.access_token, answer.token].into_iter().flatten().find(|token| !token.is_empty());
         let token = Secret::new(token.ok_or_else(|| wrong("holds no token"))?);
         if token.expose().len() > self.transport.limits.token_bytes {
-            return Err(wrong("holds a token that is too long"));
+            let (limit, most) = (Limit::TokenBytes, self.transport.limits.get(Limit::TokenBytes));
+            return Err(wrong("holds a token that is too long").with_limit(limit, limit.advice(most)));
         }
         let header = sensitive(Secret::new(format!("Bearer {}", token.expose())).expose())
             .map_err(|_secret| wrong("holds a token that cannot be sent in a header"))?;

@@ -149,7 +149,7 @@ async fn quirk_p47_manifests_that_are_too_much_are_refused_within_the_caps() {
         (hostile::huge_manifest(&artifact, 5 << 20), NetErrorKind::TooLarge),
         (hostile::deeply_nested(10_000), NetErrorKind::Protocol),
         (hostile::duplicate_keys(&artifact), NetErrorKind::Protocol),
-        (hostile::many_layers(&artifact, 1_001), NetErrorKind::Protocol),
+        (hostile::many_layers(&artifact, 1_001), NetErrorKind::TooLarge),
     ] {
         let registry = Scenario::new(artifact.clone()).start();
         registry.publish_document(&document, Some("bad"));

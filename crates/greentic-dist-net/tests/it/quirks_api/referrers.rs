@@ -9,9 +9,9 @@ use greentic_dist_testkit::{LyingServer, Response};
 use greentic_dist_types::Digest;
 use greentic_dist_types::media_type::{OCI_INDEX, OCI_MANIFEST};
 
-use super::{at, created, missing, script, serving};
+use super::{CANARY, at, created, missing, script, serving, with_password};
 use crate::push::{manifest, with_blobs};
-use crate::support::{net, quick, repository};
+use crate::support::{net, quick, repository, with_login};
 
 fn entry(name: &str, artifact_type: &str) -> String {
     let digest = Digest::sha256(name.as_bytes());
@@ -109,6 +109,46 @@ async fn quirk_p42_a_filter_is_applied_here_too_and_pages_are_followed() {
     assert_eq!(digests, [Digest::sha256(b"one"), Digest::sha256(b"four")]);
     let first = format!("{}?artifactType=a%2Fb", api());
     assert_eq!(server.journal().lines(), [first.clone(), format!("{first}&page=2")]);
+}
+
+#[tokio::test]
+async fn quirk_p41_a_list_from_another_server_is_not_believed_and_the_tag_is_read() {
+    let at_the_tag = || list(&[entry("one", "a/b")]);
+    for (from_api, status) in [(true, 303), (true, 302), (true, 307), (false, 303)] {
+        // Has a list of its own for everybody.
+        let other = serving(|_, _| list(&[entry("forged", "a/b"), entry("forged too", "a/b")]));
+        // Another server, or a place nobody may be sent to.
+        let to = if from_api { format!("{}/referrers", other.url()) } else { "http://169.254.169.254/x".to_owned() };
+        let server = with_password(move |request, _| {
+            if request.path.contains("/referrers/") { Response::redirect(status, to.clone()) } else { at_the_tag() }
+        });
+        let net = with_login(&server.host(), "ann", CANARY).build().unwrap();
+        let referrers = at(&net, &server).referrers(&subject(), None).await.unwrap();
+        assert_eq!(referrers.source, ReferrersSource::Tag);
+        let found = referrers.pages.collect(100).await.unwrap();
+        assert_eq!(found.iter().map(|one| one.digest).collect::<Vec<_>>(), [Digest::sha256(b"one")]);
+        // Refused, logged in, sent elsewhere; then the tag.
+        assert_eq!(server.journal().lines(), [api(), api(), format!("GET {}", tag())]);
+        assert!(server.journal().any_header_contains("Basic") && !other.journal().contains(CANARY));
+        assert!(!other.journal().any_header_contains("Basic"));
+    }
+    // A redirect on the same server is its own answer.
+    let server = serving(|request, _| match request.path.as_str() {
+        "/elsewhere" => list(&[entry("one", "a/b")]),
+        _ => Response::redirect(307, "/elsewhere"),
+    });
+    assert_eq!(asked(&server).await, Ok((ReferrersSource::Api, 1)));
+}
+
+#[tokio::test]
+async fn quirk_p42_a_later_page_from_another_server_is_refused() {
+    let other = serving(|_, _| list(&[entry("forged", "a/b")]));
+    let to = other.url();
+    let server = serving(move |request, _| match request.param("page") {
+        None => list(&[entry("one", "a/b")]).header("Link", format!("<{}?page=2>; rel=\"next\"", request.target)),
+        Some(_) => Response::redirect(307, to.clone()),
+    });
+    assert_eq!(asked(&server).await, Err(NetErrorKind::Refused));
 }
 
 /// Keeps the list of referrers, with conditions obeyed or not, and lets somebody else write at chosen moments.

@@ -14,7 +14,6 @@ mod lock;
 mod pack;
 mod pull;
 mod push;
-mod quantity;
 mod resolve;
 mod retention;
 mod serve;

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::Context;
-use super::quantity::{parse_age, parse_bytes};
 use crate::dist::{Planned, RetentionEnvironment};
 use crate::dist_cli::CliError;
 use crate::dist_cli::output::human_bytes;
+use crate::dist_cli::quantity::{parse_age, parse_bytes};
 
 /// Keep the cache in bounds.
 #[derive(Debug, clap::Subcommand)]

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use greentic_dist_net::{FetchedImage, FetchedManifest, NetError, Repository, Selector};
 use greentic_dist_store::{Entry, RefRecord};
 use greentic_dist_types::{
-    Descriptor, Digest, Index, LayerChoice, Manifest, ManifestKind, Reference, SafeText, SelectError, parse_manifest,
-    select_platform, select_portable,
+    Descriptor, Digest, Index, LayerChoice, Manifest, ManifestKind, Reference, SafeText, SelectError,
+    parse_kept_manifest, select_platform, select_portable,
 };
 use serde_json::{Map, Value};
 
@@ -278,7 +278,7 @@ fn proven_pin(inner: &Inner, target: &Target, memory: &RefRecord) -> Option<Dige
     if Digest::of(named.algorithm(), raw) != named {
         return None;
     }
-    match parse_manifest(raw, None).ok()? {
+    match parse_kept_manifest(raw).ok()? {
         // That the common platforms hold the same is known where this very choice was made before.
         ManifestKind::Index(index) if same_platform => entry_of(inner, &index).ok().map(|entry| entry.digest),
         ManifestKind::Index(index) => select_platform(&index, &inner.platform).ok().map(|entry| entry.digest),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use greentic_dist_types::{Digest, ManifestKind, parse_manifest};
+use greentic_dist_types::{Digest, ManifestKind, parse_kept_manifest};
 use serde_json::Value;
 
 use crate::dist::client::Inner;
@@ -58,7 +58,7 @@ impl<'a> Facts<'a> {
     }
 
     fn add_manifest(&mut self, raw: &[u8]) {
-        if let Ok(ManifestKind::Image(manifest)) = parse_manifest(raw, None) {
+        if let Ok(ManifestKind::Image(manifest)) = parse_kept_manifest(raw) {
             self.digests.extend(manifest.config.map(|config| config.digest));
             self.digests.extend(manifest.layers.iter().map(|layer| layer.digest));
         }

@@ -1,0 +1,128 @@
+//! What is refused unless a person allows it: places that registries lead to, and more than a limit.
+
+use std::fs;
+
+use greentic_dist_testkit::process::Run;
+use greentic_dist_testkit::real::{TlsFront, ready};
+use greentic_dist_testkit::scenario::{Auth, Lie, Scenario, blob_host, hostile};
+use greentic_dist_testkit::{LyingServer, Response};
+
+use crate::support::{Bench, CANARY, error_of, sample, with_login};
+
+/// A host configuration: this registry is asked at that address.
+fn configured(bench: &Bench, registry: &str, server: &str) -> std::path::PathBuf {
+    let dir = bench.cache().join("hosts").join(registry);
+    fs::create_dir_all(&dir).unwrap();
+    fs::write(dir.join("hosts.toml"), format!("server = \"{server}\"\n")).unwrap();
+    bench.cache().join("hosts")
+}
+
+#[test]
+fn row_52_a_public_registry_leads_into_a_private_network_only_when_that_is_allowed() {
+    let artifact = sample();
+    let inner = blob_host([127, 0, 0, 1].into(), &artifact);
+    let base = inner.url();
+    let copy = artifact.clone();
+    // Stands behind a proxy, so that nobody knows where it is: as far as any public server.
+    let registry = LyingServer::start(move |request, _| match request.path.rsplit_once("/blobs/") {
+        Some((_, digest)) => Response::redirect(307, format!("{base}/blob/{digest}")),
+        None => Response::ok(copy.manifest_bytes.clone()).header("Content-Type", copy.media_type.clone()),
+    });
+    let bench = Bench::new();
+    let hosts = configured(&bench, "registry.test", "http://registry.test");
+    let pull = |run: Run| {
+        let run = run.arg("--hosts-dir").arg(&hosts).env("http_proxy", registry.url());
+        with_login(run, "registry.test", CANARY).output()
+    };
+    let refused = pull(bench.dist(["--json", "pull", "registry.test/acme/hello:1"]));
+    let error = error_of(&refused, 6, "policy");
+    assert!(error["causes"].to_string().contains("inner network"), "{error}");
+    assert!(error["hints"].to_string().contains("--allow-private-targets"), "{error}");
+    assert_eq!(inner.connections(), 0);
+
+    let allowed = pull(bench.dist(["pull", "registry.test/acme/hello:1", "--allow-private-targets"]));
+    assert!(fs::read(allowed.expect_code(0).line()).unwrap() == artifact.layer_bytes());
+    assert!(!inner.journal().contains(CANARY));
+
+    // A metadata service stays refused, and there is no advice to allow it.
+    let bench = Bench::new();
+    let registry =
+        Scenario::new(sample()).lie(Lie::RedirectBlobTo { status: 307, url: "http://169.254.169.254/x".into() });
+    let registry = registry.start();
+    let run = bench.dist(["--json", "--allow-private-targets", "pull", &registry.reference()]).output();
+    let error = error_of(&run, 6, "policy");
+    assert_eq!(error["hints"].as_array().unwrap().len(), 0, "{error}");
+}
+
+#[test]
+fn quirk_a26_a_token_server_over_plain_http_gets_the_login_only_when_that_is_allowed() {
+    let name = "quirk_a26_a_token_server_over_plain_http_gets_the_login_only_when_that_is_allowed";
+    if !ready(name, &["nginx"]) {
+        return;
+    }
+    let tokens = LyingServer::start(|_, _| Response::ok(r#"{"token":"token-1"}"#));
+    let artifact = sample();
+    let registry = Scenario::new(artifact.clone())
+        .auth(Auth::bearer("alice", CANARY))
+        .lie(Lie::Realm(format!("{}/token", tokens.url())))
+        .start();
+    let front = TlsFront::start(registry.server().addr());
+    let (bench, host) = (Bench::new(), front.host());
+    let hosts = configured(&bench, &host, &format!("https://{host}"));
+    let pull = |flags: &[&str]| {
+        let run = bench.dist(["--json", "pull"]).arg(format!("{host}/acme/hello:1")).args(flags);
+        let run = run.arg("--hosts-dir").arg(&hosts).env("SSL_CERT_FILE", front.ca_file());
+        with_login(run, &host, CANARY).output()
+    };
+    for flags in [&[][..], &["--allow-http-realm", "other.example"]] {
+        let error = error_of(&pull(flags), 6, "policy");
+        assert!(error["causes"].to_string().contains("would leave HTTPS"), "{error}");
+        assert!(error["hints"].to_string().contains(&format!("--allow-http-realm {host}")), "{error}");
+        assert!(tokens.journal().is_empty());
+    }
+    pull(&["--allow-http-realm", &host]);
+    assert!(tokens.journal().contains(CANARY), "{:?}", tokens.journal().lines());
+    assert!(!registry.journal().contains(CANARY));
+    pull(&["--allow-http-realm", "a/b"]).expect_code(2);
+}
+
+#[test]
+fn quirk_p47_a_limit_that_is_met_is_named_and_can_be_raised_on_the_command_line() {
+    let artifact = sample();
+    let huge = hostile::padded_manifest(&artifact, 5 << 20);
+    let registry = Scenario::new(artifact.clone()).start();
+    registry.publish_document(&huge, Some("huge"));
+    let reference = format!("{}/acme/hello:huge", registry.host());
+    let bench = Bench::new();
+    let error = error_of(&bench.run(["--json", "pull", &reference]), 10, "internal");
+    assert!(error["causes"].to_string().contains("`manifest-bytes`"), "{error}");
+    assert!(error["hints"].to_string().contains("--limit manifest-bytes=8388608"), "{error}");
+    let raised = bench.run(["pull", &reference, "--limit", "manifest-bytes=8388608"]);
+    assert!(fs::read(raised.expect_code(0).line()).unwrap() == artifact.layer_bytes());
+    // What is in the cache was accepted once.
+    let kept = format!("{}/acme/hello@{}", registry.host(), huge.digest);
+    bench.run(["--offline", "pull", &kept]).expect_code(0);
+
+    // The artifact itself has a limit, too.
+    let error = error_of(
+        &bench.run(["--json", "pull", &registry.reference(), "--limit", "artifact-bytes=1KiB"]),
+        10,
+        "internal",
+    );
+    assert!(error["hints"].to_string().contains("--limit artifact-bytes=2048"), "{error}");
+    for wrong in ["manifest-bytes", "manifest-bytes=", "manifest-bytes=65MiB", "size=1", "layers=-1", "layers=10001"] {
+        bench.run(["pull", &reference, "--limit", wrong]).expect_code(2);
+    }
+}
+
+#[test]
+fn every_limit_has_a_name_on_the_command_line() {
+    let bench = Bench::new();
+    let refused = bench.run(["pull", "./x", "--limit", "x=1"]);
+    refused.expect_code(2);
+    for limit in greentic_distributor_client::dist::Limit::ALL {
+        assert!(refused.stderr.contains(limit.name()), "{limit}: {}", refused.stderr);
+        let set = bench.run(["--json", "cache", "ls", "--limit", &format!("{limit}=1")]);
+        set.expect_code(0);
+    }
+}
