@@ -163,7 +163,7 @@ fn mount(stage: &Stage) {
 fn delete(stage: &Stage) {
     let client = stage.client();
     let options = PushOptions { tags: vec!["2".to_owned()], ..PushOptions::default() };
-    stage.run(client.push(&component(stage), &stage.place("acme/hello:1"), &options)).unwrap();
+    let pushed = stage.run(client.push(&component(stage), &stage.place("acme/hello:1"), &options)).unwrap();
     let reference = stage.reference("acme/hello:1");
     let tag = stage.run(client.deletion(&reference, false)).unwrap();
     let refused = stage.run(client.delete(&reference, &tag)).unwrap_err();
@@ -178,6 +178,15 @@ fn delete(stage: &Stage) {
         let gone = stage.run(client.describe(&stage.place(&format!("acme/hello:{tag}")))).unwrap_err();
         assert_eq!(gone.kind(), DistErrorKind::NotFound, "{gone:?}");
     }
+    // A blob stays until it is deleted itself, and can be deleted once.
+    let repository = stage.run(async { client.oci().unwrap().repository(&reference) });
+    let blob = pushed.content_digest.parse().unwrap();
+    assert!(stage.run(repository.head_blob(&blob)).unwrap().is_some());
+    let already = stage.already();
+    stage.run(repository.delete_blob(&blob)).unwrap();
+    assert_eq!(stage.asked(already), [format!("DELETE /v2/acme/hello/blobs/{blob} 202")]);
+    assert!(stage.run(repository.head_blob(&blob)).unwrap().is_none());
+    assert_eq!(stage.run(repository.delete_blob(&blob)).unwrap_err().kind(), NetErrorKind::NotFound);
 }
 
 /// A registry without the referrers API gets the list under the subject's tag, and is read through it.
