@@ -11,7 +11,7 @@ const CANARY: &str = "canary0123456789";
 
 fuzz_target!(|text: &str| {
     let bases = RegistryBases { repo: Some(BASE.to_owned()), store: None };
-    for text in [text.to_owned(), format!("repo://{text}"), format!("oci://ann:{CANARY}@{text}")] {
+    for text in [text.to_owned(), format!("repo://{text}"), format!("oci://ann:{CANARY}@host/{text}")] {
         match catalog_reference(&text, &bases) {
             Ok(Some(located)) => {
                 let (scheme, target) = text.trim().split_once("://").expect("a path is not located");

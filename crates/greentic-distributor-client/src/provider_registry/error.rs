@@ -119,7 +119,7 @@ pub enum ProviderRegistryError {
         #[source]
         source: io::Error,
     },
-    /// Another process works on the same for too long.
+    /// Another process or task works on the same for too long.
     Busy {
         /// The lock.
         path: PathBuf,
@@ -190,7 +190,7 @@ impl ProviderRegistryError {
             Self::Source { path, .. } => format!("cannot read the provider catalog {}", typed(path)),
             Self::Cache { op, path, .. } => format!("cannot {op} {} of the provider registry cache", path.display()),
             Self::Busy { path, waited } => {
-                format!("another process has held {} for {:.1} s", path.display(), waited.as_secs_f64())
+                format!("somebody else has held {} for {:.1} s", path.display(), waited.as_secs_f64())
             }
             Self::NotRun { .. } => "the provider catalog could not be looked for".to_owned(),
         }

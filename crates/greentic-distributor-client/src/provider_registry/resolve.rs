@@ -18,7 +18,7 @@ use crate::blocking;
 use crate::dist::{DistClient, DistErrorKind, chain};
 use crate::env;
 
-/// Longest wait for another process that fetches the same reference.
+/// Longest wait for another task of this client, and then for another process, that fetches the same reference.
 const FETCH_WAIT: Duration = Duration::from_mins(1);
 /// Longest a refresh may take where there is a copy to use instead.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(15);
@@ -339,7 +339,9 @@ impl ProviderRegistry {
         is_refresh: bool,
     ) -> Result<ResolvedCatalog, FetchFailure> {
         // The tasks of one client one after another; of other processes those that have something to keep current.
-        let _here = self.client.inner.turn(&self.cache.layout().fetch_lock(&remote.text).to_string_lossy()).await;
+        let path = self.cache.layout().fetch_lock(&remote.text);
+        let here = tokio::time::timeout(FETCH_WAIT, self.client.inner.turn(&path.to_string_lossy())).await;
+        let _here = here.map_err(|_elapsed| ProviderRegistryError::Busy { path, waited: FETCH_WAIT })?;
         let (turn, copy) = self.turn(remote).await?;
         if let Some(copy) = copy.as_ref().filter(|_| !is_refresh) {
             return Ok(self.cached(copy.clone(), remote));
