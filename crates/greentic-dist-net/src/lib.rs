@@ -56,9 +56,9 @@ pub use crate::observer::{Event, Observer};
 pub use crate::oci::{
     BlobEvent, BlobHead, BlobPieces, BlobRange, BlobRead, BlobRequest, BlobSource, BlobStream, BlobUpload, BoxFuture,
     BytesSource, Credential, CredentialAnswer, CredentialSource, CredentialTarget, FetchedImage, FetchedManifest,
-    Login, LoginOrigin, ManifestHead, ManifestUpload, Paged, PushedBlob, PushedManifest, RawManifest, Referrers,
-    ReferrersSource, ReferrersUpkeep, RegistryHandle, RegistryVersion, Repository, RepositorySource, Selector,
-    SourceError, StaticCredentials, StreamSource, UnsizedBlobStream, UnverifiedBlobStream, UploadMode,
+    ItemStream, Login, LoginOrigin, ManifestHead, ManifestUpload, Paged, PushedBlob, PushedManifest, RawManifest,
+    Referrers, ReferrersSource, ReferrersUpkeep, RegistryHandle, RegistryVersion, Repository, RepositorySource,
+    Selector, SourceError, StaticCredentials, StreamSource, UnsizedBlobStream, UnverifiedBlobStream, UploadMode,
 };
 pub use crate::proxy::{Proxy, ProxyRule};
 pub use crate::rate_limit::RateLimit;

@@ -31,6 +31,8 @@ pub struct Descriptor {
     pub platform: Option<Platform>,
     /// What kind of artifact the content is, when the publisher says so; only on entries of an index.
     pub artifact_type: Option<String>,
+    /// Where else the publisher says the content is, as it stands there (`urls`). Kept, and never followed.
+    pub urls: Vec<String>,
     /// The content itself, where the descriptor carries it (`data`). Kept only when its size and digest are the descriptor's.
     pub data: Option<Box<[u8]>>,
 }
@@ -45,6 +47,7 @@ impl Descriptor {
             annotations: BTreeMap::new(),
             platform: None,
             artifact_type: None,
+            urls: Vec::new(),
             data: None,
         }
     }
@@ -223,6 +226,8 @@ struct RawDescriptor {
     #[serde(default)]
     artifact_type: Option<String>,
     #[serde(default)]
+    urls: Option<Vec<String>>,
+    #[serde(default)]
     data: Option<String>,
 }
 
@@ -271,6 +276,7 @@ impl From<RawDescriptor> for Descriptor {
             annotations: raw.annotations.unwrap_or_default(),
             platform: raw.platform,
             artifact_type: raw.artifact_type,
+            urls: raw.urls.unwrap_or_default(),
             data,
         }
     }

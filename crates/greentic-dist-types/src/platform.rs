@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use crate::SafeText;
 
@@ -17,9 +17,25 @@ pub struct Platform {
     pub architecture: String,
     /// Variant, e.g. `v8`.
     pub variant: Option<String>,
+    /// Version of the operating system (`os.version`); nothing is chosen by it.
+    #[serde(rename = "os.version")]
+    pub os_version: Option<String>,
+    /// What the operating system must have (`os.features`); nothing is chosen by it.
+    #[serde(rename = "os.features", deserialize_with = "null_is_none")]
+    pub os_features: Vec<String>,
+}
+
+/// Go writes a list without elements as `null`.
+fn null_is_none<'de, D: Deserializer<'de>>(value: D) -> Result<Vec<String>, D::Error> {
+    Option::deserialize(value).map(Option::unwrap_or_default)
 }
 
 impl Platform {
+    /// A platform of an operating system and an architecture alone.
+    pub fn new(os: impl Into<String>, architecture: impl Into<String>) -> Self {
+        Self { os: os.into(), architecture: architecture.into(), ..Self::default() }
+    }
+
     /// As text, with the variant in its one spelling: two entries that mean the same give the same text.
     pub(crate) fn normalized(&self) -> String {
         match &*normal_variant(&self.architecture, self.variant.as_deref()) {

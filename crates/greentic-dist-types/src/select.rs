@@ -309,11 +309,7 @@ mod tests {
 
     fn layer(media_type: &str, platform: Option<(&str, &str)>) -> Descriptor {
         Descriptor {
-            platform: platform.map(|(os, architecture)| Platform {
-                os: os.into(),
-                architecture: architecture.into(),
-                variant: None,
-            }),
+            platform: platform.map(|(os, architecture)| Platform::new(os, architecture)),
             ..Descriptor::new(media_type, Digest::sha256(media_type.as_bytes()), 1)
         }
     }
@@ -420,7 +416,7 @@ mod tests {
         let entry = |(position, text): (usize, &&str)| {
             let parts: Vec<&str> = text.split('/').collect();
             let variant = parts.get(2).map(|&variant| variant.to_owned());
-            let platform = Platform { os: parts[0].into(), architecture: parts[1].into(), variant };
+            let platform = Platform { variant, ..Platform::new(parts[0], parts[1]) };
             let digest = Digest::sha256(format!("{position}").as_bytes());
             Descriptor { platform: Some(platform), ..Descriptor::new("m", digest, 1) }
         };

@@ -57,23 +57,32 @@ fn annotate(document: &mut Map<String, Value>, annotations: &std::collections::B
 }
 
 fn described(descriptor: &Descriptor) -> Value {
-    let Descriptor { media_type, digest, size_bytes, annotations, platform, artifact_type, data } = descriptor;
+    let Descriptor { media_type, digest, size_bytes, annotations, platform, artifact_type, urls, data } = descriptor;
     let mut entry = Map::new();
     entry.insert("mediaType".into(), media_type.as_str().into());
     entry.insert("digest".into(), digest.to_string().into());
     entry.insert("size".into(), (*size_bytes).into());
     annotate(&mut entry, annotations);
-    if let Some(Platform { os, architecture, variant }) = platform {
+    if let Some(Platform { os, architecture, variant, os_version, os_features }) = platform {
         let mut platform = Map::new();
         platform.insert("os".into(), os.as_str().into());
         platform.insert("architecture".into(), architecture.as_str().into());
         if let Some(variant) = variant {
             platform.insert("variant".into(), variant.as_str().into());
         }
+        if let Some(os_version) = os_version {
+            platform.insert("os.version".into(), os_version.as_str().into());
+        }
+        if !os_features.is_empty() {
+            platform.insert("os.features".into(), json!(os_features));
+        }
         entry.insert("platform".into(), platform.into());
     }
     if let Some(artifact_type) = artifact_type {
         entry.insert("artifactType".into(), artifact_type.as_str().into());
+    }
+    if !urls.is_empty() {
+        entry.insert("urls".into(), json!(urls));
     }
     if let Some(data) = data {
         entry.insert("data".into(), STANDARD.encode(data).into());
@@ -95,6 +104,7 @@ mod tests {
     fn what_is_written_is_read_back_with_all_its_parts() {
         let mut layer = descriptor(b"inline");
         layer.data = Some(Box::from(&b"inline"[..]));
+        layer.urls = vec!["https://example.com/a".into(), "https://example.com/b".into()];
         layer.annotations.insert("b".into(), "2".into());
         layer.annotations.insert("a".into(), "1".into());
         let mut manifest = Manifest::new(descriptor(b"{}"), vec![layer, descriptor(b"other")]);
@@ -107,8 +117,12 @@ mod tests {
         assert_eq!(raw.digest(), RawManifest::image(&manifest).unwrap().digest());
 
         let mut child = raw.descriptor();
-        child.platform =
-            Some(Platform { os: "wasip2".into(), architecture: "wasm".into(), variant: Some("v1".into()) });
+        child.platform = Some(Platform {
+            variant: Some("v1".into()),
+            os_version: Some("10.0.1".into()),
+            os_features: vec!["win32k".into()],
+            ..Platform::new("wasip2", "wasm")
+        });
         let index = Index::new(vec![child]);
         let raw = RawManifest::index(&index).unwrap();
         assert_eq!(raw.kind(), &ManifestKind::Index(index));
@@ -119,6 +133,25 @@ mod tests {
     fn an_image_without_a_config_is_not_written() {
         let manifest = Manifest { config: None, ..Manifest::new(descriptor(b"{}"), Vec::new()) };
         assert!(matches!(RawManifest::image(&manifest), Err(ManifestError::Malformed(_))));
+    }
+
+    #[test]
+    fn an_index_that_is_read_and_written_keeps_what_its_entries_say() {
+        let digest = Digest::sha256(b"child");
+        let body = format!(
+            r#"{{"manifests":[{{"artifactType":"a/b","digest":"{digest}","mediaType":"{OCI_MANIFEST}","platform":{{"architecture":"amd64","os":"windows","os.features":["win32k"],"os.version":"10.0.17763.1"}},"size":5,"urls":["https://example.com/x"]}},{{"digest":"{digest}","mediaType":"{OCI_MANIFEST}","platform":{{"architecture":"arm","os":"linux","variant":"v7"}},"size":5}}],"mediaType":"{OCI_INDEX}","schemaVersion":2}}"#
+        );
+        let raw = RawManifest::new(body.clone()).unwrap();
+        let ManifestKind::Index(index) = raw.kind() else { panic!("an index") };
+        assert_eq!(RawManifest::index(index).unwrap().bytes(), &body);
+        // As Go writes lists without elements.
+        let nulls = body.replace(r#"["win32k"]"#, "null").replace(r#"["https://example.com/x"]"#, "null");
+        let raw = RawManifest::new(nulls).unwrap();
+        let ManifestKind::Index(index) = raw.kind() else { panic!("an index") };
+        assert_eq!(
+            (&index.manifests[0].urls, &index.manifests[0].platform.as_ref().unwrap().os_features),
+            (&vec![], &vec![])
+        );
     }
 
     #[test]

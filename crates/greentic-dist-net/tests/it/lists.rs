@@ -1,7 +1,8 @@
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use greentic_dist_net::{NetErrorKind, Paged, ReferrersSource, ReferrersUpkeep, Repository, Selector};
 use greentic_dist_testkit::real::{DockerRegistry, ready};
-use greentic_dist_types::Digest;
 use greentic_dist_types::media_type::OCI_MANIFEST;
+use greentic_dist_types::{Digest, ManifestKind};
 
 use crate::push::{honest, lines, with_blobs};
 use crate::support::{net, repository};
@@ -57,6 +58,39 @@ async fn an_honest_registry_lists_tags_and_repositories_page_by_page() {
     assert_eq!(pages(repository.tags().page_size(1)).await, [["a"], ["b"], ["c"]]);
     assert_eq!(pages(repository.tags().page_size(2).after("a")).await, [["b", "c"]]);
     registry.stop();
+}
+
+#[tokio::test]
+async fn lists_and_blobs_are_streams_that_ask_for_nothing_before_they_are_polled() {
+    let registry = honest();
+    let to = repository(&net(), &format!("{}/acme/hello", registry.host()));
+    let manifest = with_blobs(&to, b"a layer", "").await;
+    to.put_manifest(&manifest).tags(["a", "b", "c"]).send().await.unwrap();
+    let asked = |path: &str| registry.journal().iter().filter(|one| one.line().contains(path)).count();
+
+    let mut tags = to.tags().page_size(1).into_stream();
+    assert_eq!(asked("/tags/list"), 0);
+    let first: Vec<String> = (&mut tags).take(2).try_collect().await.unwrap();
+    assert_eq!(
+        (first, asked("/tags/list")),
+        (vec!["a".to_owned(), "b".to_owned()], 2),
+        "a page for each, and none ahead"
+    );
+    let rest: Vec<String> = (&mut tags).try_collect().await.unwrap();
+    assert_eq!(rest, ["c"]);
+    assert!(tags.next().await.is_none(), "a stream that is over may be polled");
+    let mut absent = repository(&net(), &format!("{}/acme/absent", registry.host())).tags().into_stream();
+    assert_eq!(absent.next().await.unwrap().unwrap_err().kind(), NetErrorKind::NotFound);
+    assert!(absent.next().await.is_none(), "it ends with an error");
+
+    let ManifestKind::Image(image) = manifest.kind() else { panic!("an image") };
+    let layer = image.layers.first().unwrap();
+    let whole = to.blob(layer).open().await.unwrap().into_stream();
+    assert_eq!(whole.try_collect::<Vec<_>>().await.unwrap().concat(), b"a layer");
+    let unverified = to.blob(layer).open_unverified().await.unwrap().into_stream();
+    assert_eq!(unverified.try_collect::<Vec<_>>().await.unwrap().concat(), b"a layer");
+    let part = to.blob(layer).open_range(2..5).await.unwrap().into_stream();
+    assert_eq!(part.try_collect::<Vec<_>>().await.unwrap().concat(), b"lay");
 }
 
 #[tokio::test]
