@@ -245,6 +245,38 @@ impl DistClient {
         wait(self.0.delete(reference, deletion))?
     }
 
+    /// The names at a place, a layout's too; see [`dist::DistClient::tags_at`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn tags_at(&self, place: &Place, options: &ListOptions) -> Result<Listing, DistError> {
+        wait(self.0.tags_at(place, options))?
+    }
+
+    /// Gives a manifest at a place more tags; see [`dist::DistClient::tag_at`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn tag_at(&self, place: &Place, tags: &[String]) -> Result<TagReport, DistError> {
+        wait(self.0.tag_at(place, tags))?
+    }
+
+    /// What [`DistClient::delete_at`] of a place deletes; see [`dist::DistClient::deletion_at`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn deletion_at(&self, place: &Place, manifest: bool) -> Result<Deletion, DistError> {
+        wait(self.0.deletion_at(place, manifest))?
+    }
+
+    /// Deletes a tag or a manifest at a place; see [`dist::DistClient::delete_at`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn delete_at(&self, place: &Place, deletion: &Deletion) -> Result<(), DistError> {
+        wait(self.0.delete_at(place, deletion))?
+    }
+
     /// Pushes a file as an artifact; see [`dist::DistClient::push`].
     ///
     /// # Errors

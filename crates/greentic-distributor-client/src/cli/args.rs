@@ -32,6 +32,9 @@ pub struct Cli {
     /// Host configurations, mirrors included, as in containerd's certs.d [default: `GREENTIC_DIST_HOSTS_DIR`, else none]
     #[arg(long, global = true, value_name = "DIR")]
     pub hosts_dir: Option<PathBuf>,
+    /// Take logins for registries from this file (Docker's `config.json`, or an `auth.json`) and from nowhere else
+    #[arg(long, global = true, value_name = "FILE")]
+    pub authfile: Option<PathBuf>,
     /// Open no socket: answer from the cache or fail with exit code 4
     #[arg(long, global = true)]
     pub offline: bool,
@@ -86,13 +89,13 @@ pub enum Commands {
     Push(PushArgs),
     /// Copy an artifact between registries, directories and archives
     Copy(CopyArgs),
-    /// List the tags of a repository
+    /// List the tags of a repository, or of an OCI image layout
     Tags(TagsArgs),
     /// List the repositories of a registry; find, show and update the provider catalog of a bundle
     Catalog(CatalogArgs),
-    /// Give a manifest of a registry more tags
+    /// Give a manifest of a registry, or of a layout, more tags
     Tag(TagArgs),
-    /// Delete a tag of a registry, or a manifest
+    /// Delete a tag of a registry or a layout, or a manifest
     Delete(DeleteArgs),
     /// Look at and tidy the cache
     #[command(subcommand)]

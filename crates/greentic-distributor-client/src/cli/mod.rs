@@ -34,6 +34,7 @@ pub use commands::{CatalogCommand, CatalogLookArgs, CatalogPlaceArgs};
 pub use exit::CliError;
 pub use policy::{EnvironmentArg, PolicyArgs};
 
+use crate::credentials::DockerConfig;
 use crate::dist::{DistClient, DistOptions, Limits, TargetPolicy};
 use crate::oci_packs::{OciPackFetcher, PackFetchOptions, RegistryClient, ResolvedPack};
 use commands::Context;
@@ -186,6 +187,9 @@ fn prepare(cli: Cli, output: &Output) -> (Context<'_>, Commands) {
     if let Some(dir) = cli.hosts_dir {
         client = client.hosts_dir(dir);
     }
+    if let Some(file) = &cli.authfile {
+        client = client.credentials(Arc::new(DockerConfig::at(file)));
+    }
     let client = client.build();
-    (Context { client, cache_dir: cli.cache_dir, output, reporter }, cli.command)
+    (Context { client, cache_dir: cli.cache_dir, authfile: cli.authfile, output, reporter }, cli.command)
 }

@@ -70,6 +70,23 @@ impl AuthFile {
         }
     }
 
+    /// The login of a file of Docker's for a target: the helper for the registry, the helper for all, and the table.
+    pub(super) fn find(&self, target: &CredentialTarget, helpers: &Helpers, notes: &mut Notes) -> Option<Login> {
+        self.in_own_helper(target, helpers, notes)
+            .or_else(|| self.in_store(target, helpers, notes))
+            .or_else(|| self.in_table(target, notes))
+    }
+
+    /// The login of a file of the containers tools for a target: they know no helper for all.
+    pub(super) fn find_as_containers(
+        &self,
+        target: &CredentialTarget,
+        helpers: &Helpers,
+        notes: &mut Notes,
+    ) -> Option<Login> {
+        self.in_own_helper(target, helpers, notes).or_else(|| self.in_table(target, notes))
+    }
+
     /// The login of the helper that the file names for this registry. Without that helper the other places are asked; its
     /// absence is told when no login is found in the end.
     pub(super) fn in_own_helper(

@@ -12,10 +12,7 @@ use crate::{env, paths};
 
 /// The login of the first of the files that has one for a target.
 pub(super) fn find(target: &CredentialTarget, helpers: &Helpers, notes: &mut Notes) -> Option<Login> {
-    places().into_iter().find_map(|path| {
-        let file = AuthFile::read(&path, notes)?;
-        file.in_own_helper(target, helpers, notes).or_else(|| file.in_table(target, notes))
-    })
+    places().into_iter().find_map(|path| AuthFile::read(&path, notes)?.find_as_containers(target, helpers, notes))
 }
 
 fn places() -> Vec<PathBuf> {

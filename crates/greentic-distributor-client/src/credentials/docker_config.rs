@@ -19,10 +19,7 @@ pub(super) fn find(target: &CredentialTarget, helpers: &Helpers, notes: &mut Not
             return Some(login);
         }
     }
-    let file = AuthFile::read(&path()?, notes)?;
-    file.in_own_helper(target, helpers, notes)
-        .or_else(|| file.in_store(target, helpers, notes))
-        .or_else(|| file.in_table(target, notes))
+    AuthFile::read(&path()?, notes)?.find(target, helpers, notes)
 }
 
 fn path() -> Option<PathBuf> {

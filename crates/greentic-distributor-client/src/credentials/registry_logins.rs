@@ -4,7 +4,7 @@
 //! that a credential helper keeps. Held like the file of tenants, see [`PrivateFile`].
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use greentic_dist_net::{Credential, CredentialTarget, Login};
 use greentic_dist_types::Secret;
@@ -99,6 +99,11 @@ impl RegistryLogins {
     /// The file at its place: `GREENTIC_DIST_REGISTRY_AUTH_PATH`, else `registry-auth.json` beside the default login file.
     pub(crate) fn from_env() -> Self {
         Self { file: PrivateFile::new(paths::registry_login_file()) }
+    }
+
+    /// The file at a path.
+    pub(crate) fn at(path: PathBuf) -> Self {
+        Self { file: PrivateFile::new(path) }
     }
 
     /// The file.

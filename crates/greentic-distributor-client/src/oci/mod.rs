@@ -3,7 +3,8 @@
 //! # Artifacts, wherever they are
 //!
 //! A [`Place`] names an artifact wherever it is: `ghcr.io/acme/hello:1` in a registry, `oci-layout:./dist:1` in a directory,
-//! `oci-archive:hello.tar` in a tar file. [`DistClient`](crate::dist::DistClient) pushes, copies, describes, tags and deletes them.
+//! `oci-archive:hello.tar` in a tar file. [`DistClient`](crate::dist::DistClient) pushes, copies, describes, lists, tags and deletes
+//! them (`push`, `copy`, `describe`, `tags_at`, `tag_at`, `delete_at`); an archive is written as a whole, and its names are only read.
 //!
 //! An OCI image layout is read without trust: a link, a device or a doubled name in it is refused, every byte is hashed, an
 //! archive is never unpacked. What is written is complete or not there: a blob gets its name when it is proven, and the
@@ -68,6 +69,12 @@
 //!     println!("{}", tag?);
 //! }
 //! let repositories = client.registry(&host)?.catalog().page_size(100).collect(10_000).await?;
+//!
+//! // Lists and blobs as `futures_core::Stream`s, for what others wrote about those.
+//! use futures_util::{StreamExt as _, TryStreamExt as _};
+//! let releases: Vec<String> = repository.tags().into_stream().try_filter(|tag| std::future::ready(tag != "latest")).try_collect().await?;
+//! let first_two: Vec<_> = repository.tags().into_stream().take(2).collect().await;
+//! # assert_eq!((releases, first_two.len()), (vec!["1".to_owned()], 1));
 //! # assert_eq!(repositories, ["acme/hello"]);
 //! # Ok(())
 //! # }
@@ -266,6 +273,7 @@ pub(crate) mod describe;
 mod error;
 pub(crate) mod graph;
 pub(crate) mod layout;
+mod names;
 mod place;
 mod push;
 pub(crate) mod registry;
@@ -284,8 +292,8 @@ pub use error::{LayoutError, LayoutProblem};
 pub use greentic_dist_net::{
     BlobEvent, BlobHead, BlobPieces, BlobRange, BlobRead, BlobRequest, BlobSource, BlobStream, BlobUpload, BoxFuture,
     BytesSource, Capabilities, ClientStats, Credential, CredentialAnswer, CredentialSource, CredentialTarget,
-    EndpointFailure, Event, FetchedImage, FetchedManifest, HostConfig, HostEndpoint, HostSource, HttpRule, Limit,
-    Limits, Login, LoginOrigin, ManifestHead, ManifestUpload, Net as Client, NetBuilder as ClientBuilder,
+    EndpointFailure, Event, FetchedImage, FetchedManifest, HostConfig, HostEndpoint, HostSource, HttpRule, ItemStream,
+    Limit, Limits, Login, LoginOrigin, ManifestHead, ManifestUpload, Net as Client, NetBuilder as ClientBuilder,
     NetError as Error, NetErrorClass as ErrorClass, NetErrorKind as ErrorKind, NetStats, Observer, Paged, Piece, Proxy,
     ProxyRule, PushedBlob, PushedManifest, RangePolicy, RateLimit, RawManifest, Referrers, ReferrersSource,
     ReferrersUpkeep, RegistryError, RegistryHandle as Registry, RegistryVersion, Repository, RepositorySource,
@@ -303,4 +311,33 @@ pub use remote::{Deletion, ListOptions, Listing, TagReport};
 pub use save::{save_blob, save_blob_with};
 
 pub use crate::credentials::{CredentialChain, EnvCredentials};
+
+/// Single places of logins, to be put together by the program: [`CredentialChain`] is all of them as the environment has them.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use greentic_distributor_client::oci::providers::{Chain, CredentialHelper, DockerConfig, Env};
+/// use greentic_distributor_client::oci::Client;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// // The variables, then one file, then one helper, and nothing else of this machine.
+/// let places = Chain::new(vec![
+///     Arc::new(Env),
+///     Arc::new(DockerConfig::at("/run/secrets/registry.json")),
+///     Arc::new(CredentialHelper::new("pass")?),
+/// ]);
+/// let client = Client::builder().credentials(Arc::new(places)).build()?;
+/// # drop(client);
+/// # Ok(())
+/// # }
+/// ```
+pub mod providers {
+    pub use greentic_dist_net::StaticCredentials as Static;
+
+    pub use crate::credentials::{
+        Chain, ContainersAuth, CredentialChain as Ambient, CredentialHelper, DockerConfig, EnvCredentials as Env,
+        InvalidHelperName, SavedLogins,
+    };
+}
 pub use crate::hosts::HostsDir;

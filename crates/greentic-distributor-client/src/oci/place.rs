@@ -94,6 +94,15 @@ impl Place {
         }
     }
 
+    /// The place without tag and digest: a repository, a directory, a file.
+    pub fn whole(&self) -> String {
+        match &self.kind {
+            PlaceKind::Registry(reference) => reference.name(),
+            PlaceKind::Layout { path, .. } => format!("{LAYOUT}{}", path.display()),
+            PlaceKind::Archive { path, .. } => format!("{ARCHIVE}{}", path.display()),
+        }
+    }
+
     /// The digest that was written.
     pub fn digest(&self) -> Option<Digest> {
         match &self.kind {
@@ -152,7 +161,7 @@ fn parts(text: &str, rest: &str) -> Result<(PathBuf, Option<String>, Option<Dige
 }
 
 /// Whether a text may name an entry of a layout: what a tag may be, and `+`.
-fn is_name(name: &str) -> bool {
+pub(super) fn is_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= 128
         && name.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '_')

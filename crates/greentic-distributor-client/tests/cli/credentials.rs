@@ -374,3 +374,33 @@ fn can_trace(test: &str) -> bool {
 fn traced(run: Run, arguments: &[&str]) -> Run {
     run.below("strace", arguments)
 }
+
+#[test]
+fn a_file_that_is_named_is_the_only_place_that_logins_are_taken_from() {
+    let (home, registry) = (Home::new(), basic());
+    // What lies about on the machine is wrong, and would be asked first.
+    home.docker(&json!({ "auths": { registry.host(): { "auth": "Ym9iOndyb25n" } } }));
+    let named = json!({ "auths": { registry.host(): { "auth": auth() } } });
+    let file = home.write("secrets/named.json", &named.to_string()).display().to_string();
+    let outcome = home.command(&["--authfile", &file, "pull", &registry.reference()]).output();
+    outcome.expect_code(0);
+    assert!(!outcome.says(CANARY) && !outcome.says(&auth()), "{outcome:?}");
+    let status = home.command(&["auth", "status", &registry.host(), "--authfile", &file]).output();
+    assert_eq!(status.expect_code(0).line(), format!("{}: password of {USER} from {file}", registry.host()));
+
+    // One that is not there is told, and nothing takes its place.
+    let absent = home.at("absent.json").display().to_string();
+    home.docker(&named);
+    let outcome = home.command(&["--authfile", &absent, "resolve", &registry.reference()]).output();
+    outcome.expect_code(5);
+    assert!(outcome.stderr.contains(&format!("{absent} is not there")), "{}", outcome.stderr);
+
+    // What is about saved logins has no use for it.
+    for args in
+        [["auth", "ls"].as_slice(), &["auth", "logout", "ghcr.io"], &["auth", "login", "ghcr.io", "--token", "x"]]
+    {
+        let outcome = home.command(&[args, &["--authfile", &file]].concat()).output();
+        outcome.expect_code(2);
+        assert!(outcome.stderr.contains("auth status --authfile"), "{}", outcome.stderr);
+    }
+}

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use greentic_dist_serve::{Registry, RunningRegistry};
+use greentic_dist_testkit::content;
 use greentic_dist_testkit::fixture;
 use greentic_dist_testkit::process::Outcome;
 use greentic_dist_testkit::scenario::bystander;
@@ -200,6 +201,61 @@ fn nothing_is_deleted_without_being_asked_and_a_tag_is_never_its_manifest() {
     assert_eq!((&gone["tag"], &gone["digest"]), (&Value::Null, &json!(digest)));
     assert_eq!(bench.run(["resolve", &format!("{name}@{digest}")]).code, Some(3));
     error_of(&bench.run(["--json", "delete", "--yes", &tag]), 3, "not_found");
+}
+
+#[test]
+fn the_names_of_a_layout_are_listed_given_and_taken_away() {
+    let bench = Bench::new();
+    let dir = tempfile::tempdir().unwrap();
+    let content = content::image();
+    content.write_layout(dir.path(), "1");
+    let digest = content.root.digest.to_string();
+    let layout = format!("oci-layout:{}", dir.path().display());
+    assert_eq!(ok(&bench.run(["tags", &layout])).stdout, "1\n");
+    let report = ok(&bench.run(["--json", "tag", &layout, "1", "latest"])).json();
+    assert_eq!((&report["digest"], &report["unchanged"]), (&json!(digest), &json!(["1"])));
+    let tags = ok(&bench.run(["--json", "tags", dir.path().to_str().unwrap()])).json();
+    assert_eq!(tags, json!({ "reference": layout, "tags": ["1", "latest"], "more": false }));
+    let first = ok(&bench.run(["--json", "tags", "--limit", "1", &layout])).json();
+    assert_eq!((&first["tags"], &first["more"]), (&json!(["1"]), &json!(true)));
+    error_of(&bench.run(["--json", "tag", &layout, "a/b"]), 2, "invalid_input");
+
+    // An archive has the same names, and keeps them.
+    let archive = format!("oci-archive:{}", dir.path().with_extension("tar").display());
+    ok(&bench.run(["copy", &format!("{layout}:latest"), &archive]));
+    assert_eq!(ok(&bench.run(["tags", &archive])).stdout, "latest\n");
+    for args in [["tag", &archive, "2"].as_slice(), &["delete", "--yes", &format!("{archive}:latest")]] {
+        let error = error_of(&bench.dist(["--json"]).args(args).output(), 2, "invalid_input");
+        assert!(error["message"].as_str().unwrap().contains("written as a whole"), "{error}");
+    }
+    fs::remove_file(dir.path().with_extension("tar")).unwrap();
+
+    // A name goes and the manifest stays, until that is meant.
+    let tag = format!("{layout}:1");
+    let before = fs::read(dir.path().join("index.json")).unwrap();
+    let dry = bench.run(["delete", "--dry-run", &tag]);
+    assert!(
+        ok(&dry).stderr.contains(&format!("would delete the tag `1` of {layout}; the manifest stays")),
+        "{}",
+        dry.stderr
+    );
+    assert_eq!(fs::read(dir.path().join("index.json")).unwrap(), before);
+    error_of(&bench.run(["--json", "delete", "--yes", &layout]), 2, "invalid_input");
+    error_of(&bench.run(["--json", "delete", "--yes", &format!("{layout}@{digest}")]), 2, "invalid_input");
+    for name in ["1", "latest"] {
+        let gone = ok(&bench.run(["--json", "delete", "--yes", &format!("{layout}:{name}")])).json();
+        assert_eq!((&gone["tag"], &gone["deleted"]), (&json!(name), &json!(true)));
+    }
+    error_of(&bench.run(["--json", "delete", "--yes", &tag]), 3, "not_found");
+    assert_eq!(ok(&bench.run(["--json", "inspect", &layout])).json()["digest"], digest);
+    ok(&bench.run(["delete", "--yes", "--manifest", &format!("{layout}@{digest}")]));
+    error_of(&bench.run(["--json", "inspect", &layout]), 3, "not_found");
+    let blob = dir.path().join("blobs/sha256").join(content.root.digest.to_hex());
+    assert!(blob.is_file(), "content is never removed");
+    let absent = dir.path().join("absent");
+    let nothing = format!("oci-layout:{}:1", absent.display());
+    error_of(&bench.run(["--json", "delete", "--yes", &nothing]), 3, "not_found");
+    assert!(!absent.exists());
 }
 
 #[test]

@@ -56,6 +56,7 @@ mod artifact_manifest;
 mod cap;
 mod copy_layouts;
 mod copy_registries;
+mod providers;
 mod push;
 mod retention;
 mod retention_bundles;

@@ -1,13 +1,14 @@
 //! `greentic-dist auth login|logout|ls|status`: logins of tenants and of registries.
 
 use clap::{Args, Subcommand};
-use greentic_dist_net::{Credential, CredentialSource as _, CredentialTarget};
+use greentic_dist_net::{Credential, CredentialSource, CredentialTarget};
 use greentic_dist_types::{SafeText, Secret};
 use serde_json::{Value, json};
 
 use super::Context;
 use crate::credentials::{
-    CredentialChain, HelperError, HelperName, RegistryLoginError, RegistryLogins, SavedLogin, Scope, Secrets,
+    CredentialChain, DockerConfig, HelperError, HelperName, RegistryLoginError, RegistryLogins, SavedLogin, Scope,
+    Secrets,
 };
 use crate::dist_cli::output::Output;
 use crate::dist_cli::{CliError, prompt};
@@ -87,6 +88,14 @@ pub struct AuthStatusArgs {
 }
 
 pub(crate) async fn run(context: &Context<'_>, command: AuthCommand) -> Result<(), CliError> {
+    if context.authfile.is_some() && !matches!(command, AuthCommand::Status(_)) {
+        let mut error =
+            CliError::invalid("`--authfile` is a file that logins are taken from; this is about the saved ones");
+        error
+            .hints
+            .push("leave it out; `auth status --authfile FILE REGISTRY` tells which login a file has".to_owned());
+        return Err(error);
+    }
     match command {
         AuthCommand::Login(args) => login(context, args).await,
         AuthCommand::Logout(args) => logout(context, &args.subject).await,
@@ -314,7 +323,10 @@ async fn status(context: &Context<'_>, registry: Option<&str>) -> Result<(), Cli
         let logins = RegistryLogins::from_env().list().map_err(|error| from_registry(&error))?;
         logins.into_iter().map(|login| login.scope).collect()
     };
-    let chain = CredentialChain::new();
+    let chain: Box<dyn CredentialSource> = match &context.authfile {
+        Some(file) => Box::new(DockerConfig::at(file)),
+        None => Box::new(CredentialChain::new()),
+    };
     let mut documents = Vec::with_capacity(scopes.len());
     for scope in scopes {
         let target = CredentialTarget { host: scope.host().to_owned(), repository: scope.path().to_owned() };

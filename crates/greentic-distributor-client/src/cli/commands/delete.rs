@@ -2,16 +2,17 @@
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
+use greentic_dist_types::SafeText;
 use serde_json::{Value, json};
 
-use super::{Context, registry_reference};
+use super::Context;
 use crate::dist_cli::CliError;
-use crate::oci::{Deletion, Reference};
+use crate::oci::{Deletion, Place, PlaceKind};
 
 /// Arguments of `greentic-dist delete`.
 #[derive(Debug, clap::Args)]
 pub struct DeleteArgs {
-    /// `host/name:tag`, or with `--manifest` also `host/name@sha256:…`
+    /// `host/name:tag` or `oci-layout:DIR:TAG`, or with `--manifest` also `host/name@sha256:…`
     #[arg(value_name = "REF")]
     pub reference: String,
     /// Delete the manifest, and with it every tag that names it
@@ -26,22 +27,22 @@ pub struct DeleteArgs {
 }
 
 pub(crate) async fn run(context: &Context<'_>, args: &DeleteArgs) -> Result<(), CliError> {
-    let reference = registry_reference(&args.reference)?;
-    let deletion = context.client.deletion(&reference, args.manifest).await.map_err(|error| {
+    let place = Place::parse(&args.reference)?;
+    let deletion = context.client.deletion_at(&place, args.manifest).await.map_err(|error| {
         let mut error = CliError::from_dist(&error);
-        if !args.manifest && reference.digest().is_some() {
+        if !args.manifest && place.digest().is_some() {
             error.hints.push("add `--manifest` when the manifest is meant".to_owned());
         }
         error
     })?;
-    let what = sentence(&reference, &deletion);
+    let what = sentence(&place, &deletion);
     let output = context.output;
     if !args.dry_run {
         confirm(context, args, &what)?;
-        context.client.delete(&reference, &deletion).await?;
+        context.client.delete_at(&place, &deletion).await?;
     }
     if output.is_json() {
-        return output.document(&document(&reference, &deletion, args.dry_run));
+        return output.document(&document(&place, &deletion, args.dry_run));
     }
     output.note(&if args.dry_run {
         format!("would delete {what}; nothing was deleted")
@@ -51,19 +52,29 @@ pub(crate) async fn run(context: &Context<'_>, args: &DeleteArgs) -> Result<(), 
     Ok(())
 }
 
-fn sentence(reference: &Reference, deletion: &Deletion) -> String {
-    match deletion {
-        Deletion::Tag(tag) => format!("the tag `{tag}` of {}; the manifest stays", reference.name()),
-        Deletion::Manifest(digest) => format!("the manifest {digest} of {} with all its tags", reference.name()),
+fn sentence(place: &Place, deletion: &Deletion) -> String {
+    let whole = SafeText::excerpt(&place.whole(), 500);
+    match (deletion, place.kind()) {
+        (Deletion::Tag(tag), _) => format!("the tag `{tag}` of {whole}; the manifest stays"),
+        (Deletion::Manifest(digest), PlaceKind::Registry(_)) => {
+            format!("the manifest {digest} of {whole} with all its tags")
+        }
+        (Deletion::Manifest(digest), _) => {
+            format!("the manifest {digest} from the index of {whole} with all its tags; its content stays")
+        }
     }
 }
 
-fn document(reference: &Reference, deletion: &Deletion, dry_run: bool) -> Value {
+fn document(place: &Place, deletion: &Deletion, dry_run: bool) -> Value {
     let (tag, digest) = match deletion {
         Deletion::Tag(tag) => (Some(tag), None),
         Deletion::Manifest(digest) => (None, Some(digest)),
     };
-    json!({ "reference": reference.to_string(), "tag": tag, "digest": digest, "deleted": !dry_run, "dry_run": dry_run })
+    let reference = match place.kind() {
+        PlaceKind::Registry(reference) => reference.to_string(),
+        _ => place.to_string(),
+    };
+    json!({ "reference": reference, "tag": tag, "digest": digest, "deleted": !dry_run, "dry_run": dry_run })
 }
 
 /// Asks on a terminal; elsewhere only `--yes` deletes.

@@ -48,7 +48,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::builder::{PathBufValueParser, TypedValueParser};
-use greentic_dist_types::Reference;
 use serde_json::Value;
 
 use super::output::Output;
@@ -63,6 +62,8 @@ pub(super) struct Context<'a> {
     pub(super) client: DistClient,
     /// `--cache-dir`, where it was given.
     pub(super) cache_dir: Option<PathBuf>,
+    /// `--authfile`, where it was given.
+    pub(super) authfile: Option<PathBuf>,
     /// The two streams of the process.
     pub(super) output: &'a Output,
     /// Shows progress on a terminal; a command that prompts or draws itself finishes it first.
@@ -114,11 +115,6 @@ fn output_file() -> impl TypedValueParser<Value = PathBuf> {
         Some("-") => Err("the bytes are not written to stdout: name a file (`./-` for one of that name)"),
         _ => Ok(path),
     })
-}
-
-/// A reference that names its registry: these commands never turn to a default one.
-fn registry_reference(text: &str) -> Result<Reference, CliError> {
-    Ok(Reference::parse(text).map_err(|error| DistError::from_reference(text, error))?)
 }
 
 /// Ends a command over several references: every failure is told, the worst decides the exit code, and what succeeded is

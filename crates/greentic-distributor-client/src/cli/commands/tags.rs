@@ -1,17 +1,18 @@
-//! `greentic-dist tags REF`: the tags of a repository.
+//! `greentic-dist tags REF`: the tags of a repository, or of a layout.
 
 use std::num::NonZeroUsize;
 
+use greentic_dist_types::SafeText;
 use serde_json::{Value, json};
 
 use super::Context;
 use crate::dist_cli::CliError;
-use crate::oci::{ListOptions, Listing};
+use crate::oci::{ListOptions, Listing, Place};
 
 /// Arguments of `greentic-dist tags`.
 #[derive(Debug, clap::Args)]
 pub struct TagsArgs {
-    /// `host/name`; a tag or digest is not looked at
+    /// `host/name`, `oci-layout:DIR`, `oci-archive:FILE.tar`, or a path; a tag or digest is not looked at
     #[arg(value_name = "REF")]
     pub reference: String,
     /// How much of the list
@@ -37,9 +38,9 @@ impl ListArgs {
 }
 
 pub(crate) async fn run(context: &Context<'_>, args: &TagsArgs) -> Result<(), CliError> {
-    let reference = super::registry_reference(&args.reference)?;
-    let listing = context.client.tags(&reference, &args.list.options()).await?;
-    print(context, &listing, &json!({ "reference": reference.name(), "tags": listing.names, "more": listing.more }))
+    let place = Place::parse(&args.reference)?;
+    let listing = context.client.tags_at(&place, &args.list.options()).await?;
+    print(context, &listing, &json!({ "reference": place.whole(), "tags": listing.names, "more": listing.more }))
 }
 
 /// Prints the names of a list, and whether there are more.
@@ -49,7 +50,7 @@ pub(super) fn print(context: &Context<'_>, listing: &Listing, document: &Value) 
         return output.document(document);
     }
     for name in &listing.names {
-        output.line(name);
+        output.line(SafeText::excerpt(name, 255).as_str());
     }
     if listing.more {
         output.note(&format!("the first {} are shown; there are more", listing.names.len()));

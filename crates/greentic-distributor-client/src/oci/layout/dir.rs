@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use greentic_dist_types::limits::LAYOUT_INDEX_BYTES;
-use greentic_dist_types::{Algorithm, Descriptor, Verifier};
+use greentic_dist_types::{Algorithm, Descriptor, Digest, Verifier};
 
 use super::beneath::Folder;
 use super::index::IndexDocument;
@@ -106,23 +106,51 @@ impl DirWriter {
                 folder.sync().map_err(failed)?;
             }
         }
-        // Whoever changes the index holds this file; where there are no locks, the last one wins, as with every other tool.
-        let guard = self.root.file_to_write(LAYOUT_FILE).map_err(failed)?;
-        let _unlocked_where_unsupported = guard.lock().is_err();
-        let index = self.index_with(manifests)?;
-        replace(&self.root, INDEX_FILE, &index).map_err(failed)?;
+        self.change(|index| {
+            index.add(manifests);
+            Ok(())
+        })?;
         // Not empty while another process writes to it, or where a transfer was cut.
         drop(self.root.remove_folder(PARTIAL));
         self.root.sync().map_err(failed)
     }
 
-    /// Refuses manifests for which the index has no room, and an index that nobody can read. Writes nothing.
-    pub(crate) fn check(&self, manifests: &[Named]) -> Result<(), LayoutError> {
-        self.index_with(manifests).map(drop)
+    /// Takes a name away; the manifest stays.
+    pub(crate) fn unname(&self, name: &str) -> Result<(), LayoutError> {
+        self.change(|index| index.unname(&self.path, name))?;
+        self.root.sync().map_err(|error| LayoutError::io(&self.path, error))
     }
 
-    /// The index of the moment, with these manifests.
-    fn index_with(&self, manifests: &[Named]) -> Result<Vec<u8>, LayoutError> {
+    /// Takes a manifest out of the index, with every name of it. Its content stays.
+    pub(crate) fn forget(&self, digest: Digest) -> Result<(), LayoutError> {
+        self.change(|index| index.forget(&self.path, digest))?;
+        self.root.sync().map_err(|error| LayoutError::io(&self.path, error))
+    }
+
+    /// Reads the index, changes it and writes it.
+    fn change(&self, work: impl FnOnce(&mut IndexDocument) -> Result<(), LayoutError>) -> Result<(), LayoutError> {
+        let failed = |error| LayoutError::io(&self.path, error);
+        // Whoever changes the index holds this file; where there are no locks, the last one wins, as with every other tool.
+        let guard = self.root.file_to_write(LAYOUT_FILE).map_err(failed)?;
+        let _unlocked_where_unsupported = guard.lock().is_err();
+        let index = self.index_after(work)?;
+        replace(&self.root, INDEX_FILE, &index).map_err(failed)
+    }
+
+    /// Refuses manifests for which the index has no room, and an index that nobody can read. Writes nothing.
+    pub(crate) fn check(&self, manifests: &[Named]) -> Result<(), LayoutError> {
+        let added = self.index_after(|index| {
+            index.add(manifests);
+            Ok(())
+        });
+        added.map(drop)
+    }
+
+    /// What the index of the moment is after a change.
+    fn index_after(
+        &self,
+        work: impl FnOnce(&mut IndexDocument) -> Result<(), LayoutError>,
+    ) -> Result<Vec<u8>, LayoutError> {
         let failed = |error| LayoutError::io(&self.path, error);
         let mut index = match self.root.file(INDEX_FILE) {
             Ok(file) => {
@@ -133,7 +161,7 @@ impl DirWriter {
             Err(error) if error.kind() == io::ErrorKind::NotFound => IndexDocument::empty(),
             Err(error) => return Err(failed(error)),
         };
-        index.add(manifests);
+        work(&mut index)?;
         index.written(&self.path)
     }
 

@@ -131,6 +131,65 @@ impl IndexDocument {
         &self.parsed
     }
 
+    /// The names, each once, in the order of the entries.
+    pub(super) fn all_names(&self) -> Vec<&str> {
+        let mut seen = HashSet::new();
+        self.parsed.iter().filter_map(name_of).filter(|name| seen.insert(*name)).collect()
+    }
+
+    /// Takes a name away. The manifest stays: an entry that is the only one of its manifest loses its name alone.
+    pub(super) fn unname(&mut self, path: &Path, name: &str) -> Result<(), LayoutError> {
+        if self.named(name).is_none() {
+            return Err(self.not_named(path, name));
+        }
+        let digests: HashSet<Digest> =
+            self.parsed.iter().filter(|entry| name_of(entry) != Some(name)).map(|entry| entry.digest).collect();
+        // A manifest that has the name twice keeps one entry.
+        let mut seen = HashSet::new();
+        let keeps: Vec<bool> = self
+            .parsed
+            .iter()
+            .map(|entry| {
+                name_of(entry) != Some(name) || (!digests.contains(&entry.digest) && seen.insert(entry.digest))
+            })
+            .collect();
+        self.retain_those(&keeps);
+        for (raw, entry) in self.entries.iter_mut().zip(&mut self.parsed) {
+            if name_of(entry) != Some(name) {
+                continue;
+            }
+            let mut unnamed: Value = serde_json::from_str(raw).map_err(|error| LayoutError::io(path, error.into()))?;
+            if let Some(annotations) = unnamed.get_mut("annotations").and_then(Value::as_object_mut) {
+                annotations.remove(REF_NAME);
+            }
+            entry.annotations.remove(REF_NAME);
+            *raw = unnamed.to_string();
+        }
+        Ok(())
+    }
+
+    /// Takes every entry of a manifest away.
+    pub(super) fn forget(&mut self, path: &Path, digest: Digest) -> Result<(), LayoutError> {
+        if self.find(digest).is_none() {
+            return Err(self.not_named(path, &digest.to_string()));
+        }
+        self.retain(|entry| entry.digest != digest);
+        Ok(())
+    }
+
+    fn retain(&mut self, keeps: impl Fn(&Descriptor) -> bool) {
+        let keeps: Vec<bool> = self.parsed.iter().map(keeps).collect();
+        self.retain_those(&keeps);
+    }
+
+    fn retain_those(&mut self, keeps: &[bool]) {
+        self.lookup = OnceLock::new();
+        let mut kept = keeps.iter();
+        self.entries.retain(|_| kept.next().is_none_or(|keep| *keep));
+        let mut kept = keeps.iter();
+        self.parsed.retain(|_| kept.next().is_none_or(|keep| *keep));
+    }
+
     fn not_named(&self, path: &Path, wanted: &str) -> LayoutError {
         LayoutError::new(path, LayoutProblem::NotNamed { wanted: SafeText::excerpt(wanted, 160), names: self.names() })
     }
@@ -146,17 +205,12 @@ impl IndexDocument {
     /// Adds manifests, under a name where they have one. Whatever had the name loses it; an entry that is there stays as it
     /// is. Of two manifests with one name the last has it.
     pub(super) fn add(&mut self, manifests: &[Named]) {
-        self.lookup = OnceLock::new();
         let named = manifests.iter().filter_map(|one| Some((one.name.as_deref()?, one.descriptor.digest)));
         let owners: HashMap<&str, Digest> = named.collect();
         let loses = |name: Option<&str>, digest: Digest| {
             name.and_then(|name| owners.get(name)).is_some_and(|owner| *owner != digest)
         };
-        let keeps: Vec<bool> = self.parsed.iter().map(|entry| !loses(name_of(entry), entry.digest)).collect();
-        let mut kept = keeps.iter();
-        self.entries.retain(|_| kept.next().is_none_or(|keep| *keep));
-        let mut kept = keeps.iter();
-        self.parsed.retain(|_| kept.next().is_none_or(|keep| *keep));
+        self.retain(|entry| !loses(name_of(entry), entry.digest));
         let mut there: HashSet<Digest> = self.parsed.iter().map(|entry| entry.digest).collect();
         let of_owners = |entry: &&Descriptor| name_of(entry).is_some_and(|name| owners.contains_key(name));
         let mut named: HashSet<String> =
@@ -267,6 +321,25 @@ mod tests {
         let several = again.only(path(), |_| false).unwrap_err();
         assert!(matches!(several.problem(), LayoutProblem::Several { .. }), "{several}");
         assert!(several.to_string().contains("old, one"), "{several}");
+    }
+
+    #[test]
+    fn a_name_that_is_taken_away_leaves_its_manifest_and_a_manifest_takes_its_names_along() {
+        let mut index = IndexDocument::empty();
+        for name in ["a", "b"] {
+            add(&mut index, b"1", Some(name));
+        }
+        add(&mut index, b"2", Some("c"));
+        assert_eq!(index.all_names(), ["a", "b", "c"]);
+        index.unname(path(), "a").unwrap();
+        index.unname(path(), "c").unwrap();
+        let mut again = IndexDocument::parse(path(), &index.to_bytes()).unwrap();
+        assert_eq!(again.entries(), index.entries());
+        assert_eq!((again.all_names(), again.entries().len()), (vec!["b"], 2), "the last entry of a manifest stays");
+        assert!(matches!(again.unname(path(), "a").unwrap_err().problem(), LayoutProblem::NotNamed { .. }));
+        again.forget(path(), Digest::sha256(b"1")).unwrap();
+        assert_eq!(again.entries().iter().map(|entry| entry.digest).collect::<Vec<_>>(), [Digest::sha256(b"2")]);
+        assert!(again.forget(path(), Digest::sha256(b"1")).is_err());
     }
 
     #[test]

@@ -87,6 +87,16 @@ impl Layout {
         }
     }
 
+    /// The names of its index, each once, in its order.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.index.all_names().into_iter().map(ToOwned::to_owned).collect()
+    }
+
+    /// The digest that a name stands for.
+    pub(crate) fn digest_of(&self, name: &str) -> Option<Digest> {
+        self.index.named(name).map(|entry| entry.digest)
+    }
+
     /// Whether an entry refers to another one of the index.
     fn refers(&self, entry: &Descriptor) -> bool {
         let subject = self.manifest(entry).ok().and_then(|manifest| subject_of(&manifest.kind));
