@@ -152,7 +152,7 @@ fn open_shared(folder: &Folder, name: &str) -> io::Result<Option<File>> {
     let file = match folder.file_to_write(name) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => match folder.create_file(name) {
-            Ok(file) => file,
+            Ok(file) => private(file)?,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
             Err(error) => return Err(error),
         },
@@ -173,6 +173,23 @@ fn is_private(file: &File) -> io::Result<bool> {
     use std::os::unix::fs::MetadataExt as _;
     let meta = file.metadata()?;
     Ok(meta.uid() == rustix::process::geteuid().as_raw() && meta.mode() & 0o002 == 0)
+}
+
+/// A file that was just created, closed to everybody whatever the umask.
+#[cfg(unix)]
+fn private(file: File) -> io::Result<File> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = file.metadata()?.permissions().mode();
+    if mode & 0o002 != 0 {
+        file.set_permissions(std::fs::Permissions::from_mode(mode & 0o7775))?;
+    }
+    Ok(file)
+}
+
+#[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "elsewhere this does something")]
+fn private(file: File) -> io::Result<File> {
+    Ok(file)
 }
 
 #[cfg(not(unix))]
@@ -199,6 +216,27 @@ pub(super) fn feed(file: &mut File, verifier: &mut Verifier) -> io::Result<Resul
         };
         if let Err(mismatch) = verifier.update(buffer.get(..count).unwrap_or_default()) {
             return Ok(Err(mismatch));
+        }
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_file_of_ours_is_closed_to_everybody_and_is_then_private() {
+        let dir = tempfile::tempdir().unwrap();
+        for (before, after) in [(0o666, 0o664), (0o644, 0o644), (0o600, 0o600)] {
+            let file = File::create(dir.path().join("part")).unwrap();
+            file.set_permissions(Permissions::from_mode(before)).unwrap();
+            assert_eq!(is_private(&file).unwrap(), before & 0o002 == 0);
+            let file = private(file).unwrap();
+            assert_eq!(file.metadata().unwrap().permissions().mode() & 0o7777, after);
+            assert!(is_private(&file).unwrap());
         }
     }
 }
