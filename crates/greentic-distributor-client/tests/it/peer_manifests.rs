@@ -166,7 +166,7 @@ async fn row_29_indexes_nested_beyond_the_depth_are_refused() {
     let pinned = |depth: usize| format!("oci://{}", doubt.registry.pinned_to(chain[depth - 1].digest));
     for depth in [3, 50] {
         doubt.journal().clear();
-        doubt.refused(&doubt.home.client(), &pinned(depth)).await.is(Internal, 10, &["nested"]);
+        doubt.refused(&doubt.home.client(), &pinned(depth)).await.is(Internal, 10, &["nesting of indexes"]);
         assert!(doubt.asked().0 <= 3 && doubt.asked().1 == 0, "{:?}", doubt.journal().lines());
     }
     assert_delivers(&doubt.home.client().resolve_ref(&pinned(2)).await.unwrap(), &artifact);
