@@ -63,7 +63,11 @@ pub(crate) enum Inspected {
     /// An artifact of ours.
     Artifact(Box<ArtifactInspection>),
     /// Something that has a good manifest and is no artifact of ours, and why it is none.
-    Other(Box<ArtifactDescription>, DistError),
+    Other(
+        #[cfg_attr(not(feature = "dist-cli"), expect(dead_code, reason = "only the command line shows it"))]
+        Box<ArtifactDescription>,
+        DistError,
+    ),
 }
 
 impl DistClient {

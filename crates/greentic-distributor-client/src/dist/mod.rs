@@ -92,6 +92,7 @@ pub(crate) use error::chain;
 pub use error::{CacheFailure, DistError, DistErrorKind, ResolveError};
 pub use injector::{InjectedResolution, ResolveRefInjector};
 pub use inspect::ArtifactInspection;
+#[cfg(feature = "dist-cli")]
 pub(crate) use inspect::Inspected;
 pub use integration_error::{IntegrationError, IntegrationErrorCode};
 pub use lockfile::{LockChange, LockMode, LockPull, LockPullItem, LockReport};

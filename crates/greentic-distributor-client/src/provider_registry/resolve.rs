@@ -58,13 +58,12 @@ pub struct ProviderRegistry {
 }
 
 /// What is said to whoever watches the client.
+#[cfg_attr(not(feature = "dist-cli"), expect(dead_code, reason = "only the command line says less"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Voice {
     Full,
     /// Everything, but that something else is used than what was wanted.
-    #[cfg_attr(not(feature = "dist-cli"), expect(dead_code, reason = "only the command line makes a failure of it"))]
     NoFallback,
-    #[cfg_attr(not(feature = "dist-cli"), expect(dead_code, reason = "only the command line looks without a word"))]
     Silent,
 }
 
