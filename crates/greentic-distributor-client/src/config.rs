@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_shows_what_is_set_and_no_secret() {
+    fn d06_debug_shows_what_is_set_and_no_secret() {
         let shown = format!("{:?}", config());
         assert!(!shown.contains("hunter"), "{shown}");
         assert!(shown.contains("distributor.example") && shown.contains("x-api-key"), "{shown}");
@@ -101,7 +101,7 @@ mod tests {
 
     #[cfg(feature = "greentic-config")]
     #[test]
-    fn a_host_configuration_names_environment_and_timeout_and_keeps_the_tenant() {
+    fn d19_a_host_configuration_names_environment_and_timeout_and_keeps_the_tenant() {
         let cfg: greentic_config_types::GreenticConfig = serde_json::from_value(serde_json::json!({
             "schema_version": "1",
             "environment": { "env_id": "staging" },

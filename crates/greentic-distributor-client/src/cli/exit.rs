@@ -1,5 +1,7 @@
 //! How a failure leaves the process.
 
+use greentic_dist_types::SelectError;
+
 use crate::dist::bundle::BundleError;
 use crate::dist::{DistError, DistErrorKind};
 use crate::oci_components::OciComponentError;
@@ -17,6 +19,8 @@ pub struct CliError {
     pub(crate) hints: Vec<String>,
     pub(crate) reference: Option<String>,
     pub(crate) retryable: bool,
+    /// Why a manifest or an index is of no use, where that is what failed.
+    pub(crate) reason: Option<Unusable>,
     /// Results that did succeed before or beside the failure, for `--json`.
     pub(crate) partial: Option<serde_json::Value>,
 }
@@ -47,22 +51,37 @@ impl CliError {
             hints: error.hints(),
             reference: error.reference().map(ToOwned::to_owned),
             retryable: error.is_transient(),
+            reason: reason_of(error),
             partial: None,
         }
     }
 
     /// The failure of a pack fetcher.
     pub fn from_pack(error: &OciPackError) -> Self {
-        Self::from_fetcher(error.kind(), error.reference(), error.hints(), error)
+        let failure = Self::from_fetcher(error.kind(), error.reference(), error.hints(), error);
+        match error {
+            OciPackError::MissingLayers { .. } => Self { reason: Some(Unusable::NoLayers), ..failure },
+            _ => failure,
+        }
     }
 
     /// The failure of a component resolver.
     pub fn from_component(error: &OciComponentError) -> Self {
-        Self::from_fetcher(error.kind(), error.reference(), error.hints(), error)
+        let failure = Self::from_fetcher(error.kind(), error.reference(), error.hints(), error);
+        match error {
+            OciComponentError::MissingLayers { .. } => Self { reason: Some(Unusable::NoLayers), ..failure },
+            OciComponentError::MissingComponent { .. } => Self { reason: Some(Unusable::MediaTypeRejected), ..failure },
+            _ => failure,
+        }
     }
 
     /// The failure of a fetcher. Its text ends with its first cause, which is told as the others are.
-    fn from_fetcher(kind: DistErrorKind, reference: &str, hints: Vec<String>, error: &dyn std::error::Error) -> Self {
+    fn from_fetcher(
+        kind: DistErrorKind,
+        reference: &str,
+        hints: Vec<String>,
+        error: &(dyn std::error::Error + 'static),
+    ) -> Self {
         let mut causes = Vec::new();
         let mut source = error.source();
         while let Some(cause) = source {
@@ -77,6 +96,7 @@ impl CliError {
         failure.hints = hints;
         failure.reference = Some(reference.to_owned());
         failure.retryable = kind == DistErrorKind::Temporary;
+        failure.reason = reason_of(error);
         failure
     }
 
@@ -148,9 +168,46 @@ impl CliError {
             hints: Vec::new(),
             reference: None,
             retryable: false,
+            reason: None,
             partial: None,
         }
     }
+}
+
+/// Why a manifest or an index is of no use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unusable {
+    NoLayers,
+    MediaTypeRejected,
+    NoPlatform,
+    DifferentContent,
+}
+
+impl Unusable {
+    /// Its name in JSON.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::NoLayers => "no_layers",
+            Self::MediaTypeRejected => "media_type_rejected",
+            Self::NoPlatform => "no_platform",
+            Self::DifferentContent => "different_content",
+        }
+    }
+}
+
+/// What a choice among layers or platforms failed at, where one did.
+pub(crate) fn reason_of(error: &(dyn std::error::Error + 'static)) -> Option<Unusable> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        match error.downcast_ref::<SelectError>() {
+            Some(SelectError::NoLayers) => return Some(Unusable::NoLayers),
+            Some(SelectError::NoLayer { .. }) => return Some(Unusable::MediaTypeRejected),
+            Some(SelectError::NoPlatform { .. }) => return Some(Unusable::NoPlatform),
+            Some(SelectError::DifferentContent { .. }) => return Some(Unusable::DifferentContent),
+            Some(_) | None => cause = error.source(),
+        }
+    }
+    None
 }
 
 impl From<DistError> for CliError {

@@ -110,7 +110,7 @@ impl Output {
 
 /// A failure as a JSON object.
 pub(crate) fn error_value(error: &CliError) -> serde_json::Value {
-    json!({
+    let mut value = json!({
         "code": error.kind,
         "exit": error.code,
         "message": error.message,
@@ -118,7 +118,11 @@ pub(crate) fn error_value(error: &CliError) -> serde_json::Value {
         "reference": error.reference,
         "retryable": error.retryable,
         "hints": error.hints,
-    })
+    });
+    if let (Some(reason), Some(object)) = (error.reason, value.as_object_mut()) {
+        object.insert("reason".to_owned(), reason.name().into());
+    }
+    value
 }
 
 /// A reference as a result repeats it: as typed, and a URL without its secrets.

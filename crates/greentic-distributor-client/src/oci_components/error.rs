@@ -5,7 +5,7 @@ use std::io;
 use greentic_dist_types::{SafeText, SelectError, redact_reference};
 
 use crate::dist::{ComponentManifestError, DistError, DistErrorKind};
-use crate::registry_client::{FetchError, RegistryClientError, WRONG_BYTES};
+use crate::registry_client::{FetchError, RegistryClientError, WRONG_BYTES, offline_hint};
 
 /// Any failure of an [`OciComponentResolver`](super::OciComponentResolver).
 ///
@@ -198,12 +198,18 @@ impl OciComponentError {
                 vec!["write the digest (`host/name@sha256:…`), or allow tags (`allow_tags`, `--allow-tags`)".into()]
             }
             Self::OfflineTaggedReference { .. } | Self::OfflineMissing { .. } => {
-                vec!["fetch it once while online, then it opens offline".into()]
+                vec![offline_hint()]
             }
             Self::Corrupt { .. } => vec![
                 "fetch it again while online; a damaged cache entry is replaced by a verified one".into(),
                 WRONG_BYTES.into(),
             ],
+            Self::MissingLayers { .. } => {
+                vec![
+                    "push the artifact again, with its bytes as a layer; what the reference names is a manifest alone"
+                        .into(),
+                ]
+            }
             Self::DigestMismatch { .. } => vec![WRONG_BYTES.into()],
             Self::MissingComponent { .. } => {
                 vec!["push the component with one of the types that are looked for, such as `application/wasm`".into()]

@@ -5,7 +5,7 @@ use std::io;
 use greentic_dist_types::{SelectError, redact_reference};
 
 use crate::dist::{DistError, DistErrorKind};
-use crate::registry_client::{FetchError, RegistryClientError, WRONG_BYTES};
+use crate::registry_client::{FetchError, RegistryClientError, WRONG_BYTES, offline_hint};
 
 /// Any failure of an [`OciPackFetcher`](super::OciPackFetcher).
 ///
@@ -162,12 +162,18 @@ impl OciPackError {
                 vec!["write the digest (`host/name@sha256:…`), or allow tags (`allow_tags`, `--allow-tags`)".into()]
             }
             Self::OfflineTaggedReference { .. } | Self::OfflineMissing { .. } => {
-                vec!["fetch it once while online, then it opens offline".into()]
+                vec![offline_hint()]
             }
             Self::Corrupt { .. } => vec![
                 "fetch it again while online; a damaged cache entry is replaced by a verified one".into(),
                 WRONG_BYTES.into(),
             ],
+            Self::MissingLayers { .. } => {
+                vec![
+                    "push the artifact again, with its bytes as a layer; what the reference names is a manifest alone"
+                        .into(),
+                ]
+            }
             Self::DigestMismatch { .. } => vec![WRONG_BYTES.into()],
             Self::NoUsableLayer { .. } => {
                 vec!["accept another layer type (`add_accepted_layer_media_type`), or push it with one of the pack types".into()]

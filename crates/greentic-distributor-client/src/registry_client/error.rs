@@ -64,6 +64,14 @@ const NOT_THERE: &str =
 pub(crate) const WRONG_BYTES: &str = "wrong bytes are never kept; when trying again ends the same way, the registry, or a proxy before it, has other \
 bytes than the digest promises, and the publisher has to push it again";
 
+/// What to do where offline mode is in the way.
+pub(crate) fn offline_hint() -> String {
+    format!(
+        "fetch it once while online, then it opens offline; offline mode comes from `offline`, --offline or {}=1",
+        crate::env::OFFLINE
+    )
+}
+
 /// Why a fetcher has no artifact; the public errors are made from it.
 #[derive(Debug)]
 pub(crate) enum FetchError {

@@ -200,8 +200,9 @@ fn can_inject(test: &str) -> bool {
 }
 
 #[test]
-fn a_kill_at_any_system_call_of_a_login_leaves_the_old_one_or_the_new_one_and_no_secret_for_long() {
-    const TEST: &str = "a_kill_at_any_system_call_of_a_login_leaves_the_old_one_or_the_new_one_and_no_secret_for_long";
+fn d24_a_kill_at_any_system_call_of_a_login_leaves_the_old_one_or_the_new_one_and_no_secret_for_long() {
+    const TEST: &str =
+        "d24_a_kill_at_any_system_call_of_a_login_leaves_the_old_one_or_the_new_one_and_no_secret_for_long";
     if !can_inject(TEST) {
         return;
     }

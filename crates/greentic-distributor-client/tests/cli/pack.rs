@@ -27,7 +27,7 @@ fn serve() -> LyingRegistry {
 fn a_pack_is_fetched_by_either_spelling_and_its_path_is_printed() {
     let (bench, registry) = (Bench::new(), serve());
     let path = bench.cache().join(pack().manifest_digest.to_hex()).join("pack.gtpack");
-    let schemed = format!("oci://{}", registry.reference());
+    let schemed = format!("OCI://{}", registry.reference());
     for arguments in [
         ["pack", &registry.pinned()].as_slice(),
         &["pack", "fetch", &registry.pinned()],
@@ -74,6 +74,9 @@ fn a_file_is_written_whole_and_never_over_another_one_unasked() {
     let dash = bench.dist(["pack", &registry.pinned(), "--output", "-"]).dir(bench.path()).output();
     dash.expect_code(2);
     assert!(dash.stderr.contains("name a file"), "{}", dash.stderr);
+    let hints = |arguments: [&str; 5]| error_of(&bench.run(arguments), 2, "invalid_input")["hints"].to_string();
+    assert!(hints(["--json", "pack", &registry.pinned(), "-o", path]).contains("--force"));
+    assert_eq!(hints(["--json", "pack", &registry.pinned(), "-o", bench.path().to_str().unwrap()]), "[]");
     before.assert_unchanged(bench.path());
     assert!(registry.journal().is_empty(), "what cannot be written is not asked for");
     let written = bench.run(["pack", &registry.pinned(), "--output", path, "--force"]);
@@ -109,6 +112,10 @@ fn every_failure_has_its_exit_code_and_names_the_reference() {
     assert!(hints.contains("--allow-tags"), "{hints}");
     refused(&["pack", "not a ref"], 2, "invalid_input", "not a ref");
     refused(&["pack", "foo"], 2, "invalid_input", "foo");
+    // As it was typed, also where the message names what was asked for.
+    let schemed = format!("oci://{unknown}");
+    let outcome = bench.run(["--json", "--offline", "pack", &schemed]);
+    assert_eq!(error_of(&outcome, 4, "offline")["reference"], schemed);
     let missing = refused(&["pack", &unknown], 3, "not_found", &unknown);
     told(&missing, "causes", "answered 404");
     told(&missing, "hints", "check the name");
@@ -116,7 +123,7 @@ fn every_failure_has_its_exit_code_and_names_the_reference() {
     refused(&["--offline", "pack", "--allow-tags", &tag], 4, "offline", &tag);
     let silent = Bench::new();
     let outcome = silent.dist(["--json", "pack", &registry.pinned()]).env("GREENTIC_DIST_OFFLINE", "1").output();
-    error_of(&outcome, 4, "offline");
+    told(&error_of(&outcome, 4, "offline"), "hints", "GREENTIC_DIST_OFFLINE");
     assert_eq!(registry.journal().len(), 1, "{:?}", registry.journal().lines());
     registry.lie(Lie::WrongBlob);
     let pinned = registry.pinned();
@@ -134,7 +141,9 @@ fn every_failure_has_its_exit_code_and_names_the_reference() {
 
 #[test]
 fn row_30_a_manifest_without_a_pack_ends_with_10_and_lists_what_there_is() {
-    for (layers, reason) in [(vec![], "no layers"), (vec![Blob::new("text/html", "<p>")], "text/html")] {
+    for (layers, reason, code) in
+        [(vec![], "no layers", "no_layers"), (vec![Blob::new("text/html", "<p>")], "text/html", "media_type_rejected")]
+    {
         let bench = Bench::new();
         let registry = Scenario::new(artifact_of(layers, &[])).start();
         let reference = registry.reference();
@@ -142,6 +151,18 @@ fn row_30_a_manifest_without_a_pack_ends_with_10_and_lists_what_there_is() {
         let message = error["message"].as_str().unwrap();
         assert!(message.contains(&reference), "{message}");
         assert!(error.to_string().contains(reason), "{error}");
+        assert_eq!((error["reason"].as_str(), error["hints"].as_array().unwrap().len()), (Some(code), 1), "{error}");
+        // As `components` and `pull` tell it.
+        let manifest = bench.path().join("sentinel");
+        let refs = json!({ "extensions": { "greentic.components": { "refs": [reference] } } });
+        fs::write(&manifest, refs.to_string()).unwrap();
+        for arguments in [
+            ["--json", "components", "fetch", "--allow-tags", manifest.to_str().unwrap()].as_slice(),
+            &["--json", "pull", &reference],
+        ] {
+            let run = Run::new(BIN).arg("--cache-dir").arg(bench.cache()).args(arguments.iter().copied()).output();
+            assert_eq!(run.expect_code(10).json()["error"]["reason"], code, "{}", run.stdout);
+        }
         assert!(!bench.cache().join(registry.artifact().manifest_digest.to_hex()).exists());
     }
 }

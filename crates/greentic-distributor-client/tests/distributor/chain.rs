@@ -53,7 +53,7 @@ fn the_first_source_that_has_it_answers_and_later_ones_are_not_asked() {
 }
 
 #[test]
-fn a_broken_source_is_noticed_instead_of_skipped() {
+fn d21_a_broken_source_is_noticed_instead_of_skipped() {
     let broken: Answer = || Err(DistributorError::Io(io::Error::other("disk on fire")));
     let (answer, asked) = ask(&[missing, broken, || Ok(vec![2])]);
     assert!(matches!(answer, Err(DistributorError::Io(_))), "{answer:?}");

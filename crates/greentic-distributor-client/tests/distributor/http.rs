@@ -124,7 +124,7 @@ async fn the_status_of_a_pack_is_asked_for_by_an_encoded_query() {
 }
 
 #[tokio::test]
-async fn warming_succeeds_with_a_document_without_one_and_with_no_content() {
+async fn d17_warming_succeeds_with_a_document_without_one_and_with_no_content() {
     for reply in [json_reply(&json!({ "queued": true })), Response::ok(""), Response::status(204, "")] {
         let server = serve(move |_| reply.clone());
         client(config(url(&server))).warm_pack(&tenant(), &env(), "kit").await.unwrap();
@@ -135,7 +135,7 @@ async fn warming_succeeds_with_a_document_without_one_and_with_no_content() {
 }
 
 #[tokio::test]
-async fn slashes_at_the_end_of_the_base_url_do_not_matter_and_its_path_is_kept() {
+async fn d17_slashes_at_the_end_of_the_base_url_do_not_matter_and_its_path_is_kept() {
     let server = serve(|_| json_reply(&json!({ "status": "ready" })));
     for base in ["", "/", "//", "/edge/"] {
         let client = client(config(format!("{}{base}", url(&server))));
@@ -353,7 +353,7 @@ async fn silence_stalls_and_cuts_end_in_errors_of_their_kind() {
 }
 
 #[tokio::test]
-async fn the_request_timeout_limits_the_whole_call() {
+async fn d17_the_request_timeout_limits_the_whole_call() {
     let server = serve(|_| Response::ok("x".repeat(64)).drip(1, Duration::from_millis(50)));
     let config = DistributorClientConfig { request_timeout: Some(Duration::from_millis(250)), ..config(url(&server)) };
     let error = client(config).get_pack_status(&tenant(), &env(), "kit").await.unwrap_err();
@@ -441,7 +441,7 @@ async fn a_token_may_travel_in_clear_text_on_this_machine_only_and_extra_headers
 }
 
 #[tokio::test]
-async fn no_debug_and_no_error_holds_the_token() {
+async fn d06_no_debug_and_no_error_holds_the_token() {
     const KEY: &str = "canary-of-a-header";
     let said = [CANARY, " ", KEY].concat();
     let echo = |pointer: &str| {

@@ -192,7 +192,7 @@ async fn kinds_of_locations_are_matched_exactly_and_unknown_ones_belong_to_the_d
 }
 
 #[tokio::test]
-async fn free_texts_are_json_null_or_themselves_and_never_a_failure() {
+async fn d18_free_texts_are_json_null_or_themselves_and_never_a_failure() {
     for (text, expected) in [
         ("", Value::Null),
         ("  \n", Value::Null),
@@ -248,7 +248,7 @@ async fn secret_requirements_arrive_with_all_they_say() {
 }
 
 #[tokio::test]
-async fn the_formats_of_secrets_are_told_apart() {
+async fn d18_the_formats_of_secrets_are_told_apart() {
     for (wire, expected) in [
         (secrets::SecretFormat::Bytes, SecretFormat::Bytes),
         (secrets::SecretFormat::Text, SecretFormat::Text),
@@ -279,7 +279,7 @@ async fn a_schema_that_is_no_json_is_a_serialization_error() {
 }
 
 #[tokio::test]
-async fn a_call_that_fails_is_told_with_its_causes() {
+async fn d18_a_call_that_fails_is_told_with_its_causes() {
     let client = WitDistributorClient::new(Host::default());
     let expected = "the call was not answered: the host hung up";
     let errors = [

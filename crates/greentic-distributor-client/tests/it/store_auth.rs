@@ -28,7 +28,7 @@ fn document(path: &Path) -> Value {
 }
 
 #[tokio::test]
-async fn a_login_comes_back_as_it_was_saved_and_a_newer_one_replaces_it() {
+async fn d23_a_login_comes_back_as_it_was_saved_and_a_newer_one_replaces_it() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("config/dist/store-auth.json");
     save(&path, " acme ", "old").await.unwrap();
@@ -104,7 +104,7 @@ async fn what_cannot_be_a_login_is_refused_before_anything_is_touched() {
 }
 
 #[tokio::test]
-async fn a_login_is_forgotten_and_the_others_stay() {
+async fn d23_a_login_is_forgotten_and_the_others_stay() {
     let dir = TempDir::new().unwrap();
     let auth = StoreAuth::new(dir.path().join("store-auth.json"), "unused");
     auth.save_login("acme", CANARY).await.unwrap();
@@ -117,7 +117,7 @@ async fn a_login_is_forgotten_and_the_others_stay() {
 }
 
 #[tokio::test]
-async fn a_token_is_in_no_debug_output() {
+async fn d06_a_token_is_in_no_debug_output() {
     let login = StoreCredentials { tenant: "acme".into(), username: "acme".into(), token: CANARY.into() };
     let shown = format!("{login:?} {login:#?}");
     assert!(shown.contains("acme") && !shown.contains(CANARY), "{shown}");
@@ -236,7 +236,7 @@ mod on_unix {
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 
     #[tokio::test]
-    async fn the_file_is_for_this_user_alone_whatever_it_was_before() {
+    async fn d22_the_file_is_for_this_user_alone_whatever_it_was_before() {
         let dir = TempDir::new().unwrap();
         let path = dir.path().join("greentic/dist/store-auth.json");
         save(&path, "acme", CANARY).await.unwrap();

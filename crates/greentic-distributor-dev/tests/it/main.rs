@@ -122,7 +122,7 @@ fn ids_of_dots_do_not_reach_a_file_one_level_up() {
 }
 
 #[test]
-fn ids_and_versions_with_separators_are_refused() {
+fn d20_ids_and_versions_with_separators_are_refused() {
     let tree = Tree::new(DevLayout::Flat);
     tree.file("dev/secret-1.0.0.gtpack");
     tree.file("secret-1.0.0.gtpack");
@@ -139,7 +139,7 @@ fn ids_and_versions_with_separators_are_refused() {
 }
 
 #[test]
-fn a_directory_in_place_of_the_file_is_refused_by_name() {
+fn d20_a_directory_in_place_of_the_file_is_refused_by_name() {
     let tree = Tree::new(DevLayout::Flat);
     fs::create_dir_all(tree.dir.path().join("dev/components/a-1.0.0.wasm")).unwrap();
     let error = tree.directory.locate_component("a", "1.0.0").unwrap_err();
@@ -148,7 +148,7 @@ fn a_directory_in_place_of_the_file_is_refused_by_name() {
 }
 
 #[test]
-fn a_flat_name_with_two_meanings_is_reported_for_both() {
+fn d20_a_flat_name_with_two_meanings_is_reported_for_both() {
     let tree = Tree::new(DevLayout::Flat);
     tree.file("dev/packs/foo-1.0.0-2.0.0.gtpack");
     for (id, version, other) in [

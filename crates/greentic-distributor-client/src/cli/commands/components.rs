@@ -151,7 +151,7 @@ fn print<T>(
     for error in &failed {
         output.explain(error);
     }
-    summary.hints.push(format!("{} of {} components are fine", documents.len() - failures, documents.len()));
+    output.note(&format!("{} of {} components are fine", documents.len() - failures, documents.len()));
     summary.partial = Some(Value::Array(documents));
     Err(summary)
 }

@@ -44,7 +44,7 @@ pub use tag::TagArgs;
 pub use tags::{ListArgs, TagsArgs};
 pub use verify::VerifyArgs;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::builder::{PathBufValueParser, TypedValueParser};
@@ -53,7 +53,7 @@ use serde_json::Value;
 use super::output::Output;
 use super::reporter::TerminalReporter;
 use super::{CliError, Commands};
-use crate::dist::{DistClient, DistError};
+use crate::dist::{DistClient, DistError, DistErrorKind};
 use crate::oci_packs::{DefaultRegistryClient, RegistryClient};
 
 /// What every command works with.
@@ -115,6 +115,13 @@ fn output_file() -> impl TypedValueParser<Value = PathBuf> {
         Some("-") => Err("the bytes are not written to stdout: name a file (`./-` for one of that name)"),
         _ => Ok(path),
     })
+}
+
+/// What to do where a file is in the way of one that was not to replace any.
+fn replace_hint(kind: DistErrorKind, target: &Path) -> Option<String> {
+    let is_in_the_way =
+        kind == DistErrorKind::InvalidInput && target.symlink_metadata().is_ok_and(|meta| !meta.is_dir());
+    is_in_the_way.then(|| "give --force to replace the file".to_owned())
 }
 
 /// Ends a command over several references: every failure is told, the worst decides the exit code, and what succeeded is

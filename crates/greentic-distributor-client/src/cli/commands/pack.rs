@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use greentic_dist_types::redact_reference;
 use serde_json::json;
 
-use super::{Context, output_file};
+use super::{Context, output_file, replace_hint};
 use crate::dist_cli::CliError;
 use crate::dist_cli::output::echoed;
 use crate::oci_packs::{OciPackFetcher, PackFetchOptions, RegistryClient};
@@ -55,13 +56,24 @@ pub(crate) async fn run<C: RegistryClient>(context: &Context<'_>, args: PackArgs
         cache_dir: context.cache_dir.clone().unwrap_or(defaults.cache_dir),
         ..PackFetchOptions::default()
     };
-    let reference = args.reference.strip_prefix("oci://").unwrap_or(&args.reference);
+    // Of the scheme of a URL, case does not count.
+    let reference = match args.reference.split_once("://") {
+        Some((scheme, name)) if scheme.eq_ignore_ascii_case("oci") => name,
+        _ => &args.reference,
+    };
     let fetcher = OciPackFetcher::with_client(client, options);
     let pack = match &args.output {
         Some(target) => fetcher.fetch_pack_to_file(reference, target, args.force).await,
         None => fetcher.fetch_pack_to_cache(reference).await,
     };
-    let pack = pack.map_err(|error| CliError::from_pack(&error))?;
+    let pack = pack.map_err(|error| {
+        let mut failure = CliError::from_pack(&error);
+        failure.reference = Some(redact_reference(&args.reference));
+        if let Some(target) = args.output.as_deref().filter(|_| !args.force) {
+            failure.hints.extend(replace_hint(error.kind(), target));
+        }
+        failure
+    })?;
     if context.output.is_json() {
         let size_bytes = std::fs::metadata(&pack.path).map(|meta| meta.len()).ok();
         return context.output.document(&json!({

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use greentic_dist_types::Secret;
 use serde_json::json;
 
-use super::{Context, output_file};
+use super::{Context, output_file, replace_hint};
 use crate::dist::StoreDownload;
 use crate::dist_cli::CliError;
 
@@ -52,8 +52,13 @@ pub(crate) async fn run(context: &Context<'_>, command: StoreCommand) -> Result<
         None if args.token_stdin => Some(token_from_stdin()?),
         None => None,
     };
+    let target = args.output.clone().filter(|_| !args.force);
     let download = StoreDownload { output: args.output, replace: args.force, token };
-    let saved = context.client.save_store_artifact(&args.reference, download).await?;
+    let saved = context.client.save_store_artifact(&args.reference, download).await.map_err(|error| {
+        let mut failure = CliError::from_dist(&error);
+        failure.hints.extend(target.and_then(|target| replace_hint(error.kind(), &target)));
+        failure
+    })?;
     if output.is_json() {
         return output.document(&json!({
             "reference": saved.source_ref,

@@ -8,6 +8,7 @@ use super::super::Context;
 use super::show;
 use crate::dist::DistErrorKind;
 use crate::dist_cli::CliError;
+use crate::dist_cli::exit::reason_of;
 use crate::env;
 use crate::provider_registry::{
     Catalog, CatalogError, CatalogSource, ProviderRegistry, ProviderRegistryError, ResolvedCatalog,
@@ -167,7 +168,8 @@ impl CliError {
         }
         causes.dedup();
         let reference = error.reference().map(ToOwned::to_owned);
-        Self { hints: error.hints(), reference, ..Self::of_kind(error.kind(), &error.summary(), causes) }
+        let reason = reason_of(error);
+        Self { hints: error.hints(), reference, reason, ..Self::of_kind(error.kind(), &error.summary(), causes) }
     }
 
     fn of_kind(kind: DistErrorKind, message: &str, causes: Vec<String>) -> Self {
@@ -179,6 +181,7 @@ impl CliError {
             hints: Vec::new(),
             reference: None,
             retryable: kind == DistErrorKind::Temporary,
+            reason: None,
             partial: None,
         }
     }
