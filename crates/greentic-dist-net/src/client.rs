@@ -53,6 +53,7 @@ pub struct NetBuilder {
     root_certificates_pem: Vec<u8>,
     user_agent: String,
     requests_per_host: usize,
+    idle_per_host: Option<usize>,
     proxy: ProxyRule,
     observer: Arc<dyn Observer>,
 }
@@ -75,6 +76,7 @@ impl Net {
             root_certificates_pem: Vec::new(),
             user_agent: concat!("greentic-dist/", env!("CARGO_PKG_VERSION")).to_owned(),
             requests_per_host: REQUESTS_PER_HOST,
+            idle_per_host: None,
             proxy: ProxyRule::System,
             observer: Arc::new(Silent),
         }
@@ -93,8 +95,15 @@ impl Net {
     /// `InvalidInput` for what is no registry.
     pub fn registry(&self, name: &str) -> Result<RegistryHandle, NetError> {
         if let Err(error) = Reference::new(name, "x", None, None) {
-            let detail = format!("`{}` is no registry", SafeText::excerpt(&redact_reference(name), 80));
-            return Err(NetError::new(NetErrorKind::InvalidInput, detail).with_source(error));
+            // What stands before an at sign may be a password: it is not repeated.
+            let login = name.rsplit_once('@').map(|(_, host)| host);
+            let shown = SafeText::excerpt(&redact_reference(login.unwrap_or(name)), 80);
+            let what = if login.is_some() { "is no registry, with a login before it" } else { "is no registry" };
+            let wrong = NetError::new(NetErrorKind::InvalidInput, format!("`{shown}` {what}"));
+            return Err(match login {
+                Some(_) => wrong.with_hint("logins come from the credential sources, and are no part of a name"),
+                None => wrong.with_source(error),
+            });
         }
         let registry = self.registries.get(name, &self.transport.http, &self.transport.profile);
         Ok(RegistryHandle::new(Arc::clone(&self.transport), registry))
@@ -218,6 +227,13 @@ impl NetBuilder {
         self
     }
 
+    /// Unused connections kept to one host. Default: twice the requests at a time, so that none is opened anew after a busy moment;
+    /// with 0 every request opens one.
+    pub fn idle_per_host(mut self, connections: usize) -> Self {
+        self.idle_per_host = Some(connections);
+        self
+    }
+
     /// Through which proxy other machines are reached. Default: as the environment and the system say.
     pub fn proxy(mut self, rule: ProxyRule) -> Self {
         self.proxy = rule;
@@ -263,7 +279,7 @@ impl NetBuilder {
             hosts_config: self.hosts.into_iter().map(|config| (config.registry().to_owned(), config)).collect(),
             host_source: self.host_source,
             profile: Profile::own(extra_roots),
-            pools: Pools::new(self.requests_per_host.saturating_mul(2).max(2)),
+            pools: Pools::new(self.idle_per_host.unwrap_or(self.requests_per_host.saturating_mul(2).max(2))),
         };
         Ok(Net { transport: Arc::new(transport), registries: Arc::default() })
     }

@@ -8,7 +8,6 @@ use greentic_dist_types::{SafeText, redact_url};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use url::Url;
 
-use crate::cause::is_distrust;
 use crate::fallback::Detour;
 use crate::host::Profile;
 use crate::limit::Lane;
@@ -76,8 +75,8 @@ pub(crate) struct Collected {
     pub(crate) status: StatusCode,
     pub(crate) url: Url,
     pub(crate) reach: Reach,
-    /// The mirror that answered, when it was one.
-    pub(crate) mirror: Option<Arc<Registry>>,
+    /// Where it was asked, when that is not where the question says.
+    pub(crate) elsewhere: Option<Access>,
     /// Whether a redirect led away from the server that was asked.
     pub(crate) left_origin: bool,
     pub(crate) body: Bytes,
@@ -85,7 +84,7 @@ pub(crate) struct Collected {
 
 /// What was already tried for one question, over all its attempts.
 #[derive(Default)]
-struct Tried {
+pub(crate) struct Tried {
     auth: Round,
     asked_again: bool,
     stale: bool,
@@ -166,18 +165,22 @@ impl Ask {
         }
     }
 
-    fn is_for_a_mirror(&self) -> bool {
-        matches!(&self.target, Target::Registry(access, _) if access.registry.capabilities().is_some())
+    /// The same question at another endpoint, with the name the repository has there; `None` when it can have none.
+    pub(crate) fn at(&self, registry: &Arc<Registry>) -> Option<Self> {
+        let Target::Registry(access, path) = &self.target else { return None };
+        let repository = registry.renamed(&access.repository)?;
+        // This crate has made the path of the repository's name.
+        let named = path.strip_prefix("/v2/").and_then(|rest| rest.strip_prefix(&*access.repository));
+        let path = match named {
+            Some(rest) if !repository.is_empty() => format!("/v2/{repository}{rest}"),
+            _ => path.clone(),
+        };
+        let access = Access { registry: Arc::clone(registry), repository: repository.into(), ..access.clone() };
+        Some(Self { target: Target::Registry(access, path), ..self.clone() })
     }
 
-    /// Whether a registry that is asked over plain HTTP by default may speak TLS instead.
-    fn may_speak_tls(&self, error: &NetError) -> bool {
-        let Target::Registry(access, _) = &self.target else { return false };
-        let unintelligible = match error.status() {
-            None => error.kind() == NetErrorKind::Protocol,
-            Some(status) => status == 400 && error.registry_errors().is_empty(),
-        };
-        unintelligible && access.registry.may_speak_tls()
+    fn is_for_a_mirror(&self) -> bool {
+        matches!(&self.target, Target::Registry(access, _) if access.registry.capabilities().is_some())
     }
 
     /// The error with what is known about the login.
@@ -199,8 +202,8 @@ impl Ask {
 impl Collected {
     fn of(reply: &Reply, body: Bytes) -> Self {
         let (headers, status) = (reply.headers().clone(), reply.status());
-        let (mirror, left_origin) = (reply.mirror.clone(), reply.left_origin);
-        Self { headers, status, url: reply.url.clone(), reach: reply.reach, mirror, left_origin, body }
+        let (elsewhere, left_origin) = (reply.elsewhere.clone(), reply.left_origin);
+        Self { headers, status, url: reply.url.clone(), reach: reply.reach, elsewhere, left_origin, body }
     }
 
     /// A header's value, when it is readable text.
@@ -308,7 +311,7 @@ impl Transport {
     }
 
     /// One counted attempt: logs in when asked to, follows redirects, judges the status.
-    async fn attempt(&self, ask: &Ask, tried: &mut Tried) -> Result<Reply, NetError> {
+    pub(crate) async fn attempt(&self, ask: &Ask, tried: &mut Tried) -> Result<Reply, NetError> {
         if let Some(access) = ask.access() {
             access.registry.mirrors(self).await?;
         }
@@ -338,8 +341,12 @@ impl Transport {
                 }
                 Err(error) if !ask.body.can_be_sent_again() => return Err(error.not_repeatable()),
                 Err(error) if ask.may_speak_tls(&error) => return self.attempt_over_tls(ask, error).await,
+                Err(error) if ask.may_speak_http(&error, &url) => return self.attempt_over_http(ask, error).await,
                 Err(error) => return Err(error),
             };
+            if let Some(access) = ask.access() {
+                access.registry.answered_over(url.scheme());
+            }
             self.show_warnings(&reply);
             if ask.accept.contains(&reply.status()) {
                 return accept(ask, reply);
@@ -372,28 +379,6 @@ impl Transport {
     /// Whether a failure looks like a kept connection that the host had closed meanwhile. Tried again at once, uncounted.
     fn was_stale(&self, error: &NetError, url: &Url, tried: &Tried) -> bool {
         !tried.stale && error.kind() == NetErrorKind::Interrupted && self.hosts.of(url).has_answered()
-    }
-
-    /// Asks a loopback registry over HTTPS; remembers it when that works, and tells the first error when it does not.
-    async fn attempt_over_tls(&self, ask: &Ask, plain: NetError) -> Result<Reply, NetError> {
-        let Target::Registry(access, _) = &ask.target else { return Err(plain) };
-        access.registry.set_tls(true);
-        match Box::pin(self.attempt(ask, &mut Tried::default())).await {
-            Ok(reply) => Ok(reply),
-            // Something was answered over TLS, and this is what came of it.
-            Err(error)
-                if error.status().is_some()
-                    || matches!(error.kind(), NetErrorKind::Unauthorized | NetErrorKind::Refused) =>
-            {
-                Err(error)
-            }
-            // There is TLS, its certificate is only not trusted.
-            Err(error) if is_distrust(&error) => Err(error),
-            Err(_) => {
-                access.registry.set_tls(false);
-                Err(plain)
-            }
-        }
     }
 
     /// The error for an answer whose status was not asked for. Reads the small body such answers have.

@@ -13,7 +13,7 @@ use crate::error::EndpointFailure;
 use crate::exchange::{Ask, Collected, Target};
 use crate::host::{Capabilities, HostConfig};
 use crate::observer::Event;
-use crate::oci::auth::{Access, Action};
+use crate::oci::auth::Action;
 use crate::oci::{Absence, Registry};
 use crate::transport::{Reply, Transport};
 use crate::{NetError, NetErrorKind};
@@ -55,6 +55,23 @@ impl Need {
             Self::Referrers => capabilities.referrers,
             Self::Own => false,
         }
+    }
+}
+
+/// Whom one question goes to.
+struct Endpoints {
+    need: Need,
+    /// The mirrors in their order, each with the question as it is asked there.
+    mirrors: Vec<(Arc<Registry>, Ask)>,
+    /// The question as it is asked of the registry itself, when that is another place than it says.
+    own: Option<Box<Ask>>,
+}
+
+/// Notes that a mirror has answered.
+fn served(need: Need, mirror: &Registry, ask: &Ask) {
+    mirror.answered(true);
+    if let (Need::Name, Some(access)) = (need, ask.registry()) {
+        mirror.names(&access.repository);
     }
 }
 
@@ -187,18 +204,22 @@ impl Transport {
     /// # Errors
     /// By cause, with the failures of the mirrors in it; see [`NetErrorKind`].
     pub(crate) async fn open(&self, ask: &Ask, detour: &Detour) -> Result<Reply, NetError> {
-        for (mirror, ask) in self.mirrors_for(ask, detour).await? {
+        let Endpoints { need, mirrors, own } = Box::pin(self.endpoints_for(ask, detour)).await?;
+        for (mirror, ask) in mirrors {
             match self.open_at(&ask).await {
                 Ok(mut reply) => {
-                    mirror.answered(true);
+                    served(need, &mirror, &ask);
                     detour.serves(&mirror);
                     reply.mirror = Some(mirror);
+                    reply.elsewhere = ask.registry().cloned();
                     return Ok(reply);
                 }
                 Err(error) => detour.note(self, &mirror, error)?,
             }
         }
-        self.open_at(ask).await.map_err(|error| detour.conclude(error))
+        let mut reply = self.open_at(own.as_deref().unwrap_or(ask)).await.map_err(|error| detour.conclude(error))?;
+        reply.elsewhere = own.as_deref().and_then(Ask::registry).cloned();
+        Ok(reply)
     }
 
     /// Sends until an accepted status answers with a whole body of at most `limit` bytes.
@@ -218,43 +239,61 @@ impl Transport {
         understand: impl Fn(Collected) -> Result<T, NetError>,
     ) -> Result<T, NetError> {
         let detour = Detour::default();
-        for (mirror, ask) in self.mirrors_for(ask, &detour).await? {
-            let from_there = |collected| understand(Collected { mirror: Some(Arc::clone(&mirror)), ..collected });
-            match self.collect_at(&ask, limit).await.and_then(from_there) {
+        let Endpoints { need, mirrors, own } = Box::pin(self.endpoints_for(ask, &detour)).await?;
+        let from = |ask: &Ask, collected| understand(Collected { elsewhere: ask.registry().cloned(), ..collected });
+        for (mirror, ask) in mirrors {
+            match self.collect_at(&ask, limit).await.and_then(|collected| from(&ask, collected)) {
                 Ok(understood) => {
-                    mirror.answered(true);
+                    served(need, &mirror, &ask);
                     return Ok(understood);
                 }
                 Err(error) => detour.note(self, &mirror, error)?,
             }
         }
-        let collected = self.collect_at(ask, limit).await;
-        collected.and_then(understand).map_err(|error| detour.conclude(error))
+        let understood = match &own {
+            Some(own) => self.collect_at(own, limit).await.and_then(|collected| from(own, collected)),
+            None => self.collect_at(ask, limit).await.and_then(understand),
+        };
+        understood.map_err(|error| detour.conclude(error))
     }
 
-    /// The mirrors to ask before the registry's own host, each with its question. Those that are not worth asking now are
-    /// listed as failures.
-    async fn mirrors_for(&self, ask: &Ask, detour: &Detour) -> Result<Vec<(Arc<Registry>, Ask)>, NetError> {
-        let Target::Registry(access, path) = &ask.target else { return Ok(Vec::new()) };
+    /// Whom to ask. Mirrors that are not worth asking now are listed as failures.
+    async fn endpoints_for(&self, ask: &Ask, detour: &Detour) -> Result<Endpoints, NetError> {
+        let mut endpoints = Endpoints { need: Need::Own, mirrors: Vec::new(), own: None };
+        let Target::Registry(access, path) = &ask.target else { return Ok(endpoints) };
         if self.offline {
-            return Ok(Vec::new());
+            return Ok(endpoints);
         }
         let need = Need::of(&access.action, path);
-        let mut worth_asking = Vec::new();
-        for mirror in access.registry.mirrors(self).await? {
+        endpoints.need = need;
+        let registry = access.registry.answering(self, access).await?;
+        for mirror in registry.mirrors(self).await? {
             let is_fit = mirror.capabilities().is_some_and(|capabilities| need.is_met_by(capabilities));
             if !is_fit || detour.has_left(mirror) {
+                continue;
+            }
+            let Some(at) = ask.at(mirror) else { continue };
+            let has_named = at.registry().is_some_and(|access| mirror.has_named(&access.repository));
+            if need == Need::Content && !has_named {
                 continue;
             }
             if let Some(absence) = mirror.absence() {
                 detour.list(mirror.address(), not_asked(absence));
                 continue;
             }
-            let access = Access { registry: Arc::clone(mirror), ..access.clone() };
-            let at = Ask { target: Target::Registry(access, path.clone()), ..ask.clone() };
-            worth_asking.push((Arc::clone(mirror), at));
+            endpoints.mirrors.push((Arc::clone(mirror), at));
         }
-        Ok(worth_asking)
+        if !Arc::ptr_eq(&registry, &access.registry) {
+            endpoints.own = Some(Box::new(ask.at(&registry).ok_or_else(|| {
+                let detail = format!(
+                    "the repository `{}` can have no name at {}, where the host configuration says it is",
+                    access.repository,
+                    registry.address()
+                );
+                NetError::new(NetErrorKind::Config, detail)
+            })?));
+        }
+        Ok(endpoints)
     }
 
     /// What is configured for a registry, in code or elsewhere.

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::body::content_range::ContentRange;
+use crate::host::RegistriesFile;
 use crate::oci::auth::challenge::challenges;
 use crate::oci::errcode::ErrorBody;
 use crate::oci::link::next_link;
@@ -51,6 +52,23 @@ pub fn error_body(body: &[u8], content_type: &str, sent: &str) -> Vec<String> {
     let said = ErrorBody::parse(body, content_type, &SentSecrets::of(login.as_ref()));
     let errors = said.errors.iter().flat_map(|error| [error.code.to_string(), error.message.to_string()]);
     errors.chain(said.text.iter().map(ToString::to_string)).collect()
+}
+
+/// What a `registries.conf` says about a registry, and what it says when it is read twice. The reason why it cannot be used.
+///
+/// # Errors
+/// The reason.
+pub fn registries_conf(text: &str, registry: &str) -> Result<[String; 2], String> {
+    let parse = || RegistriesFile::parse(text, "registries.conf").map_err(|error| error.to_string());
+    let said = |file: &RegistriesFile| {
+        let config = file.host_config(registry, || Ok::<_, std::convert::Infallible>(None), |_| Ok(None));
+        // Its notes name unknown keys, once for each reading.
+        config.map(|config| config.map(|config| format!("{:?}", config.without_notes())).unwrap_or_default())
+    };
+    let (once, mut merged) = (parse()?, parse()?);
+    merged.merge(once.clone()).map_err(|error| error.to_string())?;
+    let [Ok(once), Ok(merged)] = [said(&once), said(&merged)];
+    Ok([once, merged])
 }
 
 fn headers(name: &HeaderName, fields: &[&[u8]]) -> Option<HeaderMap> {

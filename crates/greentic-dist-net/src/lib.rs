@@ -34,6 +34,7 @@ mod rate_limit;
 mod redirect;
 mod resolver;
 mod retry;
+mod scheme;
 mod sent;
 mod stats;
 mod target_policy;
@@ -49,7 +50,8 @@ pub use crate::client::{Net, NetBuilder};
 pub use crate::config::{HttpRule, RangePolicy, RetryPolicy, SlowestBody, Timeouts, is_loopback};
 pub use crate::error::{EndpointFailure, NetError, NetErrorClass, NetErrorKind, RegistryError};
 pub use crate::host::{
-    Capabilities, HostConfig, HostEndpoint, HostSource, HostsFile, HostsFileEndpoint, HostsFileError,
+    Capabilities, HostConfig, HostEndpoint, HostSource, HostsFile, HostsFileEndpoint, HostsFileError, RegistriesFile,
+    RegistriesFileError,
 };
 pub use crate::http::{BodyStream, HttpAnswer, HttpCall, HttpGet, HttpReply};
 pub use crate::observer::{Event, Observer};

@@ -19,6 +19,7 @@ use crate::config::{HttpRule, RangePolicy, RetryPolicy, Timeouts};
 use crate::connect::Connects;
 use crate::host::{HostConfig, HostSource, Profile};
 use crate::limit::{HostLimit, HostLimits, Lane, Turn};
+use crate::oci::auth::Access;
 use crate::oci::{CredentialSource, Registry};
 use crate::payload::{Opened, Payload, Watch};
 use crate::pool::Pools;
@@ -78,6 +79,8 @@ pub(crate) struct Reply {
     pub(crate) url: Url,
     /// The mirror that answered, when it was one.
     pub(crate) mirror: Option<Arc<Registry>>,
+    /// Where it was asked, when that is not where the question says.
+    pub(crate) elsewhere: Option<Access>,
     /// Whether a redirect led away from the server that was asked.
     pub(crate) left_origin: bool,
     /// What the name of the answering server was allowed to resolve to.
@@ -158,6 +161,7 @@ impl Transport {
             method,
             url,
             mirror: None,
+            elsewhere: None,
             left_origin: false,
             guard,
             reach,

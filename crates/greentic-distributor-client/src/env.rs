@@ -26,6 +26,10 @@ pub(crate) const REPO_REGISTRY_BASE: &str = "GREENTIC_REPO_REGISTRY_BASE";
 pub(crate) const STORE_REGISTRY_BASE: &str = "GREENTIC_STORE_REGISTRY_BASE";
 /// Tree of host configurations, as containerd's `certs.d`.
 pub(crate) const HOSTS_DIR: &str = "GREENTIC_DIST_HOSTS_DIR";
+/// The `registries.conf` that counts, or `system`.
+pub(crate) const REGISTRIES_CONF: &str = "GREENTIC_DIST_REGISTRIES_CONF";
+/// The `registries.conf` of the containers tools.
+pub(crate) const CONTAINERS_REGISTRIES_CONF: &str = "CONTAINERS_REGISTRIES_CONF";
 /// Where saved logins are.
 pub(crate) const STORE_SECRETS_PATH: &str = "GREENTIC_DIST_STORE_SECRETS_PATH";
 /// Where the saved logins of registries are.

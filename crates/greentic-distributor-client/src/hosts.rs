@@ -1,4 +1,5 @@
-//! Host configuration in containerd's directories: `hosts.toml`, and Docker's certificate files.
+//! Host configuration in containerd's directories: `hosts.toml`, and Docker's certificate files; and what counts when the
+//! containers tools' `registries.conf` says something, too.
 //!
 //! `docs/hosts.md` says what is read. A registry's directory is read once by each client, before its first request.
 
@@ -11,7 +12,8 @@ use greentic_dist_net::{
 };
 use greentic_dist_types::Secret;
 
-use crate::{blocking, regular_file};
+use crate::registries_conf::RegistriesConf;
+use crate::{blocking, env, regular_file};
 
 /// Largest file that is read, in bytes: authorities of a whole platform fit.
 const FILE_BYTES: u64 = 4 << 20;
@@ -37,9 +39,25 @@ impl HostsDir {
     /// # Errors
     /// `Config`, naming the file.
     pub fn read(&self, registry: &str) -> Result<Option<HostConfig>, NetError> {
+        match self.named(registry)? {
+            Some(config) => Ok(Some(config)),
+            None => self.read_first(registry, [DEFAULT.to_owned()]),
+        }
+    }
+
+    /// The configuration of a registry that has a directory of its own.
+    fn named(&self, registry: &str) -> Result<Option<HostConfig>, NetError> {
+        self.read_first(registry, directories(registry))
+    }
+
+    fn read_first(
+        &self,
+        registry: &str,
+        names: impl IntoIterator<Item = String>,
+    ) -> Result<Option<HostConfig>, NetError> {
         // A tree that was named by mistake would be missed in silence.
         fs::metadata(&self.0).map_err(|error| unreadable(&self.0, error))?;
-        for name in directories(registry) {
+        for name in names {
             let dir = self.0.join(name);
             match fs::metadata(&dir) {
                 Ok(found) if found.is_dir() => return read_dir(registry, &dir).map(Some),
@@ -54,15 +72,87 @@ impl HostsDir {
 
 impl HostSource for HostsDir {
     fn host<'a>(&'a self, registry: &'a str) -> BoxFuture<'a, Result<Option<HostConfig>, NetError>> {
-        let (tree, registry) = (self.clone(), registry.to_owned());
+        let files = HostFiles::new().hosts_dir(self.clone());
+        Box::pin(async move { files.host(registry).await })
+    }
+}
+
+/// Where configurations of registries are kept: a tree of directories, `registries.conf`, both or neither.
+///
+/// A registry that has a directory of its own in the tree is reached as that says; any other one as `registries.conf` says,
+/// where it says something; and the rest as the tree's `_default` says. What `registries.conf` blocks stays blocked in any case. A
+/// host that `registries.conf` names as a location or a mirror, and that has a directory of its own in the tree, is reached as that
+/// says: with its certificates, its headers, at its server.
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct HostFiles {
+    tree: Option<HostsDir>,
+    conf: Option<RegistriesConf>,
+}
+
+impl HostFiles {
+    /// Neither.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What the environment names: `GREENTIC_DIST_HOSTS_DIR`; `GREENTIC_DIST_REGISTRIES_CONF`, else
+    /// `CONTAINERS_REGISTRIES_CONF`. Reads no file.
+    pub fn from_env() -> Self {
+        Self { tree: env::path(env::HOSTS_DIR).map(HostsDir::new), conf: RegistriesConf::from_env() }
+    }
+
+    /// The tree of directories.
+    pub fn hosts_dir(mut self, tree: HostsDir) -> Self {
+        self.tree = Some(tree);
+        self
+    }
+
+    /// The `registries.conf`.
+    pub fn registries_conf(mut self, conf: RegistriesConf) -> Self {
+        self.conf = Some(conf);
+        self
+    }
+
+    /// Whether nothing is named.
+    pub const fn is_empty(&self) -> bool {
+        self.tree.is_none() && self.conf.is_none()
+    }
+
+    /// The configuration of a registry; `None` when there is none.
+    ///
+    /// # Errors
+    /// `Config`, naming the file.
+    pub fn read(&self, registry: &str) -> Result<Option<HostConfig>, NetError> {
+        let Some(conf) = &self.conf else {
+            return self.tree.as_ref().map_or(Ok(None), |tree| tree.read(registry));
+        };
+        let conf = conf.read()?;
+        let own = |host: &str| self.tree.as_ref().map_or(Ok(None), |tree| tree.named(host));
+        if let Some(config) = own(registry)? {
+            return Ok(Some(conf.with_blocks(config)));
+        }
+        let default = || self.tree.as_ref().map_or(Ok(None), |tree| tree.read(registry));
+        conf.host_config(registry, default, |host| {
+            Ok(own(host)?.as_ref().and_then(HostConfig::origin_endpoint).cloned())
+        })
+    }
+}
+
+impl HostSource for HostFiles {
+    fn host<'a>(&'a self, registry: &'a str) -> BoxFuture<'a, Result<Option<HostConfig>, NetError>> {
+        let (files, registry) = (self.clone(), registry.to_owned());
         Box::pin(async move {
-            let read = blocking::run(move || Ok(tree.read(&registry))).await;
+            let read = blocking::run(move || Ok(files.read(&registry))).await;
             read.unwrap_or_else(|error| Err(NetError::config("the host configuration was not read").with_source(error)))
         })
     }
 }
 
-/// The directories a registry may have, the most particular first.
+/// The directory of registries that have none of their own.
+const DEFAULT: &str = "_default";
+
+/// The directories a registry may have for itself, the most particular first.
 fn directories(registry: &str) -> Vec<String> {
     let mut names = Vec::new();
     // A host is a name or an address, see `Reference`; this keeps a path out of it whatever happens there.
@@ -75,7 +165,6 @@ fn directories(registry: &str) -> Vec<String> {
         names.push(format!("{host}_{port}_"));
     }
     names.push(registry.to_owned());
-    names.push("_default".to_owned());
     names
 }
 
@@ -157,7 +246,7 @@ fn file_of(path: &Path) -> Result<Vec<u8>, NetError> {
 }
 
 /// A whole small file; `None` when it does not exist.
-fn read_file(path: &Path) -> io::Result<Option<Vec<u8>>> {
+pub(crate) fn read_file(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let file = match regular_file::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -171,7 +260,7 @@ fn read_file(path: &Path) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
-fn unreadable(path: &Path, error: io::Error) -> NetError {
+pub(crate) fn unreadable(path: &Path, error: io::Error) -> NetError {
     NetError::config(format!("the host configuration {} cannot be read", path.display())).with_source(error)
 }
 
@@ -181,10 +270,10 @@ mod tests {
 
     #[test]
     fn the_most_particular_directory_counts() {
-        assert_eq!(directories("ghcr.io"), ["ghcr.io", "_default"]);
-        assert_eq!(directories("10.0.0.1:5000"), ["10.0.0.1_5000_", "10.0.0.1:5000", "_default"]);
-        assert_eq!(directories("[::1]:5000"), ["[::1]_5000_", "[::1]:5000", "_default"]);
-        assert_eq!(directories("[::1]"), ["[::1]", "_default"]);
+        assert_eq!(directories("ghcr.io"), ["ghcr.io"]);
+        assert_eq!(directories("10.0.0.1:5000"), ["10.0.0.1_5000_", "10.0.0.1:5000"]);
+        assert_eq!(directories("[::1]:5000"), ["[::1]_5000_", "[::1]:5000"]);
+        assert_eq!(directories("[::1]"), ["[::1]"]);
         for odd in ["../x", "a/b", "a\\b", ".."] {
             assert!(directories(odd).is_empty(), "{odd}");
         }

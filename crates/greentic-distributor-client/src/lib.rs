@@ -83,6 +83,8 @@ mod progress;
 #[cfg(feature = "provider-registry")]
 pub mod provider_registry;
 #[cfg(feature = "dist-client")]
+mod registries_conf;
+#[cfg(feature = "dist-client")]
 mod registry_client;
 #[cfg(feature = "dist-client")]
 mod regular_file;

@@ -378,10 +378,7 @@ impl Split {
 
 /// Where redirects led, when they left the server that was asked.
 fn resolved_at(ask: &Ask, reply: &Reply) -> Option<Handed> {
-    let mut access = ask.registry().filter(|_| reply.left_origin)?.clone();
-    if let Some(mirror) = &reply.mirror {
-        access.registry.clone_from(mirror);
-    }
+    let access = reply.elsewhere.as_ref().or(ask.registry()).filter(|_| reply.left_origin)?.clone();
     Some(Handed { access, url: reply.url.clone(), guard: reply.guard, is_own: false })
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::{self, Debug};
 use std::time::Duration;
 
-use greentic_dist_types::{SafeText, Secret, redact_url};
+use greentic_dist_types::{Reference, SafeText, Secret, redact_url};
 use http::{HeaderName, HeaderValue, header};
 use url::{Host, Url};
 
@@ -14,6 +14,8 @@ use crate::{NetError, NetErrorKind};
 const MIRRORS: usize = 32;
 /// Most extra header fields of one endpoint.
 const HEADERS: usize = 32;
+/// Most parts of one registry.
+const PARTS: usize = 1_024;
 
 /// Header fields that this client sets itself, or that would carry a login past the credential sources.
 const RESERVED_HEADERS: &[HeaderName] = &[
@@ -59,18 +61,35 @@ pub struct HostConfig {
     pub(crate) origin: Option<HostEndpoint>,
     pub(crate) mirrors: Vec<HostEndpoint>,
     pub(crate) notes: Vec<String>,
+    /// Paths, and how what is at or below each is reached.
+    pub(crate) parts: Vec<(String, Self)>,
+    pub(crate) reads_only: bool,
+    pub(crate) blocked: Option<String>,
 }
 
 impl HostConfig {
     /// The configuration of a registry, named as references name it (`ghcr.io`, `127.0.0.1:5000`).
     pub fn new(registry: impl Into<String>) -> Self {
         let registry = registry.into().to_ascii_lowercase();
-        Self { registry, origin: None, mirrors: Vec::new(), notes: Vec::new() }
+        Self {
+            registry,
+            origin: None,
+            mirrors: Vec::new(),
+            notes: Vec::new(),
+            parts: Vec::new(),
+            reads_only: false,
+            blocked: None,
+        }
     }
 
     /// The registry it is for.
     pub fn registry(&self) -> &str {
         &self.registry
+    }
+
+    /// How the registry's own host is reached, when that was said.
+    pub const fn origin_endpoint(&self) -> Option<&HostEndpoint> {
+        self.origin.as_ref()
     }
 
     /// How the registry's own host is reached. Default: HTTPS on the host in the reference, or as the
@@ -92,9 +111,49 @@ impl HostConfig {
         self
     }
 
+    /// Reaches the repositories at `path` and below it as `part` says, and only so: none of the registry's own mirrors counts
+    /// for them. Of several parts the longest path counts; an empty one is every repository. At most 1024 parts, without parts of
+    /// their own. A part without an origin is at the registry's own host.
+    pub fn part(mut self, path: impl Into<String>, part: Self) -> Self {
+        self.parts.push((path.into(), part));
+        self
+    }
+
+    /// Makes a part count for what is read alone: what is pushed or deleted goes where it would go without the part. Default no.
+    /// Always so where the origin has another [`HostEndpoint::repository_path`].
+    pub const fn reads_only(mut self, reads_only: bool) -> Self {
+        self.reads_only = reads_only;
+        self
+    }
+
+    /// Refuses whatever is asked of the registry or of this part of it: requests fail with kind `Refused`, and `why` is told. A part
+    /// with a longer path is not refused. Default: nothing is.
+    pub fn blocked(mut self, why: impl Into<String>) -> Self {
+        self.blocked = Some(why.into());
+        self
+    }
+
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn without_notes(mut self) -> Self {
+        self.notes.clear();
+        self
+    }
+
     pub(crate) fn check(&self) -> Result<(), NetError> {
         if self.mirrors.len() > MIRRORS {
             return Err(self.wrong(format!("it has more than {MIRRORS} mirrors")));
+        }
+        if self.parts.len() > PARTS {
+            return Err(self.wrong(format!("it has more than {PARTS} parts")));
+        }
+        for (path, part) in &self.parts {
+            part.check()?;
+            if !part.parts.is_empty() {
+                return Err(self.wrong("a part of it has parts"));
+            }
+            if !path.is_empty() {
+                check_path(path).map_err(|why| self.wrong(why))?;
+            }
         }
         Ok(())
     }
@@ -103,6 +162,12 @@ impl HostConfig {
         let registry = SafeText::new(&self.registry);
         NetError::new(NetErrorKind::Config, format!("the host configuration of `{registry}` cannot be used: {why}"))
     }
+}
+
+/// Whether a path may stand at the beginning of the name of a repository.
+pub(crate) fn check_path(path: &str) -> Result<(), String> {
+    let checked = Reference::new("localhost", path, None, None);
+    checked.map(drop).map_err(|_wrong| format!("`{}` is no path of repositories", SafeText::excerpt(path, 96)))
 }
 
 /// What an endpoint is asked for.
@@ -142,6 +207,9 @@ pub struct HostEndpoint {
     pub(crate) connect_timeout: Option<Duration>,
     pub(crate) namespace_query: bool,
     pub(crate) prefer_head: Option<bool>,
+    pub(crate) repository_path: Option<String>,
+    pub(crate) http_too: bool,
+    pub(crate) named_only: bool,
 }
 
 impl HostEndpoint {
@@ -161,6 +229,9 @@ impl HostEndpoint {
             connect_timeout: None,
             namespace_query: true,
             prefer_head: None,
+            repository_path: None,
+            http_too: false,
+            named_only: false,
         }
     }
 
@@ -212,6 +283,28 @@ impl HostEndpoint {
     /// Docker Hub. Counts for the registry's own host.
     pub const fn prefer_head(mut self, prefer: bool) -> Self {
         self.prefer_head = Some(prefer);
+        self
+    }
+
+    /// The path at which the repositories are there: of a registry's endpoint it goes before their names, of a
+    /// [part](HostConfig::part)'s endpoint into the place of the part's path. A login is asked for by the name the repository has
+    /// there. Default: they have the same names. Counts for mirrors, and for the origin of a part.
+    pub fn repository_path(mut self, path: impl Into<String>) -> Self {
+        self.repository_path = Some(path.into());
+        self
+    }
+
+    /// Lets a host whose URL has no scheme be asked over plain HTTP where HTTPS finds nobody who speaks TLS. A certificate that is
+    /// not trusted stays an error, and whoever has answered over HTTPS is never asked otherwise by the same client. Default no.
+    pub const fn http_too(mut self, http_too: bool) -> Self {
+        self.http_too = http_too;
+        self
+    }
+
+    /// Asks a mirror for content by digest only in repositories in which it has said what a name means, to the same client.
+    /// Default no.
+    pub const fn named_only(mut self, named_only: bool) -> Self {
+        self.named_only = named_only;
         self
     }
 
@@ -269,6 +362,9 @@ impl Debug for HostEndpoint {
             .field("url", &redact_url(&self.url))
             .field("capabilities", &self.capabilities)
             .field("override_path", &self.override_path)
+            .field("repository_path", &self.repository_path)
+            .field("http_too", &self.http_too)
+            .field("named_only", &self.named_only)
             .field("headers", &self.headers)
             .field("connect_timeout", &self.connect_timeout)
             .field("has_client_certificate", &!self.identities.is_empty())

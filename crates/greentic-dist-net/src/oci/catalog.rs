@@ -66,7 +66,12 @@ impl RegistryHandle {
         })?;
         Ok(RegistryVersion {
             api_version: answer.header(API_VERSION).map(SafeText::new),
-            wants_login: self.registry.auth().is_demanded(),
+            wants_login: answer
+                .elsewhere
+                .as_ref()
+                .map_or(&self.registry, |access| &access.registry)
+                .auth()
+                .is_demanded(),
         })
     }
 

@@ -26,6 +26,7 @@ mod referrers;
 mod referrers_tag;
 mod registry;
 mod repository;
+mod route;
 mod session;
 mod source;
 mod stream;

@@ -216,12 +216,9 @@ impl<T> Paged<T> {
             )
         })?;
         let Some(link) = link else { return Ok(None) };
-        let Some(mut access) = ask.registry().cloned() else { return Ok(None) };
         // A list that a mirror began goes on there.
-        if let Some(mirror) = &answer.mirror {
-            access.registry.clone_from(mirror);
-        }
-        let next: Handed = handed(&self.transport, &access, answer, &link, "next page").map_err(about)?;
+        let Some(access) = answer.elsewhere.as_ref().or(ask.registry()) else { return Ok(None) };
+        let next: Handed = handed(&self.transport, access, answer, &link, "next page").map_err(about)?;
         if !next.is_own {
             let host = next.url.host_str().unwrap_or_default().to_owned();
             let detail = format!("the next page of the list is on another server, {host}");

@@ -9,10 +9,11 @@ use tokio::sync::OnceCell;
 use url::Url;
 
 use super::health::{Absence, Circuit, is_quarantined, quarantine};
+use super::route::{Named, Part, Rename, Routes};
 use crate::config::{HttpRule, is_loopback};
 use crate::exchange::parse_url;
-use crate::host::{Capabilities, HostEndpoint, Profile, Scheme};
-use crate::oci::auth::RegistryAuth;
+use crate::host::{Capabilities, HostConfig, HostEndpoint, Profile, Scheme};
+use crate::oci::auth::{Access, Action, RegistryAuth};
 use crate::transport::Transport;
 use crate::{NetError, NetErrorKind};
 
@@ -32,8 +33,13 @@ pub(crate) struct Registry {
     capabilities: Option<Capabilities>,
     unconfigured: Site,
     configured: OnceLock<Site>,
-    mirrors: OnceCell<Vec<Arc<Self>>>,
+    routes: OnceCell<Routes>,
+    /// The names its repositories have, where they are not those of the registry.
+    rename: Option<Rename>,
+    /// What it has named, when it is asked for content of nothing else.
+    named: Option<Named>,
     speaks_tls: AtomicBool,
+    speaks_http: AtomicBool,
     refuses_head: AtomicBool,
     refuses_single_post: AtomicBool,
     ignores_tag_parameters: AtomicBool,
@@ -56,6 +62,8 @@ struct Site {
     plain_http: bool,
     /// Whether TLS is tried where plain HTTP is not understood.
     either_scheme: bool,
+    /// Whether plain HTTP is tried where nobody speaks TLS.
+    http_too: bool,
     loopback: bool,
     /// Whether a HEAD costs nothing where a GET does.
     prefers_head: bool,
@@ -74,6 +82,7 @@ impl Site {
             namespace: None,
             plain_http: http.allows_registry(api_host),
             either_scheme: loopback,
+            http_too: false,
             loopback,
             prefers_head: name == DOCKER_HUB,
             profile: Arc::clone(profile),
@@ -96,6 +105,7 @@ impl Site {
             namespace: (endpoint.namespace_query && login_host != namespace).then(|| namespace.to_owned()),
             plain_http: address.scheme.map_or(site.plain_http, |scheme| scheme == Scheme::Http),
             either_scheme: address.scheme.is_none() && site.either_scheme,
+            http_too: address.scheme.is_none() && endpoint.http_too,
             prefers_head: endpoint.prefer_head.unwrap_or(site.prefers_head),
             api_host: address.authority,
             ..site
@@ -110,8 +120,11 @@ impl Registry {
             capabilities,
             unconfigured: site,
             configured: OnceLock::new(),
-            mirrors: OnceCell::new(),
+            routes: OnceCell::new(),
+            rename: None,
+            named: None,
             speaks_tls: AtomicBool::new(false),
+            speaks_http: AtomicBool::new(false),
             refuses_head: AtomicBool::new(false),
             refuses_single_post: AtomicBool::new(false),
             ignores_tag_parameters: AtomicBool::new(false),
@@ -178,34 +191,113 @@ impl Registry {
     /// # Errors
     /// `Config`, and those of the [`HostSource`](crate::HostSource).
     pub(crate) async fn mirrors(&self, transport: &Transport) -> Result<&[Arc<Self>], NetError> {
+        Ok(self.routes(transport).await?.map_or(&[], |routes| &routes.mirrors))
+    }
+
+    async fn routes(&self, transport: &Transport) -> Result<Option<&Routes>, NetError> {
         if self.capabilities.is_some() || transport.hosts_are_default() {
-            return Ok(&[]);
+            return Ok(None);
         }
-        self.mirrors.get_or_try_init(|| self.configure(transport)).await.map(Vec::as_slice)
+        self.routes.get_or_try_init(|| self.configure(transport)).await.map(Some)
     }
 
     /// How many mirrors there are, as far as it is known.
     pub(crate) fn known_mirrors(&self) -> usize {
-        self.mirrors.get().map_or(0, Vec::len)
+        self.routes.get().map_or(0, |routes| routes.mirrors.len())
     }
 
-    async fn configure(&self, transport: &Transport) -> Result<Vec<Arc<Self>>, NetError> {
-        let Some(config) = transport.host_config(&self.name).await? else { return Ok(Vec::new()) };
-        config.check()?;
-        let about = |error: NetError| config.wrong(&error).with_source(error);
-        let build = |endpoint: &HostEndpoint| Site::configured(endpoint, &self.name, transport).map_err(about);
-        let mut mirrors = Vec::new();
-        for endpoint in &config.mirrors {
-            let site = build(endpoint)?;
-            let name = site.login_host.clone();
-            mirrors.push(Arc::new(Self::new(&name, site, Some(endpoint.capabilities))));
+    /// The registry as it answers for a repository: itself, or a part of it. Finds out which parts there are.
+    ///
+    /// # Errors
+    /// `Refused` for what is blocked; otherwise as [`Registry::mirrors`].
+    pub(crate) async fn answering(
+        self: &Arc<Self>,
+        transport: &Transport,
+        access: &Access,
+    ) -> Result<Arc<Self>, NetError> {
+        let Some(routes) = self.routes(transport).await? else { return Ok(Arc::clone(self)) };
+        let part = routes.part_of(&access.repository);
+        let blocked = part.map_or(routes.blocked.as_ref(), Part::blocked);
+        if let Some(why) = blocked {
+            let name = if access.repository.is_empty() { String::new() } else { format!("/{}", access.repository) };
+            return Err(NetError::new(NetErrorKind::Refused, format!("`{}{name}` is blocked: {why}", self.name)));
         }
+        Ok(Arc::clone(part.filter(|part| part.is_for(&access.action)).map_or(self, |part| &part.registry)))
+    }
+
+    /// As [`Registry::answering`], as far as it is known.
+    pub(crate) fn known_answering(&self, repository: &str, action: &Action) -> &Self {
+        let part = self.routes.get().and_then(|routes| routes.part_of(repository));
+        part.filter(|part| part.is_for(action)).map_or(self, |part| &part.registry)
+    }
+
+    async fn configure(&self, transport: &Transport) -> Result<Routes, NetError> {
+        let Some(config) = transport.host_config(&self.name).await? else { return Ok(Routes::default()) };
+        config.check()?;
+        let mirrors = self.mirrors_of(&config, "", transport)?;
         if let Some(origin) = &config.origin {
-            let site = build(origin)?;
+            let site = self.site_of(&config, origin, transport)?;
             self.configured.get_or_init(|| site);
         }
-        config.notes.iter().for_each(|note| transport.warn(&self.name, note.as_str().into()));
-        Ok(mirrors)
+        let parts = config.parts.iter().map(|(path, part)| self.part(path, part, transport));
+        let parts = parts.collect::<Result<Vec<_>, _>>()?;
+        let notes = config.parts.iter().flat_map(|(_, part)| &part.notes);
+        config.notes.iter().chain(notes).for_each(|note| transport.warn(&self.name, note.as_str().into()));
+        Ok(Routes::new(mirrors, parts, config.blocked))
+    }
+
+    fn site_of(&self, config: &HostConfig, endpoint: &HostEndpoint, transport: &Transport) -> Result<Site, NetError> {
+        let site = Site::configured(endpoint, &self.name, transport);
+        site.map_err(|error| config.wrong(&error).with_source(error))
+    }
+
+    fn mirrors_of(&self, config: &HostConfig, path: &str, transport: &Transport) -> Result<Vec<Arc<Self>>, NetError> {
+        let mirror = |endpoint: &HostEndpoint| {
+            let site = self.site_of(config, endpoint, transport)?;
+            let rename = Rename::of(path, endpoint).map_err(|why| config.wrong(why))?;
+            let named = endpoint.named_only.then(Named::default);
+            let name = site.login_host.clone();
+            Ok(Arc::new(Self { rename, named, ..Self::new(&name, site, Some(endpoint.capabilities)) }))
+        };
+        config.mirrors.iter().map(mirror).collect()
+    }
+
+    fn part(&self, path: &str, config: &HostConfig, transport: &Transport) -> Result<Part, NetError> {
+        let (site, rename) = match &config.origin {
+            Some(origin) => {
+                (self.site_of(config, origin, transport)?, Rename::of(path, origin).map_err(|why| config.wrong(why))?)
+            }
+            None => (self.site().clone(), None),
+        };
+        let reads_only = config.reads_only || rename.is_some();
+        let routes = Routes::new(self.mirrors_of(config, path, transport)?, Vec::new(), config.blocked.clone());
+        let registry = Self { rename, routes: OnceCell::new_with(Some(routes)), ..Self::new(&self.name, site, None) };
+        Ok(Part { path: path.to_owned(), reads_only, registry: Arc::new(registry) })
+    }
+
+    /// Why nothing may be asked of it.
+    pub(super) fn known_block(&self) -> Option<&String> {
+        self.routes.get()?.blocked.as_ref()
+    }
+
+    /// The name a repository has at this endpoint; `None` when it can have none there.
+    pub(crate) fn renamed(&self, repository: &str) -> Option<String> {
+        match &self.rename {
+            Some(rename) if !repository.is_empty() => rename.of_repository(repository),
+            _ => Some(repository.to_owned()),
+        }
+    }
+
+    /// Whether it is asked for content of a repository, which is written as it is there.
+    pub(crate) fn has_named(&self, repository: &str) -> bool {
+        self.named.as_ref().is_none_or(|named| named.contains(repository))
+    }
+
+    /// Notes that it has said what a name in a repository means.
+    pub(crate) fn names(&self, repository: &str) {
+        if let Some(named) = &self.named {
+            named.add(repository);
+        }
     }
 
     /// Why this endpoint is not asked now; `None` when it is.
@@ -241,7 +333,8 @@ impl Registry {
 
     /// Whether it is asked over plain HTTP now.
     pub(crate) fn is_plain(&self) -> bool {
-        self.site().plain_http && !self.speaks_tls.load(Ordering::Relaxed)
+        let starts_plain = self.site().plain_http && !self.speaks_tls.load(Ordering::Relaxed);
+        starts_plain || self.speaks_http.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_loopback(&self) -> bool {
@@ -255,6 +348,22 @@ impl Registry {
 
     pub(crate) fn set_tls(&self, speaks_tls: bool) {
         self.speaks_tls.store(speaks_tls, Ordering::Relaxed);
+    }
+
+    /// Whether plain HTTP may be tried where HTTPS found nobody who speaks TLS.
+    pub(crate) fn may_speak_http(&self) -> bool {
+        self.site().http_too && !self.speaks_tls.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_http(&self, speaks_http: bool) {
+        self.speaks_http.store(speaks_http, Ordering::Relaxed);
+    }
+
+    /// Notes over which scheme it has answered: who has spoken TLS is not asked without it later.
+    pub(crate) fn answered_over(&self, scheme: &str) {
+        if scheme == "https" && self.site().http_too {
+            self.set_tls(true);
+        }
     }
 
     /// Whether a HEAD costs nothing where a GET does.

@@ -46,7 +46,7 @@ impl Repository {
 
     /// How many mirrors the registry has: as many more tries may find somebody who does not lie. 0 before its first request.
     pub fn mirrors(&self) -> usize {
-        self.access.registry.known_mirrors()
+        self.known().known_mirrors()
     }
 
     /// The repository's name.
@@ -71,10 +71,14 @@ impl Repository {
     /// # Errors
     /// `Config`, and those of the [`HostSource`](crate::HostSource).
     pub async fn for_pushing(&self) -> Result<Self, NetError> {
-        let mirrors = self.access.registry.mirrors(&self.transport).await?;
-        let taking = mirrors.iter().find(|mirror| mirror.capabilities().is_some_and(|can| can.push));
-        let registry = taking.unwrap_or(&self.access.registry);
-        let access = Access { registry: Arc::clone(registry), action: Action::Push, ..self.access.clone() };
+        let access = self.access_for(Action::Push);
+        let registry = access.registry.answering(&self.transport, &access).await?;
+        let mirrors = registry.mirrors(&self.transport).await?;
+        let taking = |mirror: &&Arc<Registry>| mirror.capabilities().is_some_and(|can| can.push);
+        let named = |mirror: &Arc<Registry>| Some((Arc::clone(mirror), mirror.renamed(&access.repository)?.into()));
+        let taking = mirrors.iter().filter(taking).find_map(named);
+        let (registry, repository) = taking.unwrap_or((registry, Arc::clone(&access.repository)));
+        let access = Access { registry, repository, ..access };
         Ok(Self { transport: Arc::clone(&self.transport), access })
     }
 
@@ -90,7 +94,7 @@ impl Repository {
     }
 
     pub(crate) fn known(&self) -> &Registry {
-        &self.access.registry
+        self.access.registry.known_answering(&self.access.repository, &self.access.action)
     }
 
     pub(crate) fn target(&self, path: String) -> Target {

@@ -23,16 +23,34 @@ impl Repository {
     /// `null` and a missing list are no tags. What is no legal tag is left out with a warning: it could not be asked for. The
     /// first page fails with `NotFound` when there is no such repository.
     pub fn tags(&self) -> Paged<String> {
+        self.list_tags(false)
+    }
+
+    /// The tags of the repository as [`Repository::tags`] has them, unless the registry says that they are those of another
+    /// repository: then the list ends with an error of kind `Protocol` instead of a warning. Proxies that rename what they serve
+    /// fail so.
+    pub fn tags_strictly(&self) -> Paged<String> {
+        self.list_tags(true)
+    }
+
+    fn list_tags(&self, strictly: bool) -> Paged<String> {
         let mut ask = Ask::new(Method::GET, self.target(format!("/v2/{}/tags/list", self.repository())), PAGE);
         ask.headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         let repository = self.clone();
         let mut warned = false;
         let read = move |answer: &Collected| {
             let body: Body = json(answer)?;
-            if !warned && body.name.as_deref().is_some_and(|name| name != repository.repository()) {
+            let asked = answer.elsewhere.as_ref().map_or(repository.repository(), |access| &access.repository);
+            let is_other = |name: &&str| *name != asked && *name != repository.repository();
+            if let Some(name) = body.name.as_deref().filter(is_other).filter(|_| strictly || !warned) {
+                let text = "the list of tags is of a repository with another name";
+                if strictly {
+                    let detail = format!("{text}, `{}`", SafeText::excerpt(name, 96));
+                    let error = NetError::new(NetErrorKind::Protocol, detail);
+                    return Err(error.for_request(&Method::GET, &answer.url));
+                }
                 // A proxy that lists its upstream under another name: the tags are what was asked for.
                 warned = true;
-                let text = "the list of tags is of a repository with another name";
                 repository.transport().warn(repository.registry(), SafeText::new(text));
             }
             let tags = body.tags.unwrap_or_default();

@@ -30,6 +30,7 @@ mod quirks_api;
 mod quirks_auth;
 mod quirks_transfer;
 mod redirect;
+mod registries_conf;
 mod retry;
 mod stats;
 mod support;

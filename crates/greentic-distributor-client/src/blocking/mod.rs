@@ -48,8 +48,11 @@
 //! # assert_eq!(bytes, made.layer_bytes());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! [`compat`] has the surface of librex, for programs that used it.
 
 mod client;
+pub mod compat;
 mod door;
 mod oci;
 mod runtime;

@@ -16,7 +16,7 @@ use crate::oci::{
 };
 
 /// Waits for what a registry is asked.
-fn wait<T: Send>(future: impl Future<Output = Result<T, Error>> + Send) -> Result<T, Error> {
+pub(super) fn wait<T: Send>(future: impl Future<Output = Result<T, Error>> + Send) -> Result<T, Error> {
     wait_or(future, |error| Error::config("no runtime could be started to wait in").with_source(error))?
 }
 

@@ -35,6 +35,9 @@ pub struct Cli {
     /// Take logins for registries from this file (Docker's `config.json`, or an `auth.json`) and from nowhere else
     #[arg(long, global = true, value_name = "FILE")]
     pub authfile: Option<PathBuf>,
+    /// registries.conf of the containers tools, or `system` for the standard places [default: `GREENTIC_DIST_REGISTRIES_CONF`, else `CONTAINERS_REGISTRIES_CONF`, else none]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub registries_conf: Option<PathBuf>,
     /// Open no socket: answer from the cache or fail with exit code 4
     #[arg(long, global = true)]
     pub offline: bool,

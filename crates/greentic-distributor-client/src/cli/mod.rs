@@ -35,7 +35,7 @@ pub use exit::CliError;
 pub use policy::{EnvironmentArg, PolicyArgs};
 
 use crate::credentials::DockerConfig;
-use crate::dist::{DistClient, DistOptions, Limits, TargetPolicy};
+use crate::dist::{DistClient, DistOptions, Limits, RegistriesConf, TargetPolicy};
 use crate::oci_packs::{OciPackFetcher, PackFetchOptions, RegistryClient, ResolvedPack};
 use commands::Context;
 use output::Output;
@@ -189,6 +189,9 @@ fn prepare(cli: Cli, output: &Output) -> (Context<'_>, Commands) {
     }
     if let Some(file) = &cli.authfile {
         client = client.credentials(Arc::new(DockerConfig::at(file)));
+    }
+    if let Some(name) = cli.registries_conf {
+        client = client.registries_conf(RegistriesConf::named(name.as_os_str()));
     }
     let client = client.build();
     (Context { client, cache_dir: cli.cache_dir, authfile: cli.authfile, output, reporter }, cli.command)

@@ -14,8 +14,9 @@ use greentic_dist_types::PlatformChoice;
 use super::bundle::CacheOpener;
 use super::client::Inner;
 use super::{ArtifactOpener, ArtifactRule, DistClient, DistOptions, ResolveRefInjector};
-use crate::hosts::HostsDir;
+use crate::hosts::{HostFiles, HostsDir};
 use crate::progress::{Reporter, Silent};
+use crate::registries_conf::RegistriesConf;
 
 /// Builds a [`DistClient`] with more than [`DistOptions`] can say.
 #[must_use]
@@ -31,6 +32,7 @@ pub struct DistClientBuilder {
     pub(super) rule: ArtifactRule,
     pub(super) store: StoreOptions,
     pub(super) net: NetBuilder,
+    pub(super) host_files: HostFiles,
 }
 
 /// Requests at once to one host: enough to keep a pull of many small artifacts busy over a slow link.
@@ -51,6 +53,7 @@ impl DistClientBuilder {
             rule: ArtifactRule::default(),
             store: StoreOptions::default(),
             net,
+            host_files: HostFiles::from_env(),
         }
     }
 
@@ -174,11 +177,25 @@ impl DistClientBuilder {
     /// A tree of host configurations as containerd has them in `/etc/containerd/certs.d`, for registries that
     /// [`DistClientBuilder::host`] says nothing about. Default: `GREENTIC_DIST_HOSTS_DIR`, else none. No directory is read
     /// unless it is named here or there.
-    pub fn hosts_dir(self, dir: impl Into<PathBuf>) -> Self {
-        self.host_source(Arc::new(HostsDir::new(dir)))
+    pub fn hosts_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.host_files = self.host_files.hosts_dir(HostsDir::new(dir));
+        self.with_host_files()
     }
 
-    /// Where the configuration of registries is kept instead of in a directory.
+    /// The `registries.conf` of the containers tools, for registries that neither [`DistClientBuilder::host`] nor a directory of the
+    /// tree says anything about; see [`HostFiles`]. Default: `GREENTIC_DIST_REGISTRIES_CONF`, else `CONTAINERS_REGISTRIES_CONF`,
+    /// else none. No file is read unless it is named here or there, the system's neither.
+    pub fn registries_conf(mut self, conf: RegistriesConf) -> Self {
+        self.host_files = self.host_files.registries_conf(conf);
+        self.with_host_files()
+    }
+
+    fn with_host_files(self) -> Self {
+        let files = self.host_files.clone();
+        self.host_source(Arc::new(files))
+    }
+
+    /// Where the configuration of registries is kept instead of in files.
     pub fn host_source(mut self, source: Arc<dyn HostSource>) -> Self {
         self.net = self.net.host_source(source);
         self

@@ -76,6 +76,7 @@ impl Inner {
             rule,
             store,
             net,
+            host_files: _,
         } = settings;
         let options = options.unwrap_or_default();
         let neighbours = neighbours::beside(&options.cache_dir, matches!(rule, ArtifactRule::Listed(_)));

@@ -70,8 +70,9 @@ pub use greentic_dist_types::{
 };
 
 pub use crate::credentials::{CredentialChain, EnvCredentials};
-pub use crate::hosts::HostsDir;
+pub use crate::hosts::{HostFiles, HostsDir};
 pub use crate::progress::{Event, Reporter, Silent};
+pub use crate::registries_conf::RegistriesConf;
 pub use artifact::{IntegrityState, LockHint, ResolvedArtifact};
 pub(crate) use artifact_rule::{ArtifactRule, Beside, Documents, Listed};
 pub use builder::DistClientBuilder;

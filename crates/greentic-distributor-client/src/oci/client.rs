@@ -6,18 +6,15 @@ use greentic_dist_net::{Net, NetBuilder};
 
 use crate::credentials::CredentialChain;
 use crate::dist::{DistClient, DistError};
-use crate::env;
-use crate::hosts::HostsDir;
+use crate::hosts::HostFiles;
 
 /// The settings of a [`Client`](super::Client) with the logins of this user on this machine ([`CredentialChain`]) and the host
-/// configuration that `GREENTIC_DIST_HOSTS_DIR` names. Everything can be set otherwise before it is built. Reads the variable, no
-/// file; a login is looked for when a registry demands one.
+/// configuration that the environment names ([`HostFiles::from_env`]). Everything can be set otherwise before it is built. Reads
+/// variables, no file; a login is looked for when a registry demands one.
 pub fn client() -> NetBuilder {
     let builder = Net::builder().credentials(Arc::new(CredentialChain::new()));
-    match env::path(env::HOSTS_DIR) {
-        Some(dir) => builder.host_source(Arc::new(HostsDir::new(dir))),
-        None => builder,
-    }
+    let files = HostFiles::from_env();
+    if files.is_empty() { builder } else { builder.host_source(Arc::new(files)) }
 }
 
 impl DistClient {

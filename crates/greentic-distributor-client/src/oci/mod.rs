@@ -296,9 +296,9 @@ pub use greentic_dist_net::{
     Limit, Limits, Login, LoginOrigin, ManifestHead, ManifestUpload, Net as Client, NetBuilder as ClientBuilder,
     NetError as Error, NetErrorClass as ErrorClass, NetErrorKind as ErrorKind, NetStats, Observer, Paged, Piece, Proxy,
     ProxyRule, PushedBlob, PushedManifest, RangePolicy, RateLimit, RawManifest, Referrers, ReferrersSource,
-    ReferrersUpkeep, RegistryError, RegistryHandle as Registry, RegistryVersion, Repository, RepositorySource,
-    RetryPolicy, Selector, SlowestBody, SourceError, StaticCredentials, StreamSource, TargetPolicy, Timeouts,
-    UnverifiedBlobStream, UploadMode,
+    ReferrersUpkeep, RegistriesFile, RegistriesFileError, RegistryError, RegistryHandle as Registry, RegistryVersion,
+    Repository, RepositorySource, RetryPolicy, Selector, SlowestBody, SourceError, StaticCredentials, StreamSource,
+    TargetPolicy, Timeouts, UnverifiedBlobStream, UploadMode,
 };
 pub use greentic_dist_types::{
     Algorithm, Descriptor, Digest, Index as ImageIndex, Manifest as ImageManifest, ManifestError, ManifestKind,
@@ -340,4 +340,5 @@ pub mod providers {
         InvalidHelperName, SavedLogins,
     };
 }
-pub use crate::hosts::HostsDir;
+pub use crate::hosts::{HostFiles, HostsDir};
+pub use crate::registries_conf::RegistriesConf;

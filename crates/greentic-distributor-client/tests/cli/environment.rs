@@ -109,3 +109,50 @@ fn host_configurations_come_from_the_flag_then_from_the_variable_and_from_nowher
     assert!(error["causes"].to_string().contains("skip_verify"), "{error}");
     assert_eq!((near.journal().len(), origin.journal().len()), (4, 4));
 }
+
+#[test]
+fn the_registries_conf_is_the_flags_then_one_of_two_variables_and_the_systems_only_when_it_is_named() {
+    use greentic_dist_testkit::scenario::Scenario;
+    let (origin, near) = (registry(), Scenario::new(sample()).on([127, 79, 0, 2].into()).start());
+    let files = tempfile::TempDir::new().unwrap();
+    let conf = |path: &str, text: &str| {
+        let path = files.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let mirrored = format!(
+        "[[registry]]\nlocation = \"{}\"\n[[registry.mirror]]\nlocation = \"{}\"\n",
+        origin.host(),
+        near.host()
+    );
+    let (good, bad) = (conf("good.conf", &mirrored), conf("bad.conf", "[registries.search]\n"));
+    conf("home/.config/containers/registries.conf", &mirrored);
+    let home = files.path().join("home").display().to_string();
+    let reference = origin.reference();
+    let pull = || Bench::new().dist(["pull", &reference]);
+    let asked = || {
+        let counts = (near.journal().len(), origin.journal().len());
+        near.journal().clear();
+        origin.journal().clear();
+        counts
+    };
+    pull().env("HOME", &home).output().expect_code(0);
+    assert_eq!(asked(), (0, 2), "what is not named is not read");
+    pull().env("HOME", &home).arg("--registries-conf").arg("system").output().expect_code(0);
+    assert_eq!(asked(), (2, 0));
+    pull().env("HOME", &home).env("GREENTIC_DIST_REGISTRIES_CONF", "system").output().expect_code(0);
+    assert_eq!(asked(), (2, 0));
+    pull().env("CONTAINERS_REGISTRIES_CONF", &good).output().expect_code(0);
+    assert_eq!(asked(), (2, 0));
+    let ours = pull().env("CONTAINERS_REGISTRIES_CONF", &bad).env("GREENTIC_DIST_REGISTRIES_CONF", &good);
+    ours.output().expect_code(0);
+    assert_eq!(asked(), (2, 0));
+    let flag = pull().env("GREENTIC_DIST_REGISTRIES_CONF", &bad).arg("--registries-conf").arg(&good);
+    flag.output().expect_code(0);
+    assert_eq!(asked(), (2, 0));
+    let refused = pull().env("CONTAINERS_REGISTRIES_CONF", &bad).arg("--json").output();
+    let error = error_of(&refused, 2, "invalid_input");
+    assert!(error["causes"].to_string().contains("version 1"), "{error}");
+    assert_eq!(asked(), (0, 0));
+}

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::support::{CANARY, Home, assert_delivers, assert_fails, chain, registry, sample};
 
 /// A mirror at an address no other test uses: who lied is remembered by the whole process.
-fn mirror(lies: impl IntoIterator<Item = Lie>) -> LyingRegistry {
+pub(crate) fn mirror(lies: impl IntoIterator<Item = Lie>) -> LyingRegistry {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     let ip = IpAddr::V4(Ipv4Addr::new(127, 78, 0, NEXT.fetch_add(1, Ordering::Relaxed)));
     lies.into_iter().fold(Scenario::new(sample()).on(ip), Scenario::lie).start()
@@ -184,7 +184,7 @@ async fn an_offline_client_asks_no_mirror_and_reads_no_configuration() {
 }
 
 /// The fenced blocks of a language in a document.
-fn blocks(document: &Path, language: &str) -> Vec<String> {
+pub(crate) fn blocks(document: &Path, language: &str) -> Vec<String> {
     let text = fs::read_to_string(document).unwrap();
     let mut parts = text.split("```");
     let mut found = Vec::new();
@@ -198,7 +198,7 @@ fn blocks(document: &Path, language: &str) -> Vec<String> {
 async fn the_example_of_the_document_is_read_whole() {
     let document = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/hosts.md");
     let examples = blocks(&document, "toml");
-    assert_eq!(examples.len(), 1);
+    assert_eq!(examples.len(), 2);
     let tree = tree("ghcr.io", &examples[0]);
     let pair = rcgen::generate_simple_self_signed(vec!["node".to_owned()]).unwrap();
     for (name, text) in

@@ -17,6 +17,7 @@ mod peer_statuses;
 mod peer_tls;
 
 mod blocking;
+mod blocking_compat;
 
 #[cfg(feature = "provider-registry")]
 mod catalog;
@@ -36,6 +37,7 @@ mod components_docs;
 mod components_injected;
 mod damage;
 mod fetch_documents;
+mod host_files;
 mod injector;
 mod input;
 mod lock_pull;
