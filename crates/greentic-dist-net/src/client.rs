@@ -50,6 +50,7 @@ pub struct NetBuilder {
     oauth2_passwords: bool,
     hosts: Vec<HostConfig>,
     host_source: Option<Arc<dyn HostSource>>,
+    names_from_origin: bool,
     root_certificates_pem: Vec<u8>,
     user_agent: String,
     requests_per_host: usize,
@@ -73,6 +74,7 @@ impl Net {
             oauth2_passwords: false,
             hosts: Vec::new(),
             host_source: None,
+            names_from_origin: false,
             root_certificates_pem: Vec::new(),
             user_agent: concat!("greentic-dist/", env!("CARGO_PKG_VERSION")).to_owned(),
             requests_per_host: REQUESTS_PER_HOST,
@@ -205,6 +207,13 @@ impl NetBuilder {
         self
     }
 
+    /// Asks a registry itself what its names mean, and no mirror: a mirror that is behind then decides nothing. Content comes from
+    /// mirrors as before. Default no.
+    pub fn names_from_origin(mut self, only: bool) -> Self {
+        self.names_from_origin = only;
+        self
+    }
+
     /// Certificates (PEM) trusted beside the platform's. Empty for none.
     pub fn root_certificates_pem(mut self, pem: Vec<u8>) -> Self {
         self.root_certificates_pem = pem;
@@ -278,6 +287,7 @@ impl NetBuilder {
             proxy,
             hosts_config: self.hosts.into_iter().map(|config| (config.registry().to_owned(), config)).collect(),
             host_source: self.host_source,
+            names_from_origin: self.names_from_origin,
             profile: Profile::own(extra_roots),
             pools: Pools::new(self.idle_per_host.unwrap_or(self.requests_per_host.saturating_mul(2).max(2))),
         };

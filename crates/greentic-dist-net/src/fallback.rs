@@ -7,6 +7,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use greentic_dist_types::{Digest, SafeText};
+use http::{HeaderName, Method};
+use url::Url;
 
 use crate::body::Odd;
 use crate::error::EndpointFailure;
@@ -17,6 +19,9 @@ use crate::oci::auth::Action;
 use crate::oci::{Absence, Registry};
 use crate::transport::{Reply, Transport};
 use crate::{NetError, NetErrorKind};
+
+/// The registry whose content an answer is (distribution-spec, proxying).
+const NAMESPACE: HeaderName = HeaderName::from_static("oci-namespace");
 
 /// What a request needs of the endpoint that answers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,6 +145,13 @@ impl Detour {
         self.met().left.iter().any(|left| Arc::ptr_eq(left, mirror))
     }
 
+    /// Another endpoint has what these mirrors had not: they are not asked again on the way of this body.
+    fn skip(&self, failed: Vec<Arc<Registry>>) {
+        if !failed.is_empty() {
+            self.met().left.extend(failed);
+        }
+    }
+
     /// Gives up a mirror in the middle of a body: what is left comes from another endpoint.
     pub(crate) fn leave(&self, transport: &Transport, mirror: &Arc<Registry>, error: NetError) {
         // Offline mode does not begin in the middle of a body.
@@ -205,9 +217,15 @@ impl Transport {
     /// By cause, with the failures of the mirrors in it; see [`NetErrorKind`].
     pub(crate) async fn open(&self, ask: &Ask, detour: &Detour) -> Result<Reply, NetError> {
         let Endpoints { need, mirrors, own } = Box::pin(self.endpoints_for(ask, detour)).await?;
+        let mut failed = Vec::new();
         for (mirror, ask) in mirrors {
-            match self.open_at(&ask).await {
+            let opened = self.open_at(&ask).await.and_then(|reply| {
+                self.check_namespace(need, &mirror, reply.header(NAMESPACE), &reply.url)?;
+                Ok(reply)
+            });
+            match opened {
                 Ok(mut reply) => {
+                    detour.skip(failed);
                     served(need, &mirror, &ask);
                     detour.serves(&mirror);
                     reply.mirror = Some(mirror);
@@ -216,8 +234,10 @@ impl Transport {
                 }
                 Err(error) => detour.note(self, &mirror, error)?,
             }
+            failed.push(mirror);
         }
         let mut reply = self.open_at(own.as_deref().unwrap_or(ask)).await.map_err(|error| detour.conclude(error))?;
+        detour.skip(failed);
         reply.elsewhere = own.as_deref().and_then(Ask::registry).cloned();
         Ok(reply)
     }
@@ -242,7 +262,11 @@ impl Transport {
         let Endpoints { need, mirrors, own } = Box::pin(self.endpoints_for(ask, &detour)).await?;
         let from = |ask: &Ask, collected| understand(Collected { elsewhere: ask.registry().cloned(), ..collected });
         for (mirror, ask) in mirrors {
-            match self.collect_at(&ask, limit).await.and_then(|collected| from(&ask, collected)) {
+            let collected = self.collect_at(&ask, limit).await.and_then(|collected| {
+                self.check_namespace(need, &mirror, collected.header(NAMESPACE), &collected.url)?;
+                from(&ask, collected)
+            });
+            match collected {
                 Ok(understood) => {
                     served(need, &mirror, &ask);
                     return Ok(understood);
@@ -257,6 +281,25 @@ impl Transport {
         understood.map_err(|error| detour.conclude(error))
     }
 
+    /// Checks that what a mirror says about names is about those of the registry that it was told to speak for, as far as it says
+    /// so. Content proves itself.
+    ///
+    /// # Errors
+    /// `Protocol`, for the next endpoint to be asked.
+    fn check_namespace(&self, need: Need, mirror: &Registry, said: Option<&str>, url: &Url) -> Result<(), NetError> {
+        let (Some(asked), Some(said)) = (mirror.namespace(), said) else { return Ok(()) };
+        let is_hub = |name: &str| matches!(name, "docker.io" | "index.docker.io" | "registry-1.docker.io");
+        let name = said.trim().to_ascii_lowercase();
+        if name == asked || (is_hub(&name) && is_hub(asked)) || !matches!(need, Need::Name | Need::Referrers) {
+            return Ok(());
+        }
+        let shown = SafeText::excerpt(&name, 96);
+        let text = format!("the mirror {} answers for `{shown}` and not for `{asked}`", mirror.address());
+        self.warn(mirror.name(), SafeText::new(&text));
+        let detail = format!("the answer is about the registry `{shown}`, and `{asked}` was asked for");
+        Err(NetError::new(NetErrorKind::Protocol, detail).for_request(&Method::GET, url))
+    }
+
     /// Whom to ask. Mirrors that are not worth asking now are listed as failures.
     async fn endpoints_for(&self, ask: &Ask, detour: &Detour) -> Result<Endpoints, NetError> {
         let mut endpoints = Endpoints { need: Need::Own, mirrors: Vec::new(), own: None };
@@ -269,6 +312,9 @@ impl Transport {
         let registry = access.registry.answering(self, access).await?;
         for mirror in registry.mirrors(self).await? {
             let is_fit = mirror.capabilities().is_some_and(|capabilities| need.is_met_by(capabilities));
+            if need == Need::Name && self.names_from_origin {
+                continue;
+            }
             if !is_fit || detour.has_left(mirror) {
                 continue;
             }

@@ -18,6 +18,8 @@ use crate::stats::{ClientStats, Counters, Tally};
 
 /// Most hosts remembered; beyond it the table starts anew.
 const HOSTS: usize = 1_024;
+/// Most requests at a time that are set for one host.
+const MOST_SET: usize = 1_024;
 /// Answers in a row, none of them 429 or 503, after which a host gets one request more at a time.
 const SUCCESSES: u32 = 20;
 /// Errors in its HTTP/2 after which a host is spoken to with HTTP/1.1.
@@ -161,12 +163,29 @@ impl HostLimit {
 
     fn halve(&self, flow: &mut Flow) {
         let allowed = (flow.allowed / 2).max(1);
+        self.lower(flow, allowed);
+        tracing::debug!(allowed, "the host is busy and gets fewer requests at a time");
+    }
+
+    /// Sets how many requests it gets at a time when it is not busy.
+    fn set_most(&self, most: usize) {
+        let mut flow = self.flow();
+        let was_lowered = flow.allowed < flow.most;
+        flow.most = most;
+        if flow.allowed > most {
+            self.lower(&mut flow, most);
+        }
+        while !was_lowered && flow.allowed < most {
+            self.raise(&mut flow);
+        }
+    }
+
+    fn lower(&self, flow: &mut Flow, allowed: usize) {
         let less = flow.allowed.saturating_sub(allowed);
         flow.allowed = allowed;
         for (queue, excess) in self.queues.iter().zip(&mut flow.excess) {
             *excess += less.saturating_sub(queue.forget_permits(less));
         }
-        tracing::debug!(allowed, "the host is busy and gets fewer requests at a time");
     }
 
     fn raise(&self, flow: &mut Flow) {
@@ -243,6 +262,11 @@ impl HostLimit {
     }
 }
 
+/// `host:port`.
+fn key_of(url: &Url) -> String {
+    format!("{}:{}", url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default())
+}
+
 /// The limits of all hosts.
 #[derive(Debug)]
 pub(crate) struct HostLimits {
@@ -250,12 +274,27 @@ pub(crate) struct HostLimits {
     retry: RetryPolicy,
     counters: Counters,
     hosts: Mutex<HashMap<String, Arc<HostLimit>>>,
+    /// Requests at a time of hosts for which that was said.
+    set: Mutex<HashMap<String, usize>>,
 }
 
 impl HostLimits {
     pub(crate) fn new(per_lane: usize, retry: RetryPolicy) -> Self {
         let per_lane = per_lane.clamp(1, Semaphore::MAX_PERMITS);
-        Self { per_lane, retry, counters: Counters::default(), hosts: Mutex::default() }
+        Self { per_lane, retry, counters: Counters::default(), hosts: Mutex::default(), set: Mutex::default() }
+    }
+
+    /// Sets how many requests one host gets at a time, at least one.
+    pub(crate) fn set(&self, url: &Url, per_lane: usize) {
+        let (key, per_lane) = (key_of(url), per_lane.clamp(1, MOST_SET));
+        let known = self.hosts.lock().unwrap_or_else(PoisonError::into_inner).get(&key).map(Arc::clone);
+        if let Some(host) = known {
+            host.set_most(per_lane);
+        }
+        let mut set = self.set.lock().unwrap_or_else(PoisonError::into_inner);
+        if set.len() < HOSTS {
+            set.insert(key, per_lane);
+        }
     }
 
     /// What was done with all of them.
@@ -264,15 +303,15 @@ impl HostLimits {
     }
 
     pub(crate) fn of(&self, url: &Url) -> Arc<HostLimit> {
-        let host = url.host_str().unwrap_or_default();
-        let key = format!("{host}:{}", url.port_or_known_default().unwrap_or_default());
+        let key = key_of(url);
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         if hosts.len() >= HOSTS && !hosts.contains_key(&key) {
             hosts.clear();
         }
-        let host = hosts
-            .entry(key)
-            .or_insert_with_key(|key| Arc::new(HostLimit::new(self.per_lane, &self.retry, self.counters.tally(key))));
+        let host = hosts.entry(key).or_insert_with_key(|key| {
+            let set = self.set.lock().unwrap_or_else(PoisonError::into_inner).get(key).copied();
+            Arc::new(HostLimit::new(set.unwrap_or(self.per_lane), &self.retry, self.counters.tally(key)))
+        });
         Arc::clone(host)
     }
 }

@@ -52,6 +52,8 @@ pub(crate) struct Transport {
     pub(crate) user_agent: HeaderValue,
     pub(crate) hosts_config: HashMap<String, HostConfig>,
     pub(crate) host_source: Option<Arc<dyn HostSource>>,
+    /// Whether no mirror is asked what a name means.
+    pub(crate) names_from_origin: bool,
     /// How connections to hosts without a configuration of their own are made.
     pub(crate) profile: Arc<Profile>,
     pub(crate) pools: Pools,
@@ -120,7 +122,7 @@ impl Transport {
             let detail = "the host has no room for another connection now";
             return Err(about(NetError::new(NetErrorKind::RateLimited, detail).not_repeatable()));
         };
-        let apart = lane == Lane::Segment || host.wants_http1();
+        let apart = lane == Lane::Segment || host.wants_http1() || profile.http1_only();
         let (client, direct) = self.client(&url, guard, apart, &profile).map_err(about)?;
         for (name, value) in profile.headers() {
             headers.append(name.clone(), value.clone());

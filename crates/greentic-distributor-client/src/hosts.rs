@@ -198,6 +198,13 @@ fn endpoint(url: &str, said: &HostsFileEndpoint, dir: &Path) -> Result<HostEndpo
     for (certificate, key) in &said.client {
         endpoint = endpoint.client_certificate_pem(named(dir, certificate)?, named_key(&dir.join(key))?);
     }
+    endpoint = endpoint.parallel_ranges(said.parallel_ranges).http1_only(said.http1_only);
+    if let Some(requests) = said.requests_at_once {
+        endpoint = endpoint.requests_at_once(requests);
+    }
+    if let Some(prefer) = said.prefer_head {
+        endpoint = endpoint.prefer_head(prefer);
+    }
     if let Some(timeout) = said.dial_timeout {
         endpoint = endpoint.connect_timeout(timeout);
     }

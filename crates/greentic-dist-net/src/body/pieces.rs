@@ -103,7 +103,12 @@ impl Pieces {
     ) -> Result<Self, Box<Transfer>> {
         let from = transfer.offset();
         let left = size.saturating_sub(from);
-        let Some(reply) = transfer.reply().filter(|reply| may_split(&transport.ranges, reply, left)) else {
+        let is_let = |reply: &&Reply| {
+            let access = reply.elsewhere.as_ref().or(ask.registry());
+            access.is_none_or(|access| access.registry.may_split())
+        };
+        let reply = transfer.reply().filter(|reply| may_split(&transport.ranges, reply, left)).filter(is_let);
+        let Some(reply) = reply else {
             return Err(transfer);
         };
         let (host, resolved) = (transport.hosts.of(&reply.url), resolved_at(ask, reply));

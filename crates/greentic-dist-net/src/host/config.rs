@@ -210,6 +210,9 @@ pub struct HostEndpoint {
     pub(crate) repository_path: Option<String>,
     pub(crate) http_too: bool,
     pub(crate) named_only: bool,
+    pub(crate) parallel_ranges: bool,
+    pub(crate) http1_only: bool,
+    pub(crate) requests_at_once: Option<usize>,
 }
 
 impl HostEndpoint {
@@ -232,6 +235,9 @@ impl HostEndpoint {
             repository_path: None,
             http_too: false,
             named_only: false,
+            parallel_ranges: true,
+            http1_only: false,
+            requests_at_once: None,
         }
     }
 
@@ -308,6 +314,25 @@ impl HostEndpoint {
         self
     }
 
+    /// Whether a large blob may come over several connections at a time, see [`RangePolicy`](crate::RangePolicy). Default yes.
+    pub const fn parallel_ranges(mut self, parallel_ranges: bool) -> Self {
+        self.parallel_ranges = parallel_ranges;
+        self
+    }
+
+    /// Speaks HTTP/1.1 and nothing newer to this host. Default no.
+    pub const fn http1_only(mut self, http1_only: bool) -> Self {
+        self.http1_only = http1_only;
+        self
+    }
+
+    /// Requests at a time to this host, as [`NetBuilder::requests_per_host`](crate::NetBuilder::requests_per_host) has them for every
+    /// host; 0 counts as 1, and more than 1024 as 1024. Default: the client's. Of several registries with one host the one that is asked last for the first time decides.
+    pub const fn requests_at_once(mut self, requests: usize) -> Self {
+        self.requests_at_once = Some(requests);
+        self
+    }
+
     /// The URL's parts: the scheme where it is written, the authority, and the path before `/v2/` or in its place.
     pub(crate) fn address(&self) -> Result<Address, String> {
         let shown = || redact_url(&self.url);
@@ -365,6 +390,9 @@ impl Debug for HostEndpoint {
             .field("repository_path", &self.repository_path)
             .field("http_too", &self.http_too)
             .field("named_only", &self.named_only)
+            .field("parallel_ranges", &self.parallel_ranges)
+            .field("http1_only", &self.http1_only)
+            .field("requests_at_once", &self.requests_at_once)
             .field("headers", &self.headers)
             .field("connect_timeout", &self.connect_timeout)
             .field("has_client_certificate", &!self.identities.is_empty())

@@ -17,7 +17,7 @@ const HOSTS: usize = 32;
 const LIST: usize = 32;
 /// Keys an endpoint may have.
 const ENDPOINT_KEYS: &[&str] =
-    &["capabilities", "ca", "client", "skip_verify", "header", "override_path", "dial_timeout"];
+    &["capabilities", "ca", "client", "skip_verify", "header", "override_path", "dial_timeout", "greentic"];
 
 /// A parsed `hosts.toml`. Paths are as written: relative ones are relative to the file's directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,6 +49,14 @@ pub struct HostsFileEndpoint {
     pub override_path: bool,
     /// `dial_timeout`.
     pub dial_timeout: Option<Duration>,
+    /// `greentic.parallel_ranges`.
+    pub parallel_ranges: bool,
+    /// `greentic.http1_only`.
+    pub http1_only: bool,
+    /// `greentic.requests_at_once`.
+    pub requests_at_once: Option<usize>,
+    /// `greentic.prefer_head`.
+    pub prefer_head: Option<bool>,
 }
 
 impl Default for HostsFileEndpoint {
@@ -61,6 +69,10 @@ impl Default for HostsFileEndpoint {
             headers: Vec::new(),
             override_path: false,
             dial_timeout: None,
+            parallel_ranges: true,
+            http1_only: false,
+            requests_at_once: None,
+            prefer_head: None,
         }
     }
 }
@@ -169,10 +181,33 @@ fn endpoint(shown: &str, table: &Table) -> Result<HostsFileEndpoint, HostsFileEr
                 let timeout = value.as_str().and_then(parse_duration).filter(|timeout| !timeout.is_zero());
                 endpoint.dial_timeout = Some(timeout.ok_or_else(|| about(key, "is no duration like `300ms` or `5s`"))?);
             }
+            "greentic" => {
+                own_keys(&mut endpoint, value).map_err(|(inner, why)| about(&format!("greentic.{inner}"), why))?;
+            }
             _ => {}
         }
     }
     Ok(endpoint)
+}
+
+/// What containerd has no key for: a table that it reads past.
+fn own_keys(endpoint: &mut HostsFileEndpoint, value: &Value) -> Result<(), (String, &'static str)> {
+    let table = value.as_table().ok_or((String::new(), "is not a table"))?;
+    for (key, value) in table {
+        let flag = || value.as_bool().ok_or((key.clone(), "is neither true nor false"));
+        match key.as_str() {
+            "parallel_ranges" => endpoint.parallel_ranges = flag()?,
+            "http1_only" => endpoint.http1_only = flag()?,
+            "prefer_head" => endpoint.prefer_head = Some(flag()?),
+            "requests_at_once" => {
+                let requests = value.as_integer().and_then(|number| usize::try_from(number).ok());
+                endpoint.requests_at_once =
+                    Some(requests.filter(|number| *number > 0).ok_or((key.clone(), "is no number of at least 1"))?);
+            }
+            other => return Err((SafeText::excerpt(other, 64).to_string(), "is no known key")),
+        }
+    }
+    Ok(())
 }
 
 /// A string, or a list of strings.
@@ -268,6 +303,21 @@ mod tests {
     }
 
     #[test]
+    fn what_containerd_has_no_key_for_stands_in_a_table_that_it_reads_past() {
+        let file = HostsFile::parse(
+            "[greentic]\nprefer_head = true\n[host.\"https://m\".greentic]\nparallel_ranges = false\nhttp1_only = true\nrequests_at_once = 4\n",
+        )
+        .unwrap();
+        let mirror = &file.hosts[0];
+        assert_eq!((mirror.parallel_ranges, mirror.http1_only, mirror.requests_at_once), (false, true, Some(4)));
+        assert_eq!(
+            (file.origin.prefer_head, file.origin.parallel_ranges, mirror.prefer_head),
+            (Some(true), true, None)
+        );
+        assert!(file.unknown_keys.is_empty());
+    }
+
+    #[test]
     fn nothing_is_a_file_that_changes_nothing() {
         assert_eq!(HostsFile::parse("# empty\n").unwrap(), HostsFile::default());
     }
@@ -293,6 +343,10 @@ mod tests {
             ("dial_timeout = \"soon\"", "dial_timeout"),
             ("dial_timeout = 5", "dial_timeout"),
             ("header = \"canary\"", "header"),
+            ("greentic = 1", "greentic"),
+            ("[greentic]\nhttp1_only = 1", "greentic.http1_only"),
+            ("[greentic]\nrequests_at_once = 0", "greentic.requests_at_once"),
+            ("[greentic]\nrange = 1", "greentic.range"),
             ("[header]\nX = 1", "header"),
             ("[host.\"https://u:canary@m.example\"]\ncapabilities = 1", "m.example"),
             ("\n\n[header]\nX = \"canary", "line 4"),

@@ -22,6 +22,7 @@ pub(crate) struct Profile {
     identity: Option<Identity>,
     headers: Vec<(HeaderName, HeaderValue)>,
     connect_timeout: Option<Duration>,
+    http1_only: bool,
     tls: OnceLock<ClientConfig>,
     /// What holds when a redirect or a challenge leads to another origin: the same trust, nothing of one's own to show.
     elsewhere: Option<Arc<Self>>,
@@ -30,7 +31,7 @@ pub(crate) struct Profile {
 impl Profile {
     /// The client's own settings.
     pub(crate) fn own(roots: Vec<CertificateDer<'static>>) -> Arc<Self> {
-        Self::new(roots, None, Vec::new(), None, None)
+        Self::new(roots, None, Vec::new(), None)
     }
 
     /// The settings of an endpoint on top of the client's own.
@@ -47,27 +48,40 @@ impl Profile {
         let is_own = headers.is_empty()
             && identity.is_none()
             && endpoint.roots_pem.is_empty()
-            && endpoint.connect_timeout.is_none();
+            && endpoint.connect_timeout.is_none()
+            && !endpoint.http1_only;
         if is_own {
             return Ok(Arc::clone(own));
         }
         let elsewhere = if endpoint.roots_pem.is_empty() {
             Arc::clone(own)
         } else {
-            Self::new(roots.clone(), None, Vec::new(), None, None)
+            Self::new(roots.clone(), None, Vec::new(), None)
         };
-        Ok(Self::new(roots, identity, headers, endpoint.connect_timeout, Some(elsewhere)))
+        let mut profile = Self::alone(roots, identity, headers, Some(elsewhere));
+        profile.connect_timeout = endpoint.connect_timeout;
+        profile.http1_only = endpoint.http1_only;
+        Ok(Arc::new(profile))
     }
 
     fn new(
         roots: Vec<CertificateDer<'static>>,
         identity: Option<Identity>,
         headers: Vec<(HeaderName, HeaderValue)>,
-        connect_timeout: Option<Duration>,
         elsewhere: Option<Arc<Self>>,
     ) -> Arc<Self> {
+        Arc::new(Self::alone(roots, identity, headers, elsewhere))
+    }
+
+    fn alone(
+        roots: Vec<CertificateDer<'static>>,
+        identity: Option<Identity>,
+        headers: Vec<(HeaderName, HeaderValue)>,
+        elsewhere: Option<Arc<Self>>,
+    ) -> Self {
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Self { id, roots, identity, headers, connect_timeout, tls: OnceLock::new(), elsewhere })
+        let (connect_timeout, http1_only) = (None, false);
+        Self { id, roots, identity, headers, connect_timeout, http1_only, tls: OnceLock::new(), elsewhere }
     }
 
     /// Tells the connections of one profile from another's.
@@ -82,6 +96,11 @@ impl Profile {
 
     pub(crate) const fn connect_timeout(&self) -> Option<Duration> {
         self.connect_timeout
+    }
+
+    /// Whether nothing newer than HTTP/1.1 is spoken.
+    pub(crate) const fn http1_only(&self) -> bool {
+        self.http1_only
     }
 
     /// Whether a certificate of ours is shown.

@@ -67,6 +67,7 @@ struct Site {
     loopback: bool,
     /// Whether a HEAD costs nothing where a GET does.
     prefers_head: bool,
+    may_split: bool,
     profile: Arc<Profile>,
 }
 
@@ -85,6 +86,7 @@ impl Site {
             http_too: false,
             loopback,
             prefers_head: name == DOCKER_HUB,
+            may_split: true,
             profile: Arc::clone(profile),
         }
     }
@@ -107,6 +109,7 @@ impl Site {
             either_scheme: address.scheme.is_none() && site.either_scheme,
             http_too: address.scheme.is_none() && endpoint.http_too,
             prefers_head: endpoint.prefer_head.unwrap_or(site.prefers_head),
+            may_split: endpoint.parallel_ranges,
             api_host: address.authority,
             ..site
         })
@@ -173,6 +176,16 @@ impl Registry {
     pub(crate) fn address(&self) -> String {
         let root = &self.site().root;
         format!("{}{}", self.base(), root.strip_suffix(API).unwrap_or(root))
+    }
+
+    /// The registry a mirror is told to speak for.
+    pub(crate) fn namespace(&self) -> Option<&str> {
+        self.site().namespace.as_deref()
+    }
+
+    /// Whether a large blob may come over several connections.
+    pub(crate) fn may_split(&self) -> bool {
+        self.site().may_split
     }
 
     /// How connections to it are made.
@@ -248,7 +261,12 @@ impl Registry {
 
     fn site_of(&self, config: &HostConfig, endpoint: &HostEndpoint, transport: &Transport) -> Result<Site, NetError> {
         let site = Site::configured(endpoint, &self.name, transport);
-        site.map_err(|error| config.wrong(&error).with_source(error))
+        let site = site.map_err(|error| config.wrong(&error).with_source(error))?;
+        if let Some(requests) = endpoint.requests_at_once {
+            let scheme = if site.plain_http { "http" } else { "https" };
+            transport.hosts.set(&parse_url(&format!("{scheme}://{}/", site.api_host))?, requests);
+        }
+        Ok(site)
     }
 
     fn mirrors_of(&self, config: &HostConfig, path: &str, transport: &Transport) -> Result<Vec<Arc<Self>>, NetError> {

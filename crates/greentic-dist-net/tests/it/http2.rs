@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use greentic_dist_net::{HttpRule, NetErrorKind, Selector};
+use greentic_dist_net::{HostConfig, HostEndpoint, HttpRule, NetErrorKind, Selector};
 use hyper::Version;
 
 use crate::support::{descriptor, quick, read, repository};
@@ -73,4 +73,16 @@ async fn a_host_that_speaks_nothing_but_broken_http_2_fails_and_says_why() {
     assert_eq!((error.kind(), error.attempts()), (NetErrorKind::Interrupted, 5), "{error:?}");
     assert!(format!("{error:?}").contains("PROTOCOL_ERROR"), "{error:?}");
     assert_eq!(server.connections.load(Ordering::SeqCst), 4);
+}
+
+#[tokio::test]
+async fn a_host_may_be_configured_for_http_1() {
+    for (http1_only, version) in [(true, Version::HTTP_11), (false, Version::HTTP_2)] {
+        let server = TlsServer::start(Certificate::Good, &["h2", "http/1.1"]).await;
+        let host = format!("localhost:{}", server.addr.port());
+        let endpoint = HostEndpoint::new(format!("https://{host}")).http1_only(http1_only);
+        let net = server.trusting().host(HostConfig::new(&host).origin(endpoint)).build().unwrap();
+        repository(&net, &format!("{host}/acme/hello")).manifest(Selector::Tag("1")).await.unwrap();
+        assert_eq!(server.seen().into_iter().map(|(version, _)| version).collect::<Vec<_>>(), [version]);
+    }
 }

@@ -593,3 +593,68 @@ async fn what_a_push_or_a_deletion_asks_first_is_asked_where_it_goes() {
         assert_eq!(near.journal().is_empty(), digest.is_none(), "{:?}", near.journal().lines());
     }
 }
+
+#[tokio::test]
+async fn mirror_that_has_not_the_blob_is_asked_once_however_often_the_rest_is_fetched() {
+    let near = mirror([Lie::Status { on: Part::Blob, status: 404, times: 1, retry_after: None }]);
+    let origin = Scenario::new(artifact()).lie(Lie::CutBlob { after: 50_000, times: 4 }).start();
+    let net = behind(&origin, &[pulling(&near)]);
+    blob(&net, &origin).await.unwrap();
+    assert_eq!(near.journal().len(), 1);
+    assert!(origin.journal().len() > 2, "{:?}", origin.journal().lines());
+    // The next blob may be there.
+    blob(&net, &origin).await.unwrap();
+    assert_eq!(near.journal().len(), 2);
+}
+
+/// A mirror that has the artifact and says whose it is.
+fn speaking_for(namespace: &'static str) -> LyingServer {
+    LyingServer::start_on(own_ip(), move |request, _| {
+        let artifact = artifact();
+        let body = if request.target.contains("/blobs/") {
+            artifact.layer_bytes().to_vec()
+        } else {
+            artifact.manifest_bytes.clone()
+        };
+        Response::ok(body).header("Content-Type", fixture::MANIFEST_TYPE).header("OCI-Namespace", namespace)
+    })
+}
+
+#[tokio::test]
+async fn mirror_that_answers_for_another_registry_decides_nothing_about_names() {
+    let (origin, near) = (origin(), speaking_for("other.example"));
+    let recorder = Arc::new(Recorder::default());
+    let config = config(&origin, &[(near.url(), Capabilities::READ)]);
+    let net = quick().host(config).observer(Arc::<Recorder>::clone(&recorder)).build().unwrap();
+    tagged(&net, &origin).manifest(Selector::Tag("1")).await.unwrap();
+    tagged(&net, &origin).head_manifest(Selector::Tag("1")).await.unwrap();
+    assert_eq!((near.journal().len(), seen(&origin)), (2, vec!["GET manifest".to_owned(), "HEAD manifest".to_owned()]));
+    let told = recorder.lines().into_iter().filter(|line| line.contains("answers for `other.example`")).count();
+    assert_eq!(told, 1, "once: {:?}", recorder.lines());
+    // Content proves itself, whoever it is said to be from.
+    manifest(&net, &origin).await.unwrap();
+    blob(&net, &origin).await.unwrap();
+    assert_eq!(origin.journal().len(), 2);
+}
+
+#[tokio::test]
+async fn mirror_that_answers_for_the_registry_by_any_of_its_names_is_believed() {
+    for (registry, namespace) in [("registry.example", "Registry.EXAMPLE"), ("docker.io", "registry-1.docker.io")] {
+        let near = speaking_for(namespace);
+        let net = quick()
+            .host(HostConfig::new(registry).mirror(HostEndpoint::new(near.url()).capabilities(Capabilities::READ)));
+        let repository = repository(&net.build().unwrap(), &format!("{registry}/acme/hello"));
+        repository.manifest(Selector::Tag("1")).await.unwrap();
+        assert_eq!(near.journal().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn names_can_be_asked_of_the_registry_itself_while_content_comes_from_a_mirror() {
+    let (origin, near) = (origin(), mirror([]));
+    let net = quick().host(config(&origin, &[resolving(&near)])).names_from_origin(true).build().unwrap();
+    tagged(&net, &origin).manifest(Selector::Tag("1")).await.unwrap();
+    tagged(&net, &origin).tags().collect(10).await.unwrap();
+    blob(&net, &origin).await.unwrap();
+    assert_eq!((seen(&near), origin.journal().len()), (vec![format!("GET blob{}", ns(&origin))], 2));
+}

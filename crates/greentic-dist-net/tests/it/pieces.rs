@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
-use greentic_dist_net::{BlobPieces, NetBuilder, NetError, NetErrorKind, RangePolicy, RetryPolicy};
+use greentic_dist_net::{
+    BlobPieces, HostConfig, HostEndpoint, NetBuilder, NetError, NetErrorKind, RangePolicy, RetryPolicy,
+};
 use greentic_dist_testkit::{LyingServer, Request, Response, Step, fixture};
 use greentic_dist_types::Digest;
 
@@ -449,4 +451,20 @@ async fn a_blob_fails_where_its_first_connection_fails_for_good() {
     });
     let error = collect(open(several(), &server).await.unwrap()).await.unwrap_err();
     assert_eq!(error.kind(), NetErrorKind::NotFound);
+}
+
+#[tokio::test]
+async fn a_host_may_be_configured_for_one_connection_or_for_one_request_at_a_time() {
+    for setting in [
+        |endpoint: HostEndpoint| endpoint.parallel_ranges(false),
+        |endpoint: HostEndpoint| endpoint.requests_at_once(1),
+    ] {
+        let server = registry(honest);
+        let config = HostConfig::new(server.host()).origin(setting(HostEndpoint::new(server.url())));
+        assert_eq!(right_bytes(several().host(config), &server).await, [None]);
+        // Another host is none of its business.
+        let other = registry(honest);
+        let config = HostConfig::new(server.host()).origin(setting(HostEndpoint::new(server.url())));
+        assert!(right_bytes(several().host(config), &other).await.len() > 1);
+    }
 }

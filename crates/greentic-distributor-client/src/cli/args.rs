@@ -38,6 +38,9 @@ pub struct Cli {
     /// registries.conf of the containers tools, or `system` for the standard places [default: `GREENTIC_DIST_REGISTRIES_CONF`, else `CONTAINERS_REGISTRIES_CONF`, else none]
     #[arg(long, global = true, value_name = "FILE")]
     pub registries_conf: Option<PathBuf>,
+    /// Ask a registry itself what its tags name, and no mirror
+    #[arg(long, global = true)]
+    pub origin_tags: bool,
     /// Open no socket: answer from the cache or fail with exit code 4
     #[arg(long, global = true)]
     pub offline: bool,

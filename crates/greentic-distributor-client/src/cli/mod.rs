@@ -190,6 +190,7 @@ fn prepare(cli: Cli, output: &Output) -> (Context<'_>, Commands) {
     if let Some(file) = &cli.authfile {
         client = client.credentials(Arc::new(DockerConfig::at(file)));
     }
+    client = client.names_from_origin(cli.origin_tags);
     if let Some(name) = cli.registries_conf {
         client = client.registries_conf(RegistriesConf::named(name.as_os_str()));
     }

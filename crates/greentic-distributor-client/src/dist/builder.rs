@@ -195,6 +195,13 @@ impl DistClientBuilder {
         self.host_source(Arc::new(files))
     }
 
+    /// Asks a registry itself what its tags mean, and no mirror, so that a mirror that is behind decides nothing. Content comes from
+    /// mirrors as before. Default no.
+    pub fn names_from_origin(mut self, only: bool) -> Self {
+        self.net = self.net.names_from_origin(only);
+        self
+    }
+
     /// Where the configuration of registries is kept instead of in files.
     pub fn host_source(mut self, source: Arc<dyn HostSource>) -> Self {
         self.net = self.net.host_source(source);

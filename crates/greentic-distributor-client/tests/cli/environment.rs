@@ -151,6 +151,8 @@ fn the_registries_conf_is_the_flags_then_one_of_two_variables_and_the_systems_on
     let flag = pull().env("GREENTIC_DIST_REGISTRIES_CONF", &bad).arg("--registries-conf").arg(&good);
     flag.output().expect_code(0);
     assert_eq!(asked(), (2, 0));
+    pull().arg("--origin-tags").arg("--registries-conf").arg(&good).output().expect_code(0);
+    assert_eq!(asked(), (1, 1), "the name of the registry, the content of the mirror");
     let refused = pull().env("CONTAINERS_REGISTRIES_CONF", &bad).arg("--json").output();
     let error = error_of(&refused, 2, "invalid_input");
     assert!(error["causes"].to_string().contains("version 1"), "{error}");
