@@ -206,11 +206,6 @@ impl NetError {
         Self::new(NetErrorKind::Config, detail)
     }
 
-    /// An error of kind `InvalidInput`, for what a caller wrote and the words it was written in.
-    pub fn invalid_input(detail: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(NetErrorKind::InvalidInput, detail)
-    }
-
     /// An answer with a status that means failure.
     pub(crate) fn from_status(kind: NetErrorKind, who: &'static str, status: u16) -> Self {
         let mut error = Self::new(kind, "");

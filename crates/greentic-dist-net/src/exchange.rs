@@ -1,5 +1,6 @@
 //! One request with everything around it: login, redirects, retries, and the verdict on the status.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -420,6 +421,13 @@ fn accept(ask: &Ask, reply: Reply) -> Result<Reply, NetError> {
             let error = NetError::from_status(NetErrorKind::Protocol, ask.who(), reply.status().as_u16());
             Err(error.for_request(&reply.method, &reply.url).with_detail(detail))
         }
+    }
+}
+
+impl NetError {
+    /// A failure of kind `InvalidInput`, for what a caller wrote and how it should be. `detail` is shown as it is.
+    pub fn invalid_input(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(NetErrorKind::InvalidInput, detail)
     }
 }
 
