@@ -36,4 +36,6 @@ mod stats;
 mod support;
 mod tls;
 mod tls_server;
+mod token_life;
+mod token_model;
 mod trace;
