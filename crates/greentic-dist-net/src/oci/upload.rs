@@ -152,8 +152,9 @@ impl BlobUpload {
 
     /// Pushes the blob, unless it is there.
     ///
-    /// Requests: 1 when it is there, and 1 when it is mounted; else 3 (HEAD, POST, PUT), and one more for each chunk. A way that
-    /// fails in passing is tried again from its start (chunks: from where the registry says it is), as often as the
+    /// Requests: 1 when it is there, else 3 (HEAD, POST, PUT), and one more for each chunk. With [`BlobUpload::mount_from`] 1 when
+    /// it is mounted, there already or not; where the registry answers with a session, 3 (POST, HEAD, and the PUT, or the DELETE
+    /// of the session when it is there); where it refuses the mount, one more than without. A way that fails in passing is tried again from its start (chunks: from where the registry says it is), as often as the
     /// [`RetryPolicy`](crate::RetryPolicy) allows.
     ///
     /// Cancel-safe: dropping the future gives up the upload, and the session is cancelled in the background.

@@ -289,16 +289,31 @@ async fn chunks_and_mounts_that_are_dropped_cancel_the_session_where_it_stands()
             (upload.mount_from("acme/other"), "DELETE /session?state=1")
         };
         let task = tokio::spawn(upload.send());
-        while !*begun.lock().unwrap() {
-            tokio::task::yield_now().await;
-        }
+        until(|| *begun.lock().unwrap()).await;
         task.abort();
-        drop(task.await);
-        while server.journal().count("DELETE", "/session") == 0 {
-            tokio::task::yield_now().await;
-        }
+        assert!(task.await.unwrap_err().is_cancelled(), "{way}");
+        until(|| server.journal().count("DELETE", "/session") > 0).await;
         assert_eq!(server.journal().lines().last().unwrap(), end, "{way}");
     }
+}
+
+#[tokio::test]
+async fn a_session_instead_of_a_mount_is_cancelled_where_the_blob_is_there() {
+    let server = LyingServer::start(|request, _| match request.method.as_str() {
+        "HEAD" => Response::status(200, "").header("Content-Length", "4"),
+        "POST" => Response::status(202, "").header("Location", "/session"),
+        _ => Response::status(204, ""),
+    });
+    let repository = repository(&net(), &format!("{}/acme/hello", server.host()));
+    let pushed = repository.put_blob(source(b"abcd")).mount_from("acme/other").send().await.unwrap();
+    assert_eq!(pushed, PushedBlob::Existed);
+    let digest = descriptor(b"abcd").digest;
+    let expected = [
+        format!("POST /v2/acme/hello/blobs/uploads/?mount={digest}&from=acme/other"),
+        format!("HEAD /v2/acme/hello/blobs/{digest}"),
+        "DELETE /session".to_owned(),
+    ];
+    assert_eq!(server.journal().lines(), expected);
 }
 
 #[tokio::test]

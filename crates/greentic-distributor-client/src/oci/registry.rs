@@ -122,8 +122,17 @@ pub(super) struct RegistrySink {
 struct Question {
     digest: Digest,
     tags: Vec<String>,
-    /// A layer that is missing where the manifest is.
-    probe: Option<Descriptor>,
+    probe: Probe,
+}
+
+/// What else is asked where the first tag does not name the manifest: whether it is there under another one.
+enum Probe {
+    /// Nothing: it names no blobs, and no question would spare the PUT that sets the tag.
+    Nothing,
+    /// The manifest itself. Where its blobs would be mounted, that spares a request for each of them.
+    Manifest,
+    /// A layer, and the manifest where that is there: a layer that is missing is asked for only once.
+    Layer(Descriptor),
 }
 
 /// What is missing of a manifest.
@@ -220,16 +229,19 @@ impl RegistrySink {
     fn question(&self, job: &Job, node: &Node) -> Question {
         let probe = match &node.manifest.kind {
             // A mount is a question as well.
-            ManifestKind::Image(_) if self.mount_from.is_none() => {
-                node.manifest.blobs().into_iter().find(|blob| !is_config(&node.manifest, blob)).cloned()
+            ManifestKind::Image(_) if self.mount_from.is_some() => Probe::Manifest,
+            ManifestKind::Image(_) => {
+                let layer = node.manifest.blobs().into_iter().find(|blob| !is_config(&node.manifest, blob));
+                layer.cloned().map_or(Probe::Nothing, Probe::Layer)
             }
-            _ => None,
+            _ => Probe::Nothing,
         };
         Question { digest: node.manifest.digest, tags: job.tags_of(node), probe }
     }
 
     /// Whether a manifest is there, under its tags. One request where its first tag names it, or where it has none; one more
-    /// where that tag does not and a layer of it is missing: then so is the manifest, whatever its tags name.
+    /// where that tag does not and a layer of it is missing: then so is the manifest, whatever its tags name. Where blobs are
+    /// mounted, that one more asks for the manifest by its digest.
     async fn look(&self, asked: Question) -> Result<Missing, DistError> {
         let Question { digest, tags, probe } = asked;
         let Some((first, others)) = tags.split_first() else {
@@ -238,11 +250,16 @@ impl RegistrySink {
         };
         let mut unset = Vec::new();
         if !self.head(Selector::Tag(first), digest).await? {
-            // Without a layer to ask about, no question would spare the PUT that sets the tag.
-            let Some(probe) = probe else { return Ok(Missing { manifest: true, tags, probed: None }) };
-            let there = self.has_blob(&probe).await?;
-            if !there || !self.head(Selector::Digest(digest), digest).await? {
-                return Ok(Missing { manifest: true, tags, probed: Some((probe.digest, there)) });
+            let (asked, probed) = match probe {
+                Probe::Nothing => (false, None),
+                Probe::Manifest => (true, None),
+                Probe::Layer(layer) => {
+                    let there = self.has_blob(&layer).await?;
+                    (there, Some((layer.digest, there)))
+                }
+            };
+            if !asked || !self.head(Selector::Digest(digest), digest).await? {
+                return Ok(Missing { manifest: true, tags, probed });
             }
             unset.push(first.clone());
         }

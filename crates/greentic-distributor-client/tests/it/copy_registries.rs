@@ -93,11 +93,28 @@ async fn a_second_copy_asks_for_manifests_only_and_a_copy_inside_a_registry_move
     let lines = asked(&registry, already);
     let mount = |digest| format!("POST /v2/other/name/blobs/uploads/?mount={digest}&from=acme/hello 201");
     let mut expected: Vec<String> = blobs(&content).iter().map(mount).collect();
-    expected
-        .extend(["HEAD /v2/other/name/manifests/1 404".to_owned(), "PUT /v2/other/name/manifests/1 201".to_owned()]);
+    expected.extend([
+        "HEAD /v2/other/name/manifests/1 404".to_owned(),
+        format!("HEAD /v2/other/name/manifests/{digest} 404"),
+        "PUT /v2/other/name/manifests/1 201".to_owned(),
+    ]);
     expected.sort();
     let written: Vec<&String> = lines.iter().filter(|line| !line.starts_with("GET ")).collect();
-    assert_eq!(written, expected.iter().collect::<Vec<_>>(), "one request for each blob, and two");
+    assert_eq!(written, expected.iter().collect::<Vec<_>>(), "one request for each blob, and three");
+
+    // A further tag over there costs no question about a blob.
+    let already = registry.journal().len();
+    let report = copy(&there, &at(&registry.host(), "other/name:2")).await.unwrap();
+    assert_eq!((report.blobs_mounted, report.blobs_present, report.manifests_present), (0, 3, 1));
+    let lines = asked(&registry, already);
+    assert_eq!(
+        lines.iter().filter(|line| !line.starts_with("GET ")).collect::<Vec<_>>(),
+        [
+            "HEAD /v2/other/name/manifests/2 404",
+            &format!("HEAD /v2/other/name/manifests/{digest} 200"),
+            "PUT /v2/other/name/manifests/2 201",
+        ]
+    );
 }
 
 /// Each blob once.
