@@ -236,6 +236,25 @@ async fn a_cut_copy_into_a_directory_goes_on_where_it_was_and_a_damaged_blob_is_
     assert_holds(&to, &content);
 }
 
+#[tokio::test]
+async fn what_is_left_of_a_manifest_is_never_believed() {
+    let content = content::image();
+    let from = layout_of(&content);
+    let work = tempfile::tempdir().unwrap();
+    let manifest = &content.root;
+    for (at, left) in [vec![0; 100], manifest.bytes[..50].to_vec(), vec![0; 1 << 20]].iter().enumerate() {
+        let to = work.path().join(at.to_string());
+        copy(&dir(from.path()), &dir(&to)).await.unwrap();
+        fs::remove_file(blob_path(&to, manifest.digest)).unwrap();
+        fs::create_dir(to.join(".partial")).unwrap();
+        fs::write(to.join(".partial").join(format!("sha256-{}", manifest.digest.to_hex())), left).unwrap();
+        let copied = copy(&dir(from.path()), &dir(&to)).await;
+        let report = copied.unwrap_or_else(|error| panic!("{} bytes: {}", left.len(), chain(&error)));
+        assert_eq!(report.manifests_copied, 1);
+        assert_holds(&to, &content);
+    }
+}
+
 type Damage = fn(&Path);
 
 #[tokio::test]

@@ -94,7 +94,8 @@ impl DirWriter {
             return Ok(());
         }
         let mut partial = self.begin(descriptor)?;
-        partial.rest_of(bytes)?;
+        // Nothing an earlier attempt left is worth a failure: all of it is at hand.
+        partial.rewrite(descriptor, bytes)?;
         self.finish(partial)
     }
 

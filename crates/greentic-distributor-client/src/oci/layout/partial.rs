@@ -97,10 +97,10 @@ impl Partial {
         self.keep = false;
     }
 
-    /// Takes what is missing of content that is at hand.
-    pub(super) fn rest_of(&mut self, bytes: &[u8]) -> Result<(), LayoutError> {
-        let from = usize::try_from(self.offset()).unwrap_or(usize::MAX);
-        self.write(bytes.get(from..).unwrap_or_default())
+    /// Takes content that is at hand instead of whatever is there.
+    pub(super) fn rewrite(&mut self, descriptor: &Descriptor, bytes: &[u8]) -> Result<(), LayoutError> {
+        self.restart(descriptor).map_err(|error| LayoutError::io(&self.path, error))?;
+        self.write(bytes)
     }
 
     /// Proves that everything is there, and makes it survive a power cut.
@@ -120,11 +120,11 @@ impl Partial {
         Ok(())
     }
 
-    /// Gives what was proven the name of a file.
+    /// Gives what was proven the name of a file. Where that fails nothing of it stays: nobody would look for it under its own.
     pub(in crate::oci) fn place(mut self, target: &Path, existing: Existing) -> io::Result<()> {
-        place(&self.path.join(&self.name), target, existing)?;
-        (self.keep, self.least) = (true, 0);
-        Ok(())
+        let placed = place(&self.path.join(&self.name), target, existing);
+        (self.keep, self.least) = (placed.is_ok(), 0);
+        placed
     }
 
     fn wrong(&self, mismatch: Mismatch) -> LayoutError {
