@@ -133,6 +133,11 @@ pub(crate) fn unwritable(path: &Path, error: &io::Error) -> DistError {
 
 /// Whether a file could be put there.
 pub(crate) fn check(target: &Path, existing: Existing) -> io::Result<()> {
+    // The name of `new/` and of `new/.` is `new`, and no file can be put there.
+    let written = target.as_os_str().as_encoded_bytes();
+    if !target.file_name().is_some_and(|name| written.ends_with(name.as_encoded_bytes())) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"));
+    }
     match (fs::symlink_metadata(target), existing) {
         (Err(error), _) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         (Err(error), _) => Err(error),
@@ -224,8 +229,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for existing in [Existing::Keep, Existing::Replace] {
             assert!(put(dir.path(), existing, "x").is_err());
+            for nameless in ["/", "", ".", "..", "new/", "new/."] {
+                let target = if nameless.is_empty() { PathBuf::new() } else { dir.path().join(nameless) };
+                let error = put(&target, existing, "x").unwrap_err();
+                assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "`{nameless}`");
+            }
         }
-        assert!(put(Path::new("/"), Existing::Replace, "x").is_err());
         assert!(names(dir.path()).is_empty());
     }
 

@@ -1,5 +1,6 @@
 //! Blobs: content named by its digest, proven while it flows.
 
+use std::error::Error;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -82,10 +83,16 @@ impl BlobRequest {
 
     /// Who is told what happens to this blob. Called on the async threads: must not block. [`BlobEvent::Bytes`] comes for each
     /// piece of the network. A stream that is hashed by its consumer tells how it ends when the consumer says so
-    /// ([`UnverifiedBlobStream::confirm`], `refute`); of one that is dropped no end is told.
+    /// ([`UnverifiedBlobStream::confirm`], `refute`, `abandon`); of one that is dropped no end is told.
     pub fn progress(mut self, watcher: impl Fn(&BlobEvent<'_>) + Send + Sync + 'static) -> Self {
         self.ask.watcher = Some(Watcher::new(watcher));
         self
+    }
+
+    /// Takes note that the request is not made, since its consumer could not take a byte: what asked for
+    /// [progress](BlobRequest::progress) is told [`BlobEvent::Failed`], an error of kind `Output` with this cause.
+    pub fn abandon(&self, cause: impl Error + Send + Sync + 'static) {
+        self.ask.tell(&BlobEvent::Failed { error: &not_taken(cause) });
     }
 
     /// The digest the blob is named by.
@@ -218,6 +225,11 @@ impl BlobPieces {
         error
     }
 
+    /// Takes note that the consumer failed, as [`UnverifiedBlobStream::abandon`] does.
+    pub fn abandon(&self, cause: impl Error + Send + Sync + 'static) {
+        self.telling.failed(&not_taken(cause));
+    }
+
     /// The digest the bytes must have, and nobody has proven.
     pub const fn digest(&self) -> Digest {
         self.digest
@@ -231,6 +243,10 @@ impl BlobPieces {
 
 pub(super) fn not_the_blob() -> NetError {
     NetError::new(NetErrorKind::Integrity, "the blob is not the one its digest names")
+}
+
+pub(super) fn not_taken(cause: impl Error + Send + Sync + 'static) -> NetError {
+    NetError::new(NetErrorKind::Output, "").with_source(cause)
 }
 
 impl BlobStream {
@@ -290,6 +306,11 @@ impl BlobStream {
         Err(transfer.refute(error))
     }
 
+    /// Tells of a consumer that failed.
+    pub(super) fn abandon(&self, error: &NetError) {
+        self.inner.telling.failed(error);
+    }
+
     /// The same stream without the hash from here on.
     pub fn into_unverified(self) -> UnverifiedBlobStream {
         self.inner
@@ -342,6 +363,12 @@ impl UnverifiedBlobStream {
         let error = self.transfer.refute(self.transfer.about(not_the_blob()));
         self.telling.failed(&error);
         error
+    }
+
+    /// Takes note that the consumer failed, whatever the bytes are: what asked for [progress](BlobRequest::progress) is told
+    /// [`BlobEvent::Failed`], an error of kind `Output` with this cause. After an end that was told it does nothing.
+    pub fn abandon(&self, cause: impl Error + Send + Sync + 'static) {
+        self.telling.failed(&not_taken(cause));
     }
 
     /// The digest the bytes must have, and nobody has proven.

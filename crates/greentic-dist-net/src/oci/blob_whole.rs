@@ -4,8 +4,8 @@ use bytes::{Bytes, BytesMut};
 use greentic_dist_types::Mismatch;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
-use super::blob::BlobRequest;
-use crate::{NetError, NetErrorKind};
+use super::blob::{BlobRequest, not_taken};
+use crate::NetError;
 
 /// Most bytes reserved before they have come.
 const RESERVED_BYTES: u64 = 8 << 20;
@@ -39,12 +39,20 @@ impl BlobRequest {
     /// # Errors
     /// `Output` when the writer fails; otherwise as [`BlobRequest::open`] and [`BlobStream::next`](super::BlobStream::next).
     pub async fn to_writer(self, mut writer: impl AsyncWrite + Unpin + Send) -> Result<u64, NetError> {
-        let failed = |error| NetError::new(NetErrorKind::Output, "").with_source(error);
         let mut stream = self.open().await?;
         while let Some(piece) = stream.next().await {
-            writer.write_all(&piece?).await.map_err(failed)?;
+            let piece = piece?;
+            let mut written = writer.write_all(&piece).await;
+            // Before the end is asked for: who listens is then told that the writer has everything.
+            if written.is_ok() && stream.offset() == stream.size_bytes() {
+                written = writer.flush().await;
+            }
+            if let Err(error) = written {
+                let error = not_taken(error);
+                stream.abandon(&error);
+                return Err(error);
+            }
         }
-        writer.flush().await.map_err(failed)?;
         Ok(stream.size_bytes())
     }
 }

@@ -1,10 +1,14 @@
 //! What is told about a blob on its way.
 
+use std::io;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 
 use greentic_dist_net::{BlobEvent, BlobRequest, NetErrorKind, RetryPolicy};
 use greentic_dist_testkit::{LyingServer, Request, Response, fixture};
 use greentic_dist_types::Digest;
+use tokio::io::AsyncWrite;
 
 use crate::support::{descriptor, net, quick, read, read_unverified, repository};
 
@@ -110,6 +114,55 @@ async fn every_way_to_take_a_blob_tells_the_same() {
     let told = Told::default();
     told.hear(repository.blob(&inline)).bytes(7).await.unwrap();
     assert_eq!(told.lines(), ["started 0/7", "bytes 7", "verified", "done"]);
+}
+
+/// A writer that takes bytes and fails to bring them anywhere, at once or when it is flushed.
+struct Full {
+    at_once: bool,
+}
+
+impl AsyncWrite for Full {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(if self.at_once { Err(io::ErrorKind::StorageFull.into()) } else { Ok(bytes.len()) })
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Err(io::ErrorKind::StorageFull.into()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test]
+async fn a_consumer_that_fails_is_told_as_a_failure_and_never_as_done() {
+    let server = serving(|request| Response::ranged(request, "", bytes()));
+    for at_once in [true, false] {
+        let told = Told::default();
+        let error = request(&server, &told).to_writer(Full { at_once }).await.unwrap_err();
+        assert_eq!(error.kind(), NetErrorKind::Output);
+        let lines = told.lines();
+        assert_eq!(lines.last().unwrap(), "failed Output", "{lines:?}");
+        assert!(!lines.iter().any(|line| line == "done"), "{lines:?}");
+    }
+
+    let full = || io::Error::from(io::ErrorKind::StorageFull);
+    let told = Told::default();
+    let mut stream = request(&server, &told).open_unverified().await.unwrap();
+    while let Some(piece) = stream.next().await {
+        piece.unwrap();
+    }
+    stream.abandon(full());
+    stream.confirm();
+    assert_eq!(told.lines(), ["started 0/200000", "bytes 200000", "failed Output"]);
+    let told = Told::default();
+    let pieces = request(&server, &told).open_pieces().await.unwrap();
+    pieces.abandon(full());
+    assert_eq!(told.lines(), ["started 0/200000", "failed Output"]);
+    let told = Told::default();
+    request(&server, &told).abandon(full());
+    assert_eq!(told.lines(), ["failed Output"]);
 }
 
 #[tokio::test]

@@ -24,10 +24,13 @@ const TRIES: u32 = 2;
 /// The file appears under its name when its bytes are proven and synced, and not at all before. Until then they are beside it, in
 /// `.<algorithm>-<hex>.part`. From 1 MiB on that file stays when the transfer breaks, the process dies or the future is dropped,
 /// and the next call for this blob in the same directory hashes it and goes on from there with `Range`, or ends without a request
-/// where nothing was missing. A file of that name that belongs to somebody else, or that others may write to, is not touched.
+/// where nothing was missing. A `.part` that belongs to another user, that everybody may write to, or that another call is
+/// writing is left alone: then the bytes are in a file of their own beside it, which never stays.
 ///
 /// # Errors
-/// [`DistError::Network`] by kind; [`DistError::InvalidInput`] when the file cannot be written, or there is one and it is to stay.
+/// [`DistError::Network`] by kind; [`DistError::InvalidInput`] when `path` names no file, the file cannot be written, or there is
+/// one and it is to stay. All of this is looked at before any request, and once more when the file is put in its place: where
+/// that fails nothing stays.
 pub async fn save_blob(
     repository: &Repository,
     descriptor: &Descriptor,
@@ -38,14 +41,16 @@ pub async fn save_blob(
 }
 
 /// As [`save_blob`], for a request that was made by [`Repository::blob`] and may have somebody who is told of its
-/// [progress](BlobRequest::progress): `Started` with what is there already, `Verified` and `Done` when the file is in its place.
+/// [progress](BlobRequest::progress): `Started` with what is there already, `Verified` and `Done` when the file is in its place,
+/// and `Failed` whatever failed, the disk included.
 ///
 /// # Errors
 /// As [`save_blob`].
 pub async fn save_blob_with(request: BlobRequest, path: &Path, replace: bool) -> Result<u64, DistError> {
     let existing = if replace { Existing::Replace } else { Existing::Keep };
     let target = path.to_owned();
-    blocking::run(move || check(&target, existing).map_err(|error| unwritable(&target, &error))).await?;
+    let checked = blocking::run(move || check(&target, existing).map_err(|error| unwritable(&target, &error))).await;
+    checked.inspect_err(|error| request.abandon(cause(error)))?;
     let mut tries = 0;
     loop {
         tries += 1;
@@ -82,7 +87,7 @@ async fn once(request: &BlobRequest, path: &Path, existing: Existing) -> Result<
     let descriptor = Descriptor::new(media_type::OCTET_STREAM, request.digest(), request.size_bytes());
     let target = path.to_owned();
     let begun = blocking::run(move || Partial::beside(&target, &descriptor).map_err(|error| explain(&target, error)));
-    let mut partial = begun.await?;
+    let mut partial = begun.await.inspect_err(|error| request.abandon(cause(error)))?;
     let offset = partial.offset();
     let mut stream = request.clone().from_offset(offset).open_unverified().await.map_err(failed)?;
     let (sender, mut receiver) = mpsc::channel::<Message>(PIECES);
@@ -116,7 +121,10 @@ async fn once(request: &BlobRequest, path: &Path, existing: Existing) -> Result<
         (Err(DistError::Layout(error)), _) if matches!(error.problem(), LayoutProblem::Damaged { .. }) => {
             Ok(Saved::Wrong { offset, stream: Box::new(stream) })
         }
-        (Err(error), _) => Err(error),
+        (Err(error), _) => {
+            stream.abandon(cause(&error));
+            Err(error)
+        }
         (Ok(false), Some(error)) => Err(failed(error)),
         (Ok(false), None) => Err(DistError::Cancelled),
     }
@@ -144,6 +152,11 @@ async fn pump(
     }
     let _gone = sender.send(Message::End).await.is_err();
     None
+}
+
+/// An error that is returned, for whoever is told of it as well.
+fn cause(error: &DistError) -> std::io::Error {
+    std::io::Error::other(error.to_string())
 }
 
 /// What a partial file could not do, about the file that was asked for. Wrong bytes are told as they are.

@@ -9,7 +9,7 @@ use greentic_dist_testkit::{LyingServer, Request, Response, fixture};
 use greentic_dist_types::Digest;
 use greentic_distributor_client::dist::{DistError, DistErrorKind};
 use greentic_distributor_client::oci::{
-    BlobEvent, Client, Descriptor, Reference, Repository, RetryPolicy, save_blob, save_blob_with,
+    BlobEvent, BlobRequest, Client, Descriptor, Reference, Repository, RetryPolicy, save_blob, save_blob_with,
 };
 use tempfile::TempDir;
 
@@ -223,4 +223,51 @@ async fn a_file_that_is_there_stays_and_nothing_is_asked() {
     assert!(error.to_string().contains("absent/hello.wasm"), "{error}");
     save_blob(&stage.repository, &stage.blob, &stage.target(), true).await.unwrap();
     stage.assert_saved_alone();
+}
+
+/// The ends that were told.
+fn ends(told: &Mutex<Vec<String>>) -> Vec<String> {
+    told.lock().unwrap().clone()
+}
+
+/// A request that writes down how it ends.
+fn listened(stage: &Stage, started: impl Fn() + Send + Sync + 'static) -> (BlobRequest, Arc<Mutex<Vec<String>>>) {
+    let told: Arc<Mutex<Vec<String>>> = Arc::default();
+    let heard = Arc::clone(&told);
+    let request = stage.repository.blob(&stage.blob).progress(move |event| match event {
+        BlobEvent::Started { .. } => started(),
+        BlobEvent::Failed { error } => heard.lock().unwrap().push(format!("failed {:?}", error.kind())),
+        BlobEvent::Verified | BlobEvent::Done => heard.lock().unwrap().push(format!("{event:?}")),
+        _ => {}
+    });
+    (request, told)
+}
+
+#[tokio::test]
+async fn a_path_that_names_no_file_is_refused_and_told_before_any_request() {
+    let stage = Stage::new(honest);
+    let nameless = [PathBuf::new(), stage.dir.path().join("new/"), stage.dir.path().join("new/."), "/".into()];
+    for (path, replace) in nameless.iter().flat_map(|path| [(path, false), (path, true)]) {
+        let (request, told) = listened(&stage, || {});
+        let error = save_blob_with(request, path, replace).await.unwrap_err();
+        assert_eq!((error.kind(), error.exit_code()), (DistErrorKind::InvalidInput, 2), "{path:?}: {error:?}");
+        assert!(error.to_string().contains("names no file"), "{error}");
+        assert_eq!((stage.server.journal().len(), ends(&told)), (0, vec!["failed Output".to_owned()]), "{path:?}");
+    }
+    let (request, told) = listened(&stage, || {});
+    save_blob_with(request, &stage.dir.path().join("absent/hello.wasm"), false).await.unwrap_err();
+    assert_eq!((stage.server.journal().len(), ends(&told)), (0, vec!["failed Output".to_owned()]));
+    assert!(names(stage.dir.path()).is_empty());
+}
+
+#[tokio::test]
+async fn a_proven_file_that_finds_its_name_taken_is_told_as_a_failure_and_leaves_nothing() {
+    let stage = Stage::new(honest);
+    let target = stage.target();
+    let (request, told) = listened(&stage, move || fs::write(&target, "theirs").unwrap());
+    let error = save_blob_with(request, &stage.target(), false).await.unwrap_err();
+    assert_eq!(error.kind(), DistErrorKind::InvalidInput, "{error:?}");
+    assert_eq!(ends(&told), ["failed Output"]);
+    assert_eq!(names(stage.dir.path()), ["hello.wasm"]);
+    assert_eq!(fs::read(stage.target()).unwrap(), b"theirs");
 }
