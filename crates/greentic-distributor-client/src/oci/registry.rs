@@ -132,7 +132,7 @@ enum Probe {
     /// The manifest itself. Where its blobs would be mounted, that spares a request for each of them.
     Manifest,
     /// A layer, and the manifest where that is there: a layer that is missing is asked for only once.
-    Layer(Descriptor),
+    Layer(Box<Descriptor>),
 }
 
 /// What is missing of a manifest.
@@ -232,9 +232,9 @@ impl RegistrySink {
             ManifestKind::Image(_) if self.mount_from.is_some() => Probe::Manifest,
             ManifestKind::Image(_) => {
                 let layer = node.manifest.blobs().into_iter().find(|blob| !is_config(&node.manifest, blob));
-                layer.cloned().map_or(Probe::Nothing, Probe::Layer)
+                layer.map_or(Probe::Nothing, |layer| Probe::Layer(Box::new(layer.clone())))
             }
-            _ => Probe::Nothing,
+            ManifestKind::Index(_) => Probe::Nothing,
         };
         Question { digest: node.manifest.digest, tags: job.tags_of(node), probe }
     }
