@@ -1,6 +1,7 @@
 //! The handle everything starts from, and its builder.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use greentic_dist_types::{Reference, SafeText, redact_reference};
 use http::HeaderValue;
@@ -8,6 +9,7 @@ use http::HeaderValue;
 use crate::caps::Limits;
 use crate::config::{HttpRule, RangePolicy, RetryPolicy, Timeouts};
 use crate::exchange::{Shared, header_value};
+use crate::flight::Flights;
 use crate::host::{HostConfig, HostSource, Profile};
 use crate::http::{HttpCall, HttpGet};
 use crate::limit::HostLimits;
@@ -21,6 +23,8 @@ use crate::transport::Transport;
 use crate::warning::Told;
 use crate::{NetError, NetErrorKind, tls};
 
+/// Longest user agent: it goes with every request.
+const USER_AGENT_BYTES: usize = 256;
 /// Requests at a time to one host, per lane, unless set otherwise.
 const REQUESTS_PER_HOST: usize = 8;
 
@@ -220,13 +224,14 @@ impl NetBuilder {
         self
     }
 
-    /// The `User-Agent`. Default `greentic-dist/<version>`.
+    /// The `User-Agent`: 1 to 256 bytes without control characters. Default `greentic-dist/<version>`.
     pub fn user_agent(mut self, user_agent: impl Into<String>) -> Self {
         self.user_agent = user_agent.into();
         self
     }
 
-    /// Bodies transferred from one host at a time, and beside them as many short requests. Default 8; 0 counts as 1.
+    /// Bodies transferred from one host at a time, and beside them as many uploads and as many short requests. Default 8; 0 counts
+    /// as 1. Of the bodies at most 8 are segments of blobs that come over several connections.
     ///
     /// A host that answers 429 or 503 gets half as many from then on, at least one, and for every 20 other answers one more
     /// again. A [`BlobStream`](crate::BlobStream) holds its place until it is dropped or at its end: who opens more than there
@@ -260,6 +265,10 @@ impl NetBuilder {
     /// # Errors
     /// `InvalidInput` when the extra certificates are none or the user agent cannot be sent; `Config` for a proxy that is none.
     pub fn build(self) -> Result<Net, NetError> {
+        if self.user_agent.trim().is_empty() || self.user_agent.len() > USER_AGENT_BYTES {
+            let detail = format!("the user agent has not 1 to {USER_AGENT_BYTES} bytes");
+            return Err(NetError::new(NetErrorKind::InvalidInput, detail));
+        }
         let user_agent: HeaderValue = header_value(&self.user_agent, "the user agent")?;
         let extra_roots = if self.root_certificates_pem.is_empty() {
             Vec::new()
@@ -289,6 +298,9 @@ impl NetBuilder {
             host_source: self.host_source,
             names_from_origin: self.names_from_origin,
             profile: Profile::own(extra_roots),
+            manifests: Flights::default(),
+            changes: Flights::default(),
+            writes: AtomicU64::new(0),
             pools: Pools::new(self.idle_per_host.unwrap_or(self.requests_per_host.saturating_mul(2).max(2))),
         };
         Ok(Net { transport: Arc::new(transport), registries: Arc::default() })

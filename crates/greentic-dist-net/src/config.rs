@@ -5,7 +5,7 @@ use std::time::Duration;
 use greentic_dist_types::limits;
 use url::{Host, Url};
 
-/// How long each phase of a request may take. There is no total limit on a body.
+/// How long each phase of a request may take, and where that is wanted, all of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// TCP connect and TLS handshake together. Default 10 s.
@@ -20,6 +20,10 @@ pub struct Timeouts {
     pub pool_idle: Duration,
     /// The slowest body that is put up with. `None` for any. Default 1 KiB/s over 60 s.
     pub slowest_body: Option<SlowestBody>,
+    /// One call of this client in all: every request of it with its attempts, the waits between them, and a stream from its opening
+    /// to its end. `None`, the default, for as long as something moves. At the deadline the call fails with a transient
+    /// [`Timeout`](crate::NetErrorKind::Timeout), and what came of a download is kept by whoever keeps it otherwise.
+    pub operation: Option<Duration>,
 }
 
 /// The slowest body that is put up with: fewer than `bytes` within `window` of waiting for the peer is a timeout.
@@ -40,6 +44,7 @@ impl Default for Timeouts {
             idle_body: Duration::from_secs(30),
             pool_idle: Duration::from_secs(15),
             slowest_body: Some(SlowestBody { bytes: 60 << 10, window: Duration::from_mins(1) }),
+            operation: None,
         }
     }
 }

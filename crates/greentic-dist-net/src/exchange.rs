@@ -20,7 +20,7 @@ use crate::retry::Retry;
 use crate::sent::SentSecrets;
 use crate::stats::count;
 use crate::target_policy::{Guard, Reach};
-use crate::trace::Errand;
+use crate::trace::{Errand, op_of};
 use crate::transport::{Reply, Transport};
 use crate::verdict::refusal;
 use crate::warning::warnings;
@@ -128,6 +128,17 @@ impl Ask {
         match self.target {
             Target::Url(_) => "server",
             Target::Registry(..) | Target::Handed(_) => "registry",
+        }
+    }
+
+    /// What is asked for, for those who watch.
+    fn op(&self) -> &'static str {
+        match &self.target {
+            Target::Url(_) => "url",
+            Target::Registry(_, path) => op_of(&self.method, path),
+            // Where a redirect led while a blob came over one connection, others of it ask too.
+            Target::Handed(_) if matches!(self.lane, Lane::Body | Lane::Segment) => "blob",
+            Target::Handed(handed) => op_of(&self.method, handed.url.path()),
         }
     }
 
@@ -329,6 +340,7 @@ impl Transport {
             hop.body = ask.body.clone();
             hop.errand = Errand {
                 repository: ask.registry().map(|access| Arc::clone(&access.repository)),
+                op: ask.op(),
                 attempt: tried.failed + 1,
             };
             hop.guard = ask.guard();

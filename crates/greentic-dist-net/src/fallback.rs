@@ -4,6 +4,7 @@
 //! asked of the registry's own host. What a mirror says is never the last word: only the registry's own "not found" is final, and
 //! when everybody fails the error lists each.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use greentic_dist_types::{Digest, SafeText};
@@ -216,6 +217,14 @@ impl Transport {
     /// # Errors
     /// By cause, with the failures of the mirrors in it; see [`NetErrorKind`].
     pub(crate) async fn open(&self, ask: &Ask, detour: &Detour) -> Result<Reply, NetError> {
+        let opened = self.within(self.open_somewhere(ask, detour)).await;
+        if !matches!(ask.method, Method::GET | Method::HEAD) {
+            self.writes.fetch_add(1, Ordering::Relaxed);
+        }
+        opened
+    }
+
+    async fn open_somewhere(&self, ask: &Ask, detour: &Detour) -> Result<Reply, NetError> {
         let Endpoints { need, mirrors, own } = Box::pin(self.endpoints_for(ask, detour)).await?;
         let mut failed = Vec::new();
         for (mirror, ask) in mirrors {
@@ -253,6 +262,15 @@ impl Transport {
     /// As [`Transport::collect`], for a body that must make sense: what cannot be understood counts as a failure of the
     /// endpoint it came from.
     pub(crate) async fn collect_as<T>(
+        &self,
+        ask: &Ask,
+        limit: u64,
+        understand: impl Fn(Collected) -> Result<T, NetError>,
+    ) -> Result<T, NetError> {
+        self.within(self.collect_somewhere(ask, limit, understand)).await
+    }
+
+    async fn collect_somewhere<T>(
         &self,
         ask: &Ask,
         limit: u64,

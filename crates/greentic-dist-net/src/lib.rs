@@ -16,9 +16,11 @@ mod cause;
 mod client;
 mod config;
 mod connect;
+mod deadline;
 mod error;
 mod exchange;
 mod fallback;
+mod flight;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -48,6 +50,7 @@ pub use crate::body::Piece;
 pub use crate::caps::{Limit, Limits, UnknownLimit};
 pub use crate::client::{Net, NetBuilder};
 pub use crate::config::{HttpRule, RangePolicy, RetryPolicy, SlowestBody, Timeouts, is_loopback};
+pub use crate::deadline::{DeadlinePassed, one_operation, same_operation};
 pub use crate::error::{EndpointFailure, NetError, NetErrorClass, NetErrorKind, RegistryError};
 pub use crate::host::{
     Capabilities, HostConfig, HostEndpoint, HostSource, HostsFile, HostsFileEndpoint, HostsFileError, RegistriesFile,

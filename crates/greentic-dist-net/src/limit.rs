@@ -26,6 +26,8 @@ const SUCCESSES: u32 = 20;
 const HTTP2_ERRORS: u8 = 2;
 /// The number for a host that speaks nothing but HTTP/2.
 const HTTP2_ONLY: u8 = u8::MAX;
+/// Segments of blobs at a time from one host, however many requests it gets otherwise: many do not like more connections.
+const SEGMENTS: usize = 8;
 /// Queues of a host.
 const QUEUES: usize = 3;
 
@@ -65,6 +67,7 @@ pub(crate) enum Gain {
 #[derive(Debug)]
 pub(crate) struct HostLimit {
     queues: [Arc<Semaphore>; QUEUES],
+    segments: Arc<Semaphore>,
     flow: Mutex<Flow>,
     budget: Budget,
     tally: Arc<Tally>,
@@ -92,6 +95,8 @@ pub(crate) struct Turn {
     queue: usize,
     round: u64,
     permit: Option<OwnedSemaphorePermit>,
+    /// Held by a segment beside its place among the bodies.
+    _segment: Option<OwnedSemaphorePermit>,
 }
 
 impl Turn {
@@ -114,6 +119,7 @@ impl HostLimit {
     fn new(per_lane: usize, retry: &RetryPolicy, tally: Arc<Tally>) -> Self {
         Self {
             queues: std::array::from_fn(|_| Arc::new(Semaphore::new(per_lane))),
+            segments: Arc::new(Semaphore::new(SEGMENTS)),
             flow: Mutex::new(Flow { most: per_lane, allowed: per_lane, successes: 0, round: 0, excess: [0; QUEUES] }),
             budget: Budget::new(retry),
             tally,
@@ -131,13 +137,16 @@ impl HostLimit {
     pub(crate) async fn acquire(self: &Arc<Self>, lane: Lane) -> Option<Turn> {
         let queue = lane.queue();
         let semaphore = Arc::clone(self.queues.get(queue)?);
-        let permit = match lane {
-            Lane::Segment => semaphore.try_acquire_owned().ok()?,
+        let (permit, segment) = match lane {
+            Lane::Segment => {
+                let segment = Arc::clone(&self.segments).try_acquire_owned().ok()?;
+                (semaphore.try_acquire_owned().ok()?, Some(segment))
+            }
             // The semaphores are never closed.
-            _ => semaphore.acquire_owned().await.ok()?,
+            _ => (semaphore.acquire_owned().await.ok()?, None),
         };
         let round = self.flow().round;
-        Some(Turn { host: Arc::clone(self), queue, round, permit: Some(permit) })
+        Some(Turn { host: Arc::clone(self), queue, round, permit: Some(permit), _segment: segment })
     }
 
     /// Takes note of an answer: that there was one, and whether the host has too much to do.
@@ -212,9 +221,10 @@ impl HostLimit {
         &self.tally
     }
 
-    /// How many more bodies may be transferred right now.
+    /// How many more segments of a blob may be transferred right now.
     pub(crate) fn room(&self) -> usize {
-        self.queues.get(Lane::Body.queue()).map_or(0, |bodies| bodies.available_permits())
+        let bodies = self.queues.get(Lane::Body.queue()).map_or(0, |bodies| bodies.available_permits());
+        bodies.min(self.segments.available_permits())
     }
 
     pub(crate) fn gain(&self) -> Gain {
@@ -351,6 +361,19 @@ mod tests {
             drop(turn);
             assert_eq!(free(&host), [allowed; 3]);
         }
+    }
+
+    #[tokio::test]
+    async fn a_host_gets_eight_segments_at_a_time_however_many_requests_it_is_good_for() {
+        let host = host(32);
+        let mut held = turns(&host, Lane::Segment, 8).await;
+        assert!(host.acquire(Lane::Segment).await.is_none());
+        assert_eq!((host.room(), free(&host)), (0, vec![32, 24, 32]));
+        held.pop();
+        assert_eq!(host.room(), 1);
+        held.extend(turns(&host, Lane::Segment, 1).await);
+        held.extend(turns(&host, Lane::Body, 24).await);
+        assert_eq!(free(&host), [32, 0, 32]);
     }
 
     #[tokio::test]

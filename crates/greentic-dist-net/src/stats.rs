@@ -4,6 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use http::HeaderMap;
+
+use crate::RateLimit;
+
 /// Most hosts with counters of their own; what further ones do is counted together.
 const HOSTS: usize = 1_024;
 /// The name of all further ones.
@@ -56,6 +60,10 @@ pub struct ClientStats {
     pub total: NetStats,
     /// By `host:port`: registries, mirrors, token servers, where redirects led. Beyond 1024 hosts the further ones are `others`.
     pub hosts: BTreeMap<String, NetStats>,
+    /// What each host said last about its limit of requests, on any answer. Hosts that say nothing are not in it.
+    pub rate_limits: BTreeMap<String, RateLimit>,
+    /// Artifacts that were opened from the cache instead of being fetched. 0 for a client without a cache.
+    pub cache_hits: u64,
 }
 
 impl std::ops::Add for ClientStats {
@@ -66,7 +74,13 @@ impl std::ops::Add for ClientStats {
             let known = self.hosts.entry(host).or_default();
             *known = *known + stats;
         }
-        Self { total: self.total + other.total, hosts: self.hosts }
+        self.rate_limits.extend(other.rate_limits);
+        Self {
+            total: self.total + other.total,
+            hosts: self.hosts,
+            rate_limits: self.rate_limits,
+            cache_hits: self.cache_hits + other.cache_hits,
+        }
     }
 }
 
@@ -81,9 +95,22 @@ pub(crate) struct Tally {
     pub(crate) token_requests: AtomicU64,
     pub(crate) connections_opened: AtomicU64,
     pub(crate) connections_reused: AtomicU64,
+    rate_limit: Mutex<Option<RateLimit>>,
 }
 
 impl Tally {
+    /// What the host said last about its limit of requests.
+    pub(crate) fn rate_limit(&self) -> Option<RateLimit> {
+        *self.rate_limit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note of what an answer says about a limit, where it says anything.
+    pub(crate) fn note_rate_limit(&self, headers: &HeaderMap) {
+        if let Some(told) = RateLimit::of(headers) {
+            *self.rate_limit.lock().unwrap_or_else(PoisonError::into_inner) = Some(told);
+        }
+    }
+
     fn read(&self) -> NetStats {
         NetStats {
             requests: self.requests.load(Ordering::Relaxed),
@@ -112,11 +139,13 @@ impl Counters {
 
     pub(crate) fn read(&self) -> ClientStats {
         let hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = hosts.iter().filter_map(|(host, tally)| Some((host.clone(), tally.rate_limit()?)));
+        let rate_limits = told.collect();
         let hosts = hosts.iter().map(|(host, tally)| (host.clone(), tally.read()));
         // Nothing was sent to a host that is only known by name.
         let hosts: BTreeMap<_, _> = hosts.filter(|(_, stats)| *stats != NetStats::default()).collect();
         let total = hosts.values().copied().fold(NetStats::default(), std::ops::Add::add);
-        ClientStats { total, hosts }
+        ClientStats { total, hosts, rate_limits, cache_hits: 0 }
     }
 }
 

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use greentic_dist_types::SafeText;
+use greentic_dist_types::{Digest, SafeText};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::Instrument as _;
@@ -17,10 +17,11 @@ use crate::caps::Limits;
 use crate::cause::{Cause, classify};
 use crate::config::{HttpRule, RangePolicy, RetryPolicy, Timeouts};
 use crate::connect::Connects;
+use crate::flight::Flights;
 use crate::host::{HostConfig, HostSource, Profile};
 use crate::limit::{HostLimit, HostLimits, Lane, Turn};
 use crate::oci::auth::Access;
-use crate::oci::{CredentialSource, Registry};
+use crate::oci::{CredentialSource, FetchedManifest, Registry};
 use crate::payload::{Opened, Payload, Watch};
 use crate::pool::Pools;
 use crate::proxy::ProxyRule;
@@ -57,6 +58,24 @@ pub(crate) struct Transport {
     /// How connections to hosts without a configuration of their own are made.
     pub(crate) profile: Arc<Profile>,
     pub(crate) pools: Pools,
+    /// Manifests that are being asked for.
+    pub(crate) manifests: Flights<ManifestQuestion, FetchedManifest>,
+    /// Tags that are being asked whether they changed.
+    pub(crate) changes: Flights<ManifestQuestion, Option<FetchedManifest>>,
+    /// How often something was written, which may change what a name means.
+    pub(crate) writes: AtomicU64,
+}
+
+/// Which manifest is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ManifestQuestion {
+    /// As references write it: its mirrors are asked, too.
+    pub(crate) registry: String,
+    pub(crate) url: String,
+    /// The `ETag` and the digest of what is known.
+    pub(crate) known: Option<(Option<String>, Digest)>,
+    /// What this client has written before: an answer from before a write is none to a question after it.
+    pub(crate) writes: u64,
 }
 
 /// One request to one server.
@@ -155,6 +174,7 @@ impl Transport {
         host.note(response.status(), &turn);
         trace.answered(response.status(), response.version(), connects.answered());
         self.limits.check_header(response.headers()).map_err(about)?;
+        host.tally().note_rate_limit(response.headers());
         let peer = if direct { response.remote_addr().map(|address| address.ip()) } else { None };
         let reach = peer.or_else(|| literal(&url)).map_or(Reach::Public, |ip| reach_of(ip).unwrap_or(Reach::Private));
         let pace = Pace::default();

@@ -5,8 +5,10 @@ pub(crate) mod content_range;
 mod odd;
 mod pieces;
 mod resume;
+mod start;
 
 pub(crate) use odd::{Odd, WEB_PAGE};
 pub use pieces::Piece;
 pub(crate) use pieces::Pieces;
-pub(crate) use resume::{Start, Transfer};
+pub(crate) use resume::Transfer;
+pub(crate) use start::Start;

@@ -15,11 +15,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{StatusCode, header};
 use tokio::sync::{Notify, mpsc};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::areas::{Area, Areas};
-use super::resume::{Start, Transfer};
+use super::resume::Transfer;
+use super::start::Start;
 use crate::config::RangePolicy;
+use crate::deadline::done_by;
 use crate::exchange::{Ask, Handed, Shared, Target};
 use crate::fallback::Blame;
 use crate::limit::{Gain, HostLimit, Lane};
@@ -48,6 +50,8 @@ pub(crate) struct Pieces {
     works: VecDeque<(Role, Work)>,
     segments: usize,
     left: u64,
+    /// When all of it is to be there.
+    until: Option<Instant>,
 }
 
 type Work = Pin<Box<dyn Future<Output = Result<(), NetError>> + Send>>;
@@ -113,7 +117,7 @@ impl Pieces {
         };
         let (host, resolved) = (transport.hosts.of(&reply.url), resolved_at(ask, reply));
         let (sender, queue) = mpsc::channel(QUEUE);
-        let policy = transport.ranges;
+        let (policy, until) = (transport.ranges, transfer.deadline());
         let split = Arc::new(Split {
             transport: Arc::clone(transport),
             ask: ask.clone(),
@@ -131,22 +135,34 @@ impl Pieces {
         let mut works: VecDeque<(Role, Work)> = VecDeque::new();
         works.push_back((Role::First, Box::pin(Arc::clone(&split).first(transfer))));
         works.push_back((Role::Watch, Box::pin(Arc::clone(&split).watch())));
-        Ok(Self { split, queue, works, segments: 0, left })
+        Ok(Self { split, queue, works, segments: 0, left, until })
     }
 
     /// Takes note that the bytes were not those that were asked for, as [`Transfer::refute`] does.
     pub(crate) fn refute(&self, error: NetError) -> NetError {
-        let Split { transport, ask, blame, .. } = &*self.split;
-        let error = match ask.url() {
-            Ok(url) => error.for_request(&ask.method, &url),
-            Err(_) => error,
-        };
-        blame.refute(transport, error)
+        let Split { transport, blame, .. } = &*self.split;
+        blame.refute(transport, self.about(error))
     }
 
     /// The next piece, wherever it belongs; `None` when all bytes came. Cancel-safe: no byte is lost.
     pub(crate) async fn next(&mut self) -> Option<Result<Piece, NetError>> {
-        std::future::poll_fn(|context| self.poll_next(context)).await
+        let until = self.until;
+        let next = std::future::poll_fn(|context| self.poll_next(context));
+        if until.is_none() {
+            return next.await;
+        }
+        let next = done_by(until, async { next.await.transpose() }).await.transpose()?;
+        Some(next.map_err(|error| {
+            (self.left, self.works) = (0, VecDeque::new());
+            self.about(error)
+        }))
+    }
+
+    fn about(&self, error: NetError) -> NetError {
+        match self.split.ask.url() {
+            Ok(url) => error.for_request(&self.split.ask.method, &url),
+            Err(_) => error,
+        }
     }
 
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Piece, NetError>>> {

@@ -3,9 +3,12 @@
 use bytes::{Buf as _, Bytes};
 use greentic_dist_types::Mismatch;
 use http::{HeaderValue, StatusCode, header};
+use tokio::time::Instant;
 
 use super::content_range::ContentRange;
 use super::odd::Odd;
+use super::start::Start;
+use crate::deadline::done_by;
 use crate::exchange::{Ask, Shared};
 use crate::fallback::{Blame, Detour};
 use crate::observer::Event;
@@ -20,22 +23,6 @@ const NEAR: u64 = 1 << 20;
 
 /// Progress since the last connection that makes the next one come without a wait, in bytes.
 const GOOD_PROGRESS: u64 = 64 << 10;
-
-/// Where and how a transfer begins.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Start {
-    /// The first byte wanted.
-    pub(crate) offset: u64,
-    /// The size of the whole body, when it is known beforehand.
-    pub(crate) size: Option<u64>,
-    /// Most bytes of a body whose size is not known beforehand.
-    pub(crate) limit: u64,
-    /// Whether the body is named by its digest: any server's bytes of it are the same, no validator is needed to resume.
-    pub(crate) content_addressed: bool,
-    /// The end of the only range that is wanted, of a body whose size is known: an answer that is not exactly that range is
-    /// an error of kind `Protocol`.
-    pub(crate) range_end: Option<u64>,
-}
 
 /// A running transfer.
 ///
@@ -70,6 +57,8 @@ pub(crate) struct Transfer {
     /// Whether there is a wait before the next connection.
     pausing: bool,
     detour: Detour,
+    /// When all of it is to be there.
+    deadline: Option<Instant>,
     /// What the answers said that would explain wrong bytes.
     odd: Odd,
 }
@@ -108,7 +97,7 @@ impl Transfer {
     }
 
     fn new(transport: Shared, ask: Ask, start: Start) -> Result<Self, NetError> {
-        let retry = transport.retry_for(&ask)?;
+        let (retry, deadline) = (transport.retry_for(&ask)?, transport.until());
         Ok(Self {
             transport,
             ask: Ask { is_proven: start.content_addressed, ..ask },
@@ -131,6 +120,7 @@ impl Transfer {
             restarts: 0,
             pausing: false,
             detour: Detour::default(),
+            deadline,
             odd: Odd::default(),
         })
     }
@@ -148,6 +138,11 @@ impl Transfer {
 
     pub(crate) const fn reply(&self) -> Option<&Reply> {
         self.reply.as_ref()
+    }
+
+    /// When all of it is to be there.
+    pub(crate) const fn deadline(&self) -> Option<Instant> {
+        self.deadline
     }
 
     pub(crate) const fn size(&self) -> Option<u64> {
@@ -210,10 +205,15 @@ impl Transfer {
             if self.done {
                 return self.held.take().map(Ok);
             }
-            match self.step().await {
+            let step = match self.deadline {
+                None => self.step().await,
+                deadline => done_by(deadline, self.step()).await,
+            };
+            match step {
                 Ok(Some(piece)) => return Some(Ok(piece)),
                 Ok(None) => {}
                 Err(error) => {
+                    let error = self.about(error);
                     self.done = true;
                     self.held = None;
                     self.reply = None;

@@ -150,8 +150,9 @@ impl HttpCall {
     /// pass and answers with a status until the attempts are used up is returned as that answer.
     pub async fn send(self) -> Result<HttpReply, NetError> {
         let url = self.checked()?;
-        let Some(deadline) = self.deadline else { return self.exchange(&url).await };
-        match tokio::time::timeout(deadline, self.exchange(&url)).await {
+        let exchange = self.transport.within(self.exchange(&url));
+        let Some(deadline) = self.deadline else { return exchange.await };
+        match tokio::time::timeout(deadline, exchange).await {
             Ok(answer) => answer,
             Err(_elapsed) => {
                 let detail = format!("no complete answer within {} s", deadline.as_secs_f32());

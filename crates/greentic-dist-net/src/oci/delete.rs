@@ -22,6 +22,10 @@ impl Repository {
     /// `NotFound`; `Unsupported` where deletion is switched off; `Conflict` when others kept changing the list of referrers (the
     /// manifest is gone then); otherwise by cause.
     pub async fn delete_manifest(&self, digest: &Digest) -> Result<ReferrersUpkeep, NetError> {
+        self.transport().within(self.delete_manifest_now(digest)).await
+    }
+
+    async fn delete_manifest_now(&self, digest: &Digest) -> Result<ReferrersUpkeep, NetError> {
         let subject = match self.manifest_for(Action::Delete, Selector::Digest(*digest)).await {
             Ok(manifest) => RawManifest::from(manifest).subject().map(|subject| subject.digest),
             // What this client cannot read it can delete; nobody has listed it as a referrer through this client.

@@ -32,8 +32,11 @@ impl Repository {
     /// `Protocol` for indexes that are nested too deeply, point to themselves or lie about types; `Integrity` for sizes;
     /// otherwise as [`Repository::manifest`].
     pub async fn image(&self, selector: Selector<'_>, platform: &PlatformChoice) -> Result<FetchedImage, NetError> {
-        let found = self.manifest(selector).await?;
-        self.follow(found, platform).await
+        let both = async {
+            let found = self.manifest(selector).await?;
+            self.follow(found, platform).await
+        };
+        self.transport().within(both).await
     }
 
     /// Goes on from a manifest that is at hand as [`Repository::image`] does: no request for an image manifest.

@@ -1,5 +1,7 @@
 //! Manifests: found by tag or digest, hashed always.
 
+use std::sync::atomic::Ordering;
+
 use bytes::Bytes;
 use greentic_dist_types::media_type::{self, ManifestType};
 use greentic_dist_types::{Descriptor, Digest, ManifestKind, Mismatch, SafeText, parse_manifest_within};
@@ -10,7 +12,8 @@ use super::auth::Action;
 use super::put_manifest::RawManifest;
 use super::repository::{Repository, Selector};
 use crate::exchange::{Ask, Collected, header_value};
-use crate::{Limit, NetError, NetErrorKind};
+use crate::transport::ManifestQuestion;
+use crate::{Limit, NetError, NetErrorKind, RateLimit};
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
@@ -26,6 +29,8 @@ pub struct ManifestHead {
     pub media_type: Option<String>,
     /// The `ETag` as sent, for [`Repository::manifest_if_changed`].
     pub etag: Option<String>,
+    /// What the registry says about its limit of requests, where it says anything.
+    pub rate_limit: Option<RateLimit>,
 }
 
 /// A manifest or index with the exact bytes it came as.
@@ -53,6 +58,10 @@ impl Repository {
     /// # Errors
     /// By cause; `NotFound` for an unknown tag, digest or repository.
     pub async fn head_manifest(&self, selector: Selector<'_>) -> Result<ManifestHead, NetError> {
+        self.transport().within(self.ask_head(selector)).await
+    }
+
+    async fn ask_head(&self, selector: Selector<'_>) -> Result<ManifestHead, NetError> {
         if !self.known().refuses_head() {
             let mut ask = self.ask(selector);
             ask.method = Method::HEAD;
@@ -81,6 +90,7 @@ impl Repository {
             size_bytes: u64::try_from(manifest.raw.len()).ok(),
             media_type: Some(manifest.media_type),
             etag: manifest.etag,
+            rate_limit: self.rate_limit(),
         })
     }
 
@@ -92,6 +102,10 @@ impl Repository {
     /// # Errors
     /// By cause; `NotFound` for an unknown tag, digest or repository.
     pub async fn resolve(&self, selector: Selector<'_>) -> Result<Descriptor, NetError> {
+        self.transport().within(self.resolve_now(selector)).await
+    }
+
+    async fn resolve_now(&self, selector: Selector<'_>) -> Result<Descriptor, NetError> {
         let head = self.head_manifest(selector).await?;
         let wanted = match selector {
             Selector::Digest(pin) => Some(pin),
@@ -110,7 +124,8 @@ impl Repository {
 
     /// Fetches a manifest or index and proves it against the digest it was asked for by.
     ///
-    /// One request. A body that does not match the pin is asked for once more before it fails. Cancel-safe.
+    /// One request, which is shared with everybody who asks this client for the same at the same time. A body that does not match the
+    /// pin is asked for once more before it fails. Cancel-safe.
     ///
     /// # Errors
     /// `NotFound`; `Integrity` when the bytes are not those of the pin; `TooLarge` beyond one of the [`Limits`](crate::Limits) of
@@ -127,12 +142,33 @@ impl Repository {
         selector: Selector<'_>,
     ) -> Result<FetchedManifest, NetError> {
         let mut ask = self.ask(selector);
-        ask.target = self.target_for(action, self.manifest_path(selector));
-        match self.fetch(&ask, selector).await {
+        ask.target = self.target_for(action.clone(), self.manifest_path(selector));
+        let fetch = Box::pin(self.fetch_proven(&ask, selector));
+        // Whoever is about to write asks for itself.
+        if action != Action::Pull {
+            return self.transport().within(fetch).await;
+        }
+        let question = self.question(selector, None)?;
+        self.transport().within(self.transport().manifests.join(&question, fetch)).await
+    }
+
+    fn question(
+        &self,
+        selector: Selector<'_>,
+        known: Option<(Option<String>, Digest)>,
+    ) -> Result<ManifestQuestion, NetError> {
+        let url = self.known().url(&self.manifest_path(selector))?.to_string();
+        let writes = self.transport().writes.load(Ordering::Relaxed);
+        Ok(ManifestQuestion { registry: self.registry().to_owned(), url, known, writes })
+    }
+
+    /// A body that does not match the pin is asked for once more.
+    async fn fetch_proven(&self, ask: &Ask, selector: Selector<'_>) -> Result<FetchedManifest, NetError> {
+        match self.fetch(ask, selector).await {
             Err(error) if error.kind() == NetErrorKind::Integrity => {
                 let text = format!("a manifest did not match its digest and is fetched again: {error}");
                 self.transport().warn(self.registry(), SafeText::new(&text));
-                self.fetch(&ask, selector).await
+                self.fetch(ask, selector).await
             }
             other => other,
         }
@@ -148,6 +184,17 @@ impl Repository {
     /// # Errors
     /// As [`Repository::manifest`].
     pub async fn manifest_if_changed(
+        &self,
+        tag: &str,
+        etag: Option<&str>,
+        known: &Digest,
+    ) -> Result<Option<FetchedManifest>, NetError> {
+        let question = self.question(Selector::Tag(tag), Some((etag.map(str::to_owned), *known)))?;
+        let ask = Box::pin(self.ask_if_changed(tag, etag, known));
+        self.transport().within(self.transport().changes.join(&question, ask)).await
+    }
+
+    async fn ask_if_changed(
         &self,
         tag: &str,
         etag: Option<&str>,
@@ -279,6 +326,7 @@ fn head_of(headers: &HeaderMap) -> ManifestHead {
         size_bytes: text(headers, header::CONTENT_LENGTH).and_then(|length| length.trim().parse().ok()),
         media_type: text(headers, header::CONTENT_TYPE).map(media_type::essence),
         etag: text(headers, header::ETAG).map(str::to_owned),
+        rate_limit: RateLimit::of(headers),
     }
 }
 

@@ -164,7 +164,15 @@ impl<T> Paged<T> {
     ///
     /// # Errors
     /// `TooLarge` when there are more; otherwise as [`Paged::next_page`].
-    pub async fn collect(mut self, limit: usize) -> Result<Vec<T>, NetError> {
+    pub async fn collect(self, limit: usize) -> Result<Vec<T>, NetError>
+    where
+        T: Send,
+    {
+        let transport = Shared::clone(&self.transport);
+        transport.within(self.collect_all(limit)).await
+    }
+
+    async fn collect_all(mut self, limit: usize) -> Result<Vec<T>, NetError> {
         let mut all = Vec::new();
         while let Some(page) = self.next_page().await {
             let page = page?;

@@ -200,7 +200,8 @@ impl ManifestUpload<'_> {
     /// otherwise by cause.
     pub async fn send(self) -> Result<PushedManifest, NetError> {
         let repository = self.repository.for_pushing().await?;
-        ManifestUpload { repository: &repository, ..self }.send_there().await
+        let there = ManifestUpload { repository: &repository, ..self };
+        repository.transport().within(there.send_there()).await
     }
 
     async fn send_there(self) -> Result<PushedManifest, NetError> {

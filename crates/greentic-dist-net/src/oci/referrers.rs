@@ -44,7 +44,7 @@ impl Repository {
     /// `Protocol` when the subject's tag names something that is no index; `Refused` for a later page that comes from another
     /// server; otherwise by cause.
     pub async fn referrers(&self, subject: &Digest, artifact_type: Option<&str>) -> Result<Referrers, NetError> {
-        self.referrers_for(Action::Pull, subject, artifact_type).await
+        self.transport().within(self.referrers_for(Action::Pull, subject, artifact_type)).await
     }
 
     async fn referrers_for(

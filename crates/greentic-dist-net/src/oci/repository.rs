@@ -8,9 +8,9 @@ use http::{HeaderValue, Method, StatusCode, header};
 use super::auth::{Access, Action};
 use super::blob::BlobRequest;
 use super::registry::Registry;
-use crate::NetError;
 use crate::exchange::{Ask, Shared, Target};
 use crate::limit::Lane;
+use crate::{NetError, RateLimit};
 
 /// Which manifest of a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,6 +47,13 @@ impl Repository {
     /// How many mirrors the registry has: as many more tries may find somebody who does not lie. 0 before its first request.
     pub fn mirrors(&self) -> usize {
         self.known().known_mirrors()
+    }
+
+    /// What the registry's own host said last about its limit of requests, on any answer to this client; `None` while it said
+    /// nothing. Sends nothing.
+    pub fn rate_limit(&self) -> Option<RateLimit> {
+        let url = self.access.registry.url("/").ok()?;
+        self.transport.hosts.of(&url).tally().rate_limit()
     }
 
     /// The repository's name.

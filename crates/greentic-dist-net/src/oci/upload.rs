@@ -162,7 +162,12 @@ impl BlobUpload {
     /// # Errors
     /// `Integrity` when the bytes are not those of the descriptor; `Source` when they cannot be read; `Unsupported` where the
     /// registry takes no uploads; `Refused` when it names a location this client may not follow; otherwise by cause.
-    pub async fn send(mut self) -> Result<PushedBlob, NetError> {
+    pub async fn send(self) -> Result<PushedBlob, NetError> {
+        let transport = Arc::clone(self.repository.transport());
+        transport.within(self.send_now()).await
+    }
+
+    async fn send_now(mut self) -> Result<PushedBlob, NetError> {
         self.repository = self.repository.for_pushing().await?;
         let descriptor = self.source.descriptor();
         let mount_from = match &self.mount_from {

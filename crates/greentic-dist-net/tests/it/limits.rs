@@ -177,8 +177,10 @@ fn without_a_runtime_there_is_an_error_and_no_panic() {
 #[test]
 fn building_a_client_needs_no_runtime_and_checks_its_settings() {
     assert!(quick().build().is_ok());
-    let bad_agent = quick().user_agent("a\r\nb").build().unwrap_err();
-    assert_eq!(bad_agent.kind(), NetErrorKind::InvalidInput);
+    for bad in ["a\r\nb", "", " ", &"a".repeat(257)] {
+        let bad_agent = quick().user_agent(bad).build().unwrap_err();
+        assert_eq!(bad_agent.kind(), NetErrorKind::InvalidInput, "{bad:?}");
+    }
     let bad_roots = quick().root_certificates_pem(b"no certificate".to_vec()).build().unwrap_err();
     assert_eq!(bad_roots.kind(), NetErrorKind::InvalidInput);
     let shared: Arc<greentic_dist_net::Net> = Arc::new(quick().requests_per_host(0).build().unwrap());

@@ -12,6 +12,7 @@
 mod attacks;
 mod blob;
 mod client_certificates;
+mod deadline;
 mod flow_control;
 mod hosts;
 mod http2;

@@ -503,3 +503,63 @@ async fn what_a_tag_names_is_told_by_one_head_or_by_the_manifest_where_that_says
     let found = repository(&net(), &registry.reference()).resolve(Selector::Tag("1")).await.unwrap();
     assert_eq!((found.media_type.as_str(), methods(&registry).len()), (fixture::MANIFEST_TYPE, 2));
 }
+
+#[tokio::test]
+async fn the_same_manifest_asked_for_twice_at_once_is_asked_for_once() {
+    let registry = Scenario::new(fixture::component()).start();
+    let net = net();
+    let repository = repository(&net, &registry.reference());
+    let same = || repository.manifest(Selector::Tag("1"));
+    let pin = Selector::Digest(registry.artifact().manifest_digest);
+    let (one, other, pinned) = tokio::join!(same(), same(), repository.manifest(pin));
+    assert_eq!((one.unwrap().raw, pinned.unwrap().digest), (other.unwrap().raw, registry.artifact().manifest_digest));
+    assert_eq!(registry.journal().len(), 2);
+    let etag = same().await.unwrap().etag;
+    assert_eq!(registry.journal().len(), 3, "nothing is kept");
+    let known = registry.artifact().manifest_digest;
+    let changed = || repository.manifest_if_changed("1", etag.as_deref(), &known);
+    let (one, other) = tokio::join!(changed(), changed());
+    assert!(one.unwrap().is_none() && other.unwrap().is_none());
+    assert_eq!(registry.journal().len(), 4);
+    // Failures are shared, and another client asks for itself.
+    let gone = || repository.manifest(Selector::Tag("gone"));
+    let (one, other) = tokio::join!(gone(), gone());
+    assert_eq!((one.unwrap_err().kind(), other.unwrap_err().kind()), (NetErrorKind::NotFound, NetErrorKind::NotFound));
+    assert_eq!(registry.journal().len(), 5);
+    let stranger = crate::support::repository(&crate::support::net(), &registry.reference());
+    let (one, other) = tokio::join!(same(), stranger.manifest(Selector::Tag("1")));
+    assert!(one.is_ok() && other.is_ok());
+    assert_eq!(registry.journal().len(), 7);
+}
+
+#[tokio::test]
+async fn a_question_after_a_write_gets_no_answer_from_before_it() {
+    let artifact = fixture::component();
+    let (old, new) = (artifact.manifest_bytes.clone(), crate::push::manifest(b"new", ""));
+    let state = Arc::new(std::sync::Mutex::new(old.clone()));
+    let kept = Arc::clone(&state);
+    let server = LyingServer::start(move |request, _| {
+        let mut kept = kept.lock().unwrap();
+        if request.method == "PUT" {
+            kept.clone_from(&request.body);
+            return Response::status(201, "").header("Location", "/x");
+        }
+        // What was there when it was asked, told late.
+        Response::ok(kept.clone())
+            .header("Content-Type", fixture::MANIFEST_TYPE)
+            .delay(std::time::Duration::from_millis(if *kept == old { 200 } else { 0 }))
+    });
+    let repository = repository(&net(), &format!("{}/acme/hello", server.host()));
+    let read = repository.manifest(Selector::Tag("1"));
+    let write_and_read = async {
+        // The first question is on its way.
+        while server.journal().is_empty() {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        repository.put_manifest(&new).tag("1").send().await.unwrap();
+        repository.manifest(Selector::Tag("1")).await.unwrap().raw
+    };
+    let (before, after) = tokio::join!(read, write_and_read);
+    assert!(before.is_ok());
+    assert_eq!(after, *new.bytes());
+}

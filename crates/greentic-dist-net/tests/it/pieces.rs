@@ -8,7 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use greentic_dist_net::{
-    BlobPieces, HostConfig, HostEndpoint, NetBuilder, NetError, NetErrorKind, RangePolicy, RetryPolicy,
+    BlobPieces, HostConfig, HostEndpoint, NetBuilder, NetError, NetErrorKind, RangePolicy, RetryPolicy, Timeouts,
 };
 use greentic_dist_testkit::{LyingServer, Request, Response, Step, fixture};
 use greentic_dist_types::Digest;
@@ -467,4 +467,46 @@ async fn a_host_may_be_configured_for_one_connection_or_for_one_request_at_a_tim
         let config = HostConfig::new(server.host()).origin(setting(HostEndpoint::new(server.url())));
         assert!(right_bytes(several().host(config), &other).await.len() > 1);
     }
+}
+
+#[tokio::test]
+async fn blobs_at_once_have_eight_segments_at_a_time_from_one_host() {
+    // No segment ever ends, so that all that are asked for are there at once; the whole blobs come slowly.
+    let server = registry(|request, blob| match request.header("range") {
+        Some(_) => Response::ranged(request, "", blob.to_vec()).stall_after(1),
+        None => Response::ranged(request, "", blob.to_vec()).drip(1 << 10, Duration::from_millis(5)),
+    });
+    let patient = Timeouts { idle_body: Duration::from_secs(30), ..Timeouts::default() };
+    let net = several().timeouts(patient).requests_per_host(32).build().unwrap();
+    let mut blobs = Vec::new();
+    for _ in 0..4 {
+        blobs.push(open_with(&net, &server).await.unwrap());
+    }
+    let segments = || ranges(&server).into_iter().flatten().count();
+    let read = futures_of(&mut blobs);
+    let watch = async {
+        while segments() < 8 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // Twelve are wanted; four of them never begin.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    };
+    tokio::select! {
+        () = read => panic!("segments that stand still bring nothing"),
+        () = watch => {}
+    }
+    assert_eq!(segments(), 8);
+}
+
+/// Reads all of them at the same time, as far as they come.
+async fn futures_of(blobs: &mut [BlobPieces]) {
+    poll_fn(|context| {
+        for blob in blobs.iter_mut() {
+            while let Poll::Ready(Some(piece)) = pin!(blob.next()).poll(context) {
+                piece.unwrap();
+            }
+        }
+        Poll::Pending
+    })
+    .await
 }

@@ -1,9 +1,9 @@
 //! What is counted: requests, retries, bytes, tokens, and connections where they are made.
 
 use greentic_dist_net::{BytesSource, HttpRule, NetStats, Selector};
-use greentic_dist_testkit::fixture;
 use greentic_dist_testkit::scenario::{Auth, Lie, Part, Scenario, blob_host};
 use greentic_dist_testkit::serve::Registry;
+use greentic_dist_testkit::{LyingServer, Response, fixture};
 
 use crate::mirrors::own_ip;
 use crate::support::{descriptor, layer_of, net, pull_layer, read, repository, with_login};
@@ -90,4 +90,32 @@ async fn bytes_that_are_sent_are_counted() {
     let stats = host_of(&net.client_stats(), &registry.host());
     assert_eq!((stats.bytes_sent, stats.requests), (100_000, 3));
     assert_eq!((stats.connections_opened, stats.connections_reused), (1, 2));
+}
+
+#[tokio::test]
+async fn quirk_p26_row_59_what_a_host_says_about_its_limit_is_known_from_every_answer() {
+    let server = LyingServer::start(|request, _| {
+        let left = if request.method == "HEAD" { "98;w=21600" } else { "97;w=21600" };
+        let artifact = fixture::component();
+        Response::ok(artifact.manifest_bytes)
+            .header("Content-Type", fixture::MANIFEST_TYPE)
+            .header("Docker-Content-Digest", artifact.manifest_digest.to_string())
+            .header("RateLimit-Limit", "100;w=21600")
+            .header("RateLimit-Remaining", left)
+    });
+    let net = net();
+    let repository = repository(&net, &format!("{}/acme/hello", server.host()));
+    assert_eq!((repository.rate_limit(), net.client_stats().rate_limits.len()), (None, 0));
+    let head = repository.head_manifest(Selector::Tag("1")).await.unwrap();
+    let told = head.rate_limit.unwrap();
+    assert_eq!(
+        (told.limit, told.remaining, told.window.map(|window| window.as_secs())),
+        (Some(100), Some(98), Some(21_600))
+    );
+    repository.manifest(Selector::Tag("1")).await.unwrap();
+    let stats = net.client_stats();
+    assert_eq!(stats.rate_limits.get(&server.host()).and_then(|told| told.remaining), Some(97));
+    assert_eq!(repository.rate_limit(), stats.rate_limits.get(&server.host()).copied());
+    let both = stats.clone() + stats;
+    assert_eq!((both.rate_limits.len(), both.total.requests), (1, 4));
 }

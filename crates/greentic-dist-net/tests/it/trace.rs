@@ -33,13 +33,20 @@ async fn every_request_has_a_span_that_says_what_came_of_it() {
     drop(recording);
     let spans = trace.spans("oci.request");
     let (host, bytes) = (registry.host(), registry.artifact().layer_bytes().len().to_string());
-    let names = ["method", "host", "repository", "attempt", "status", "reused", "version"];
-    let expected = |attempt, status, reused| {
+    let names = ["op", "method", "host", "repository", "attempt", "status", "reused", "version"];
+    let expected = |op, attempt, status, reused| {
         let (host, repository) = (Some(host.as_str()), Some("acme/hello"));
-        [Some("GET"), host, repository, Some(attempt), Some(status), Some(reused), Some("HTTP/1.1")].to_vec()
+        [Some(op), Some("GET"), host, repository, Some(attempt), Some(status), Some(reused), Some("HTTP/1.1")].to_vec()
     };
     let seen: Vec<_> = spans.iter().map(|span| fields(span, &names)).collect();
-    assert_eq!(seen, [expected("1", "503", "false"), expected("2", "200", "true"), expected("1", "200", "true")]);
+    assert_eq!(
+        seen,
+        [
+            expected("manifest", "1", "503", "false"),
+            expected("manifest", "2", "200", "true"),
+            expected("blob", "1", "200", "true")
+        ]
+    );
     assert_eq!(spans[2].field("bytes"), Some(bytes.as_str()));
     assert!(trace.lines().iter().any(|line| line.contains("trying again")), "{:?}", trace.lines());
 }
@@ -135,7 +142,8 @@ async fn row_60_quirk_s11_an_identity_token_and_what_a_token_server_answers_are_
     repository(&net, &format!("{}/acme/hello", server.host())).manifest(Selector::Tag("1")).await.unwrap();
     drop(recording);
     assert!(server.journal().contains(CANARY), "it was posted");
-    assert_eq!(trace.spans("oci.request").len(), 3);
+    let ops: Vec<_> = trace.spans("oci.request").iter().map(|span| span.field("op").map(str::to_owned)).collect();
+    assert_eq!(ops, ["manifest", "token", "manifest"].map(|op| Some(op.to_owned())));
     assert!(!trace.text().contains(CANARY), "{}", trace.text());
 }
 

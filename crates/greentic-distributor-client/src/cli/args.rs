@@ -1,6 +1,7 @@
 //! What the command line accepts.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -10,7 +11,7 @@ use super::commands::{
     InspectArgs, LockArgs, PackArgs, PullArgs, PushArgs, ResolveArgs, RetentionCommand, ServeArgs, StoreCommand,
     TagArgs, TagsArgs, VerifyArgs,
 };
-use super::quantity::parse_bytes;
+use super::quantity::{parse_age, parse_bytes};
 use crate::dist::Limit;
 
 /// Fetch, verify and keep Wasm components from OCI registries, HTTPS and disk.
@@ -62,6 +63,9 @@ pub struct Cli {
     /// Let public registries redirect into private networks
     #[arg(long, global = true)]
     pub allow_private_targets: bool,
+    /// Give up what is not done over the network after so long, like 90s, 10m or 2h [default: no limit while something moves]
+    #[arg(long, global = true, value_name = "TIME", value_parser = deadline)]
+    pub deadline: Option<Duration>,
     /// Another limit on what servers may send, e.g. `manifest-bytes=16MiB`; may be repeated
     #[arg(long, global = true, value_name = "NAME=VALUE", value_parser = limit)]
     pub limit: Vec<(Limit, u64)>,
@@ -151,4 +155,11 @@ fn limit(text: &str) -> Result<(Limit, u64), String> {
         return Err(format!("`{limit}` is at most {}", limit.most()));
     }
     Ok((limit, value))
+}
+
+fn deadline(text: &str) -> Result<Duration, String> {
+    match parse_age(text) {
+        Ok(time) if time > Duration::ZERO => Ok(time),
+        _ => Err("expected a time like 90s, 10m or 2h".to_owned()),
+    }
 }

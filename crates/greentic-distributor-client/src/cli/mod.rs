@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use clap::Parser as _;
 use clap::error::ContextValue;
+use greentic_dist_net::one_operation;
 use greentic_dist_types::redact_url;
 
 pub use args::{Cli, Commands};
@@ -130,9 +131,10 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
 /// # Errors
 /// [`CliError`] with the exit code and the message.
 pub async fn run_with_pack_client<C: RegistryClient>(cli: Cli, client: C) -> Result<(), CliError> {
-    let output = Output::new(cli.json);
+    let (output, deadline) = (Output::new(cli.json), cli.deadline);
     let (context, command) = prepare(cli, &output);
-    conclude(&context, commands::run_with_packs(&context, command, client).await)
+    let result = one_operation(deadline, Box::pin(commands::run_with_packs(&context, command, client))).await;
+    conclude(&context, result)
 }
 
 /// Fetches a pack as `pack` does, for hosts with a client and a command line of their own. Without `cache_dir_override` it goes
@@ -156,9 +158,10 @@ pub async fn fetch_pack_for_cli<C: RegistryClient>(
 }
 
 async fn run_with(cli: Cli, output: &Output) -> Result<(), CliError> {
+    let deadline = cli.deadline;
     let (context, command) = prepare(cli, output);
-    // On the heap: it is as large as the largest of the commands.
-    conclude(&context, Box::pin(commands::run(&context, command)).await)
+    // The whole command is one operation. On the heap: it is as large as the largest of the commands.
+    conclude(&context, one_operation(deadline, Box::pin(commands::run(&context, command))).await)
 }
 
 fn conclude(context: &Context<'_>, result: Result<(), CliError>) -> Result<(), CliError> {

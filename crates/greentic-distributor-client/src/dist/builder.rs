@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use greentic_dist_net::{
     CredentialSource, HostConfig, HostSource, HttpRule, Limits, NetBuilder, ProxyRule, RangePolicy, RetryPolicy,
@@ -24,6 +25,7 @@ pub struct DistClientBuilder {
     pub(super) options: Option<DistOptions>,
     pub(super) platform: PlatformChoice,
     pub(super) max_artifact_bytes: u64,
+    pub(super) operation: Option<Duration>,
     pub(super) proof: Proof,
     pub(super) reporter: Arc<dyn Reporter>,
     pub(super) opener: Arc<dyn ArtifactOpener>,
@@ -45,6 +47,7 @@ impl DistClientBuilder {
             options: None,
             platform: PlatformChoice::default(),
             max_artifact_bytes: Limits::default().artifact_bytes,
+            operation: None,
             proof: Proof::Stamped,
             reporter: Arc::new(Silent),
             opener: Arc::new(CacheOpener),
@@ -64,6 +67,7 @@ impl DistClientBuilder {
         Self {
             platform: inner.platform.clone(),
             max_artifact_bytes: inner.max_artifact_bytes,
+            operation: inner.operation,
             proof: inner.proof,
             reporter: Arc::clone(&inner.reporter),
             net: inner.net_settings.clone(),
@@ -141,7 +145,11 @@ impl DistClientBuilder {
 
     /// How long each phase of a request may take. Default: connect 10 s, headers 30 s (15 s from a token server), silence in a
     /// body 30 s, and no limit on a whole body that is not slower than 1 KiB/s over 60 s.
+    ///
+    /// [`Timeouts::operation`] is the time of one call of the client: to resolve, to fetch, to pull one of several references, to
+    /// copy, to push. Work on this machine and waits for other processes are not ended by it.
     pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
+        self.operation = timeouts.operation;
         self.net = self.net.timeouts(timeouts);
         self
     }
@@ -225,6 +233,13 @@ impl DistClientBuilder {
     /// Which registries may be asked over plain HTTP. Default: those of this machine.
     pub fn http_rule(mut self, rule: HttpRule) -> Self {
         self.net = self.net.http_rule(rule);
+        self
+    }
+
+    /// The `User-Agent` of every request. Default: `greentic-dist/<version>`. One that is empty, longer than 256 bytes or holds
+    /// control characters fails every request with the kind `InvalidInput`.
+    pub fn user_agent(mut self, user_agent: impl Into<String>) -> Self {
+        self.net = self.net.user_agent(user_agent);
         self
     }
 

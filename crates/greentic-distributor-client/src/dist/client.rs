@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use greentic_dist_net::{ClientStats, Net, NetBuilder, NetStats};
+use greentic_dist_net::{ClientStats, Net, NetBuilder, NetStats, one_operation};
 #[cfg(feature = "dist-cli")]
 use greentic_dist_net::{Credential, StaticCredentials};
 use greentic_dist_store::{Proof, Store};
@@ -43,6 +45,8 @@ pub(crate) struct Inner {
     pub(crate) rule: ArtifactRule,
     pub(crate) platform: PlatformChoice,
     pub(crate) max_artifact_bytes: u64,
+    /// The time of one call, as far as the network has a part in it.
+    pub(crate) operation: Option<Duration>,
     pub(super) proof: Proof,
     pub(crate) store: Store,
     /// Other caches of this user, to be linked from before anything is downloaded.
@@ -54,6 +58,8 @@ pub(crate) struct Inner {
     pub(super) turns: Turns,
     pub(super) holds: Arc<Holds>,
     pub(super) transfers: Semaphore,
+    /// How many artifacts were opened from the cache.
+    pub(super) cache_hits: AtomicU64,
     pub(super) tenants: Tenants,
     pub(super) net_settings: NetBuilder,
     net: OnceLock<Net>,
@@ -68,6 +74,7 @@ impl Inner {
             options,
             platform,
             max_artifact_bytes,
+            operation,
             proof,
             reporter,
             opener,
@@ -86,6 +93,7 @@ impl Inner {
             rule,
             platform,
             max_artifact_bytes,
+            operation,
             proof,
             injector,
             tenants: Tenants::new(tenant_registry),
@@ -93,6 +101,7 @@ impl Inner {
             turns: Turns::default(),
             holds: Arc::default(),
             transfers: Semaphore::new(TRANSFERS),
+            cache_hits: AtomicU64::new(0),
             net_settings: net.offline(options.offline).observer(Arc::new(Wire(Arc::clone(&reporter)))),
             reporter,
             opener,
@@ -108,6 +117,11 @@ impl Inner {
         }
         let net = self.net_settings.clone().build().map_err(|error| DistError::from_net(reference, error))?;
         Ok(self.net.get_or_init(|| net))
+    }
+
+    /// Counts an artifact that was opened from the cache.
+    pub(super) fn note_cache_hit(&self) {
+        self.cache_hits.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn warn(&self, message: &str) {
@@ -189,7 +203,7 @@ impl DistClient {
         source: ArtifactSource,
         _policy: ResolvePolicy,
     ) -> Result<ArtifactDescriptor, DistError> {
-        resolve::resolve(&self.inner, &source).await
+        one_operation(self.inner.operation, Box::pin(resolve::resolve(&self.inner, &source))).await
     }
 
     /// Brings the artifact of a descriptor into the cache, or finds it there, and opens it.
@@ -207,7 +221,7 @@ impl DistClient {
         descriptor: &ArtifactDescriptor,
         _policy: CachePolicy,
     ) -> Result<ResolvedArtifact, DistError> {
-        fetch::fetch(&self.inner, descriptor).await
+        one_operation(self.inner.operation, Box::pin(fetch::fetch(&self.inner, descriptor))).await
     }
 
     /// Opens an artifact of the cache by its pin or by the digest of its bytes. Opens no socket; `sha256:` may be left
@@ -217,7 +231,8 @@ impl DistClient {
     /// [`DistError::NotFound`]; [`DistError::CorruptArtifact`] when the entry is not what its name promises;
     /// [`DistError::InvalidRef`] for a text that is no digest; [`DistError::CacheError`].
     pub fn open_cached(&self, digest_or_cache_key: &str) -> Result<ResolvedArtifact, DistError> {
-        cache::open(&self.inner, digest_or_cache_key)
+        let opened = cache::open(&self.inner, digest_or_cache_key);
+        opened.inspect(|_hit| self.inner.note_cache_hit())
     }
 
     /// What the cache knows of an artifact, without reading its bytes and without writing.
@@ -266,10 +281,14 @@ impl DistClient {
     }
 
     /// What was done over the network so far, by this client and its clones: requests, retries, bytes, tokens, connections made
-    /// and used again, in all and with each host. All zero before the first request. No I/O.
+    /// and used again, in all and with each host; what hosts said about their limits of requests; and how many artifacts were opened
+    /// from the cache instead ([`DistClient::fetch`] and [`DistClient::open_cached`], and what is built on them). All zero before the
+    /// first request. No I/O.
     pub fn stats(&self) -> ClientStats {
         let own = self.inner.net.get().map(Net::client_stats).unwrap_or_default();
-        self.inner.tenants.stats().into_iter().fold(own, std::ops::Add::add)
+        let mut stats = self.inner.tenants.stats().into_iter().fold(own, std::ops::Add::add);
+        stats.cache_hits = self.inner.cache_hits.load(Ordering::Relaxed);
+        stats
     }
 
     /// [`DistClient::stats`] of all hosts together.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use greentic_dist_net::one_operation;
 use greentic_dist_types::{SafeText, SourceRef, redact_reference};
 
 use super::{
@@ -143,9 +144,12 @@ impl DistClient {
     /// # Errors
     /// As [`DistClient::parse_source`], [`DistClient::resolve`] and [`DistClient::fetch`].
     pub async fn resolve_ref(&self, reference: &str) -> Result<ResolvedArtifact, DistError> {
-        let source = self.parse_source(reference)?;
-        let descriptor = self.resolve(source, ResolvePolicy).await?;
-        self.fetch(&descriptor, CachePolicy).await
+        let both = async {
+            let source = self.parse_source(reference)?;
+            let descriptor = self.resolve(source, ResolvePolicy).await?;
+            self.fetch(&descriptor, CachePolicy).await
+        };
+        one_operation(self.inner.operation, Box::pin(both)).await
     }
 
     /// [`DistClient::resolve_ref`], and the artifact's file is there when it returns.

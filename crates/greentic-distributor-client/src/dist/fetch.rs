@@ -20,6 +20,8 @@ pub(crate) async fn fetch(inner: &Arc<Inner>, descriptor: &ArtifactDescriptor) -
     if artifact.fetched {
         let _brought = cache::parse_digest(&artifact.digest).ok().map(|pin| inner.holds.hold(pin));
         retention::cap::keep(inner).await;
+    } else {
+        inner.note_cache_hit();
     }
     Ok(artifact)
 }

@@ -1,5 +1,6 @@
 //! Many references at once, bounded, with results in the order asked.
 
+use greentic_dist_net::same_operation;
 use tokio::task::JoinSet;
 
 use super::{DistClient, DistError, ResolvedArtifact};
@@ -38,7 +39,7 @@ where
         {
             let (position, work) = (results.len(), work(item));
             results.push(None);
-            tasks.spawn(async move { (position, work.await) });
+            tasks.spawn(same_operation(async move { (position, work.await) }));
         }
         match tasks.join_next().await {
             Some(Ok((position, result))) => {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use greentic_dist_net::one_operation;
 use greentic_dist_types::{PlatformChoice, Reference};
 use serde::Serialize;
 
@@ -102,6 +103,10 @@ impl DistClient {
     /// [`DistError::Network`] and [`DistError::Layout`] by their kinds; [`DistError::Selection`] when an index has no
     /// manifest for the platform; [`DistError::InvalidInput`] for a digest in `to` that is another.
     pub async fn copy(&self, from: &Place, to: &Place, options: &CopyOptions) -> Result<CopyReport, DistError> {
+        one_operation(self.inner.operation, Box::pin(self.copy_now(from, to, options))).await
+    }
+
+    async fn copy_now(&self, from: &Place, to: &Place, options: &CopyOptions) -> Result<CopyReport, DistError> {
         let source = self.source_at(from).await?;
         let graph = Graph::find(&source, options.platform.as_ref(), options.referrers).await?;
         if let Some(expected) = to.digest().filter(|expected| *expected != graph.root) {

@@ -9,8 +9,8 @@ use greentic_dist_types::{Descriptor, Digest, ManifestKind, parse_kept_manifest}
 use serde::Serialize;
 use serde_json::Value;
 
-use super::Place;
 use super::graph::{Asked, ProvenManifest, Source};
+use super::{Place, RateLimit};
 use crate::dist::resolve::oci::entry_of;
 use crate::dist::{DistClient, DistError};
 
@@ -46,6 +46,33 @@ pub struct ArtifactDescription {
     pub referrers: Option<Vec<ContentDescription>>,
     /// Why it could not be asked.
     pub referrers_unknown: Option<String>,
+    /// What the registry said about its limit of requests. `None` where it said nothing, and for a layout.
+    pub rate_limit: Option<RateLimitDescription>,
+}
+
+/// A registry's limit of requests, as far as it told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct RateLimitDescription {
+    /// Requests of a window.
+    pub limit: Option<u64>,
+    /// Requests that are left of them.
+    pub remaining: Option<u64>,
+    /// The window in seconds.
+    pub window_seconds: Option<u64>,
+    /// Seconds until there are new ones.
+    pub reset_seconds: Option<u64>,
+}
+
+impl From<RateLimit> for RateLimitDescription {
+    fn from(told: RateLimit) -> Self {
+        Self {
+            limit: told.limit,
+            remaining: told.remaining,
+            window_seconds: told.window.map(|window| window.as_secs()),
+            reset_seconds: told.reset.map(|reset| reset.as_secs()),
+        }
+    }
 }
 
 /// Content that a manifest or an index names.
@@ -122,6 +149,7 @@ impl ArtifactDescription {
             annotations: annotations.clone(),
             referrers: None,
             referrers_unknown: None,
+            rate_limit: None,
         }
     }
 
@@ -198,5 +226,6 @@ pub(crate) async fn asked(
     if description.referrers_unknown.is_none() {
         description.referrers = Some(referrers);
     }
+    description.rate_limit = source.rate_limit().map(Into::into);
     Ok(description)
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use greentic_dist_net::{BlobSource, BoxFuture};
+use greentic_dist_net::{BlobSource, BoxFuture, RateLimit, same_operation};
 use greentic_dist_types::{
     Descriptor, Digest, ManifestKind, PlatformChoice, SafeText, SelectError, media_type, select_platform,
 };
@@ -58,6 +58,11 @@ pub(crate) trait Source: Send + Sync + fmt::Debug {
     fn tagged<'a>(&'a self, tag: &'a str) -> BoxFuture<'a, Result<Option<ProvenManifest>, DistError>>;
     /// The manifests whose subject this is.
     fn referrers(&self, subject: Digest) -> BoxFuture<'_, Result<Asked, DistError>>;
+
+    /// What it said last about its limit of requests.
+    fn rate_limit(&self) -> Option<RateLimit> {
+        None
+    }
     /// Content, to be read as often as needed.
     fn blob(&self, descriptor: &Descriptor) -> Arc<dyn BlobSource>;
 }
@@ -368,7 +373,7 @@ where
         while tasks.len() < at_once {
             let Some((position, item)) = items.next() else { break };
             let working = work(item);
-            tasks.spawn(async move { (position, working.await) });
+            tasks.spawn(same_operation(async move { (position, working.await) }));
         }
         let Some(joined) = tasks.join_next().await else { break };
         match joined {

@@ -287,7 +287,7 @@ pub use artifact::PushKind;
 pub use client::client;
 pub use copy::{CopyOptions, CopyReport};
 pub use created::parse_created;
-pub use describe::{ArtifactDescription, ContentDescription, PlatformDescription};
+pub use describe::{ArtifactDescription, ContentDescription, PlatformDescription, RateLimitDescription};
 pub use error::{LayoutError, LayoutProblem};
 pub use greentic_dist_net::{
     BlobEvent, BlobHead, BlobPieces, BlobRange, BlobRead, BlobRequest, BlobSource, BlobStream, BlobUpload, BoxFuture,

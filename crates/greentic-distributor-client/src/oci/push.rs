@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use greentic_dist_net::{BlobSource, BoxFuture, BytesSource};
+use greentic_dist_net::{BlobSource, BoxFuture, BytesSource, one_operation};
 use greentic_dist_types::{Descriptor, Digest, Reference};
 use serde::Serialize;
 use serde_json::Value;
@@ -89,6 +89,10 @@ impl DistClient {
     /// [`DistError::InvalidInput`] for a file that is not what it is to be pushed as, for unusable annotations and tags;
     /// [`DistError::CacheError`] for a file that cannot be read; [`DistError::Network`] and [`DistError::Layout`] by kind.
     pub async fn push(&self, file: &Path, to: &Place, options: &PushOptions) -> Result<PushReport, DistError> {
+        one_operation(self.inner.operation, Box::pin(self.push_now(file, to, options))).await
+    }
+
+    async fn push_now(&self, file: &Path, to: &Place, options: &PushOptions) -> Result<PushReport, DistError> {
         let names = names(to, options)?;
         let said = Said {
             kind: options.kind,

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use greentic_dist_net::{
-    BlobSource, BoxFuture, FetchedManifest, NetError, NetErrorKind, PushedBlob, RawManifest, Repository, Selector,
+    BlobSource, BoxFuture, FetchedManifest, NetError, NetErrorKind, PushedBlob, RateLimit, RawManifest, Repository,
+    Selector,
 };
 use greentic_dist_types::{Descriptor, Digest, ManifestKind, Reference, SafeText};
 
@@ -97,6 +98,10 @@ impl Source for RegistrySource {
                 Err(error) => Err(self.wrap(error)),
             }
         })
+    }
+
+    fn rate_limit(&self) -> Option<RateLimit> {
+        self.repository.rate_limit()
     }
 
     fn referrers(&self, subject: Digest) -> BoxFuture<'_, Result<Asked, DistError>> {

@@ -126,3 +126,41 @@ fn every_limit_has_a_name_on_the_command_line() {
         set.expect_code(0);
     }
 }
+
+#[test]
+fn a_deadline_ends_a_pull_as_temporary_and_what_came_is_gone_on_with() {
+    let registry = Scenario::new(sample()).lie(Lie::StallBlob { after: 120_000, times: 1 }).start();
+    let bench = Bench::new();
+    let error = error_of(&bench.run(["--json", "pull", &registry.reference(), "--deadline", "2s"]), 7, "temporary");
+    assert!(error["hints"].to_string().contains("--deadline"), "{error}");
+    let part = format!("partial/sha256-{}.part", registry.artifact().layer_digest().to_hex());
+    assert_eq!(fs::metadata(bench.cache().join(part)).unwrap().len(), 120_000);
+    registry.journal().clear();
+    let path = bench.run(["pull", &registry.reference(), "--deadline", "10m"]);
+    assert!(fs::read(path.expect_code(0).line()).unwrap() == registry.artifact().layer_bytes());
+    assert_eq!(registry.journal().header_of(1, "range").as_deref(), Some("bytes=120000-"));
+    for wrong in ["0", "0s", "soon", "-1s", ""] {
+        bench.run(["pull", &registry.reference(), "--deadline", wrong]).expect_code(2);
+    }
+}
+
+#[test]
+fn quirk_p26_inspect_tells_what_the_registry_says_about_its_limit() {
+    let artifact = sample();
+    let registry = LyingServer::start(move |request, _| {
+        let answer = match request.path.as_str() {
+            path if path.contains("/manifests/sha256-") || path.contains("/referrers/") => Response::status(404, ""),
+            path if path.contains("/manifests/") => {
+                Response::ok(artifact.manifest_bytes.clone()).header("Content-Type", artifact.media_type.clone())
+            }
+            _ => Response::ranged(request, "", artifact.layer_bytes().to_vec()),
+        };
+        answer.header("RateLimit-Limit", "100;w=21600").header("RateLimit-Remaining", "76;w=21600")
+    });
+    let (bench, reference) = (Bench::new(), format!("{}/acme/hello:1", registry.host()));
+    let document = bench.run(["--json", "inspect", &reference]).json();
+    let told = serde_json::json!({ "limit": 100, "remaining": 76, "window_seconds": 21_600, "reset_seconds": null });
+    assert_eq!(document["oci"]["rate_limit"], told, "{document}");
+    let shown = bench.run(["inspect", &reference]);
+    assert!(shown.stdout.contains("rate limit: 76 left, 100 allowed, 21600 s window"), "{}", shown.stdout);
+}

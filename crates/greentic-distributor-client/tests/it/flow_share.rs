@@ -2,12 +2,14 @@
 
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::{Arc, Barrier};
+use std::time::Duration;
 
 use greentic_dist_testkit::fixture::{Blob, WASM_TYPE, artifact_of};
 use greentic_dist_testkit::scenario::{Lie, Scenario};
+use greentic_dist_testkit::{LyingServer, Response};
 use greentic_distributor_client::dist::{DistError, DistErrorKind};
 
-use crate::support::{Home, assert_delivers, registry, sample};
+use crate::support::{Home, assert_delivers, assert_fails, registry, sample};
 
 #[tokio::test]
 async fn eight_fetches_of_one_digest_at_once_move_its_bytes_once() {
@@ -135,4 +137,43 @@ fn many_more_tasks_than_threads_all_get_the_bytes_of_one_transfer() {
         });
         assert_eq!(registry.journal().count_containing("/blobs/"), 1, "{:?}", registry.journal().lines());
     }
+}
+
+#[tokio::test]
+async fn a_tag_that_is_asked_for_four_times_at_once_is_resolved_once() {
+    let (home, artifact) = (Home::new(), sample());
+    let copy = artifact.clone();
+    let server = LyingServer::start(move |request, _| {
+        if request.path.contains("/manifests/") {
+            // Long enough for all four to ask.
+            let answer = Response::ok(copy.manifest_bytes.clone()).header("Content-Type", copy.media_type.clone());
+            return answer.delay(Duration::from_secs(1));
+        }
+        Response::ranged(request, "", copy.layer_bytes().to_vec())
+    });
+    let client = home.client();
+    for result in client.pull_all(&vec![format!("{}/acme/hello:1", server.host()); 4]).await {
+        assert_delivers(&result.unwrap(), &artifact);
+    }
+    assert_eq!(server.journal().len(), 2, "{:?}", server.journal().lines());
+}
+
+#[tokio::test]
+async fn what_the_cache_spared_is_counted_and_every_request_says_who_asks() {
+    let (home, registry) = (Home::new(), registry());
+    let client = home.builder().user_agent("acme-operator/1.2").build();
+    assert_eq!(client.stats().cache_hits, 0);
+    let pulled = client.resolve_ref(&registry.pinned()).await.unwrap();
+    assert_eq!((client.stats().cache_hits, client.net_stats().requests), (0, 2));
+    client.resolve_ref(&registry.pinned()).await.unwrap();
+    client.open_cached(&pulled.digest).unwrap();
+    client.open_cached("sha256:00").unwrap_err();
+    assert_eq!((client.stats().cache_hits, client.net_stats().requests), (2, 2));
+    for request in 0..2 {
+        assert_eq!(registry.journal().header_of(request, "user-agent").as_deref(), Some("acme-operator/1.2"));
+    }
+    let nobody = home.builder().user_agent(" ").build();
+    let other = crate::support::registry();
+    assert_fails(nobody.resolve_ref(&other.reference()).await, DistErrorKind::InvalidInput, 2);
+    assert!(other.journal().is_empty());
 }

@@ -201,6 +201,7 @@ impl Access {
     async fn ask_base(&self, transport: &Transport) -> Result<(), NetError> {
         let mut hop = transport.hop(Method::GET, self.registry.url("/v2/")?, HeaderMap::new(), Lane::Metadata);
         hop.profile = Arc::clone(self.registry.profile());
+        hop.errand.op = "ping";
         let reply = transport.follow(hop).await?;
         if reply.status() != StatusCode::UNAUTHORIZED || reply.left_origin {
             return Ok(());

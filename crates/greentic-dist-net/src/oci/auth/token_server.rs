@@ -190,7 +190,7 @@ impl Asking<'_> {
             profile: Arc::clone(self.request.profile),
             lane: Lane::Metadata,
             header_timeout: self.transport.timeouts.token,
-            errand: Errand::default(),
+            errand: Errand { op: "token", ..Errand::default() },
         })
     }
 

@@ -127,6 +127,17 @@ fn print(output: &Output, oci: &ArtifactDescription) {
     for (key, value) in &oci.annotations {
         output.line(&format!("annotation: {}={}", safe(key), SafeText::excerpt(value, 500)));
     }
+    if let Some(told) = oci.rate_limit {
+        let said = [
+            (told.remaining, " left"),
+            (told.limit, " allowed"),
+            (told.window_seconds, " s window"),
+            (told.reset_seconds, " s until new ones"),
+        ];
+        let said: Vec<String> =
+            said.into_iter().filter_map(|(number, what)| Some(format!("{}{what}", number?))).collect();
+        output.line(&format!("rate limit: {}", said.join(", ")));
+    }
     match (&oci.referrers, &oci.referrers_unknown) {
         (Some(referrers), _) if referrers.is_empty() => output.line("referrers: none"),
         (Some(referrers), _) => referrers.iter().for_each(|referrer| content("referrer", referrer)),
