@@ -177,7 +177,7 @@ impl Limit {
             return format!("the limit `{name}` is as high as it can be set");
         }
         format!(
-            "if this server is to be trusted with more, raise the limit: --limit {name}={}",
+            "if this server is to be trusted with more, raise the limit: --set-limit {name}={}",
             in_force.saturating_mul(2)
         )
     }
@@ -338,7 +338,7 @@ mod tests {
         let error = Limits::default().exceeded(Limit::Layers);
         assert_eq!((error.kind(), error.limit()), (NetErrorKind::TooLarge, Some(Limit::Layers)));
         assert_eq!(error.to_string(), "the number of layers exceeds the limit `layers` of 1000");
-        assert!(error.hints().concat().ends_with("--limit layers=2000"), "{:?}", error.hints());
+        assert!(error.hints().concat().ends_with("--set-limit layers=2000"), "{:?}", error.hints());
         let other = Limits::default().name(Limit::Layers, NetError::new(NetErrorKind::NotFound, ""));
         assert_eq!((other.limit(), other.hints()), (None, Vec::new()));
     }

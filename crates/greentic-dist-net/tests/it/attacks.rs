@@ -236,7 +236,7 @@ async fn quirk_s05_a_header_beyond_its_limits_is_refused_over_http2_too_and_more
     for tag in ["70", "90"] {
         let error = repository(&net, &hello).manifest(Selector::Tag(tag)).await.unwrap_err();
         assert_eq!((error.kind(), error.limit()), (NetErrorKind::TooLarge, Some(Limit::HeaderBytes)), "{error}");
-        assert!(error.hints().concat().contains("--limit header-bytes=131072"), "{:?}", error.hints());
+        assert!(error.hints().concat().contains("--set-limit header-bytes=131072"), "{:?}", error.hints());
     }
     let limits = Limits { header_bytes: 128 << 10, header_fields: 200, ..Limits::default() };
     let generous = server.trusting().limits(limits).build().unwrap();

@@ -60,7 +60,7 @@ async fn the_caps_on_manifests_can_be_raised_to_64_mib_and_an_error_names_the_on
         assert_eq!((error.kind(), error.limit()), (NetErrorKind::TooLarge, Some(limit)), "{error}");
         assert!(error.to_string().contains(&format!("`{limit}`")), "{error}");
         assert_eq!(std::error::Error::source(&error).unwrap().to_string(), cause);
-        let raise = format!("--limit {limit}={}", Limits::default().get(limit) * 2);
+        let raise = format!("--set-limit {limit}={}", Limits::default().get(limit) * 2);
         assert!(error.hints().concat().contains(&raise), "{:?}", error.hints());
         let raised = Limits::default().with(limit, Limits::default().get(limit) * 2);
         ask(quick().limits(raised).build().unwrap(), tag).await.unwrap();

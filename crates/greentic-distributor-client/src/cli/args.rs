@@ -68,7 +68,7 @@ pub struct Cli {
     pub deadline: Option<Duration>,
     /// Another limit on what servers may send, e.g. `manifest-bytes=16MiB`; may be repeated
     #[arg(long, global = true, value_name = "NAME=VALUE", value_parser = limit)]
-    pub limit: Vec<(Limit, u64)>,
+    pub set_limit: Vec<(Limit, u64)>,
     /// What to do
     #[command(subcommand)]
     pub command: Commands,

@@ -184,7 +184,7 @@ fn prepare(cli: Cli, output: &Output) -> (Context<'_>, Commands) {
     let policy = cli.allow_http_login.into_iter().fold(policy, TargetPolicy::allow_http_login);
     let policy = cli.allow_http_realm.into_iter().fold(policy, TargetPolicy::allow_http_realm);
     let policy = policy.allow_private_targets(cli.allow_private_targets);
-    let limits = cli.limit.into_iter().fold(Limits::default(), |limits, (limit, value)| limits.with(limit, value));
+    let limits = cli.set_limit.into_iter().fold(Limits::default(), |limits, (limit, value)| limits.with(limit, value));
     let client = DistClient::builder().options(options).target_policy(policy).limits(limits);
     let mut client = client.reporter(Arc::clone(&reporter) as _);
     if let Some(dir) = cli.hosts_dir {

@@ -384,7 +384,7 @@ impl DistError {
                 vec!["name the variant, e.g. `--platform linux/amd64/v2`".into()]
             }
             Self::TooLarge { limit_bytes, .. } => vec![format!(
-                "if that much is expected, raise the limit: --limit artifact-bytes={}",
+                "if that much is expected, raise the limit: --set-limit artifact-bytes={}",
                 limit_bytes.saturating_mul(2)
             )],
             _ => Vec::new(),

@@ -96,8 +96,8 @@ fn quirk_p47_a_limit_that_is_met_is_named_and_can_be_raised_on_the_command_line(
     let bench = Bench::new();
     let error = error_of(&bench.run(["--json", "pull", &reference]), 10, "internal");
     assert!(error["causes"].to_string().contains("`manifest-bytes`"), "{error}");
-    assert!(error["hints"].to_string().contains("--limit manifest-bytes=8388608"), "{error}");
-    let raised = bench.run(["pull", &reference, "--limit", "manifest-bytes=8388608"]);
+    assert!(error["hints"].to_string().contains("--set-limit manifest-bytes=8388608"), "{error}");
+    let raised = bench.run(["pull", &reference, "--set-limit", "manifest-bytes=8388608"]);
     assert!(fs::read(raised.expect_code(0).line()).unwrap() == artifact.layer_bytes());
     // What is in the cache was accepted once.
     let kept = format!("{}/acme/hello@{}", registry.host(), huge.digest);
@@ -105,24 +105,24 @@ fn quirk_p47_a_limit_that_is_met_is_named_and_can_be_raised_on_the_command_line(
 
     // The artifact itself has a limit, too.
     let error = error_of(
-        &bench.run(["--json", "pull", &registry.reference(), "--limit", "artifact-bytes=1KiB"]),
+        &bench.run(["--json", "pull", &registry.reference(), "--set-limit", "artifact-bytes=1KiB"]),
         10,
         "internal",
     );
-    assert!(error["hints"].to_string().contains("--limit artifact-bytes=2048"), "{error}");
+    assert!(error["hints"].to_string().contains("--set-limit artifact-bytes=2048"), "{error}");
     for wrong in ["manifest-bytes", "manifest-bytes=", "manifest-bytes=65MiB", "size=1", "layers=-1", "layers=10001"] {
-        bench.run(["pull", &reference, "--limit", wrong]).expect_code(2);
+        bench.run(["pull", &reference, "--set-limit", wrong]).expect_code(2);
     }
 }
 
 #[test]
 fn every_limit_has_a_name_on_the_command_line() {
     let bench = Bench::new();
-    let refused = bench.run(["pull", "./x", "--limit", "x=1"]);
+    let refused = bench.run(["pull", "./x", "--set-limit", "x=1"]);
     refused.expect_code(2);
     for limit in greentic_distributor_client::dist::Limit::ALL {
         assert!(refused.stderr.contains(limit.name()), "{limit}: {}", refused.stderr);
-        let set = bench.run(["--json", "cache", "ls", "--limit", &format!("{limit}=1")]);
+        let set = bench.run(["--json", "cache", "ls", "--set-limit", &format!("{limit}=1")]);
         set.expect_code(0);
     }
 }
