@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use crate::transport::Transport;
-use crate::{NetError, NetErrorKind};
+use crate::{BoxFuture, NetError, NetErrorKind};
 
 tokio::task_local! {
     /// When the present operation ends.
@@ -54,10 +54,10 @@ impl Transport {
     ///
     /// # Errors
     /// `Timeout` at the deadline; otherwise its own.
-    pub(crate) fn within<T>(
+    pub(crate) fn within<'a, T: Send + 'a>(
         &self,
-        work: impl Future<Output = Result<T, NetError>>,
-    ) -> impl Future<Output = Result<T, NetError>> {
+        work: impl Future<Output = Result<T, NetError>> + Send + 'a,
+    ) -> BoxFuture<'a, Result<T, NetError>> {
         done_by(self.until(), work)
     }
 }
@@ -66,25 +66,24 @@ impl Transport {
 ///
 /// # Errors
 /// As [`Transport::within`].
-pub(crate) fn done_by<T>(
+pub(crate) fn done_by<'a, T: Send + 'a>(
     until: Option<Instant>,
-    work: impl Future<Output = Result<T, NetError>>,
-) -> impl Future<Output = Result<T, NetError>> {
-    // On the heap: what is in here stands in many a future.
-    let work = Box::pin(work);
-    async move {
+    work: impl Future<Output = Result<T, NetError>> + Send + 'a,
+) -> BoxFuture<'a, Result<T, NetError>> {
+    // On the heap and without its type: it stands in many a future.
+    Box::pin(async move {
         let Some(until) = until else { return work.await };
         if until <= Instant::now() {
             return Err(passed());
         }
         timeout_at(until, UNTIL.scope(until, work)).await.unwrap_or_else(|_elapsed| Err(passed()))
-    }
+    })
 }
 
 impl NetError {
     /// Whether the time of an operation was up.
     pub(crate) fn is_past_deadline(&self) -> bool {
-        std::error::Error::source(self).is_some_and(|source| source.is::<DeadlinePassed>())
+        std::error::Error::source(self).is_some_and(<dyn std::error::Error>::is::<DeadlinePassed>)
     }
 }
 

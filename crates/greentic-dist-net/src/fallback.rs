@@ -261,11 +261,11 @@ impl Transport {
 
     /// As [`Transport::collect`], for a body that must make sense: what cannot be understood counts as a failure of the
     /// endpoint it came from.
-    pub(crate) async fn collect_as<T>(
+    pub(crate) async fn collect_as<T: Send>(
         &self,
         ask: &Ask,
         limit: u64,
-        understand: impl Fn(Collected) -> Result<T, NetError>,
+        understand: impl Fn(Collected) -> Result<T, NetError> + Send + Sync,
     ) -> Result<T, NetError> {
         self.within(self.collect_somewhere(ask, limit, understand)).await
     }
@@ -274,7 +274,7 @@ impl Transport {
         &self,
         ask: &Ask,
         limit: u64,
-        understand: impl Fn(Collected) -> Result<T, NetError>,
+        understand: impl Fn(Collected) -> Result<T, NetError> + Send + Sync,
     ) -> Result<T, NetError> {
         let detour = Detour::default();
         let Endpoints { need, mirrors, own } = Box::pin(self.endpoints_for(ask, &detour)).await?;

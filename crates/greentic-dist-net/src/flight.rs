@@ -11,11 +11,13 @@ use crate::NetError;
 /// Abandoned questions that are kept before they are swept.
 const SWEEP_AT: usize = 256;
 
-type Answer<T> = Arc<AsyncMutex<Option<Result<T, NetError>>>>;
+/// The answer, once it is there. Whoever asks has it locked.
+type Answer<T> = AsyncMutex<Option<Result<T, NetError>>>;
+type Asked<K, T> = HashMap<K, Weak<Answer<T>>>;
 
 /// The questions that are being asked right now. An answer is for those who waited for it, and for nobody after them.
 #[derive(Debug)]
-pub(crate) struct Flights<K, T>(Mutex<HashMap<K, Weak<AsyncMutex<Option<Result<T, NetError>>>>>>);
+pub(crate) struct Flights<K, T>(Mutex<Asked<K, T>>);
 
 impl<K, T> Default for Flights<K, T> {
     fn default() -> Self {
@@ -46,18 +48,18 @@ impl<K: Hash + Eq + Clone, T: Clone> Flights<K, T> {
         own
     }
 
-    fn asked(&self) -> MutexGuard<'_, HashMap<K, Weak<AsyncMutex<Option<Result<T, NetError>>>>>> {
+    fn asked(&self) -> MutexGuard<'_, Asked<K, T>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn find(&self, key: &K) -> Answer<T> {
+    fn find(&self, key: &K) -> Arc<Answer<T>> {
         let mut asked = self.asked();
         if asked.len() >= SWEEP_AT {
             asked.retain(|_, known| known.strong_count() > 0);
         }
         let known = asked.get(key).and_then(Weak::upgrade);
         known.unwrap_or_else(|| {
-            let answer = Answer::default();
+            let answer = Arc::<Answer<T>>::default();
             asked.insert(key.clone(), Arc::downgrade(&answer));
             answer
         })

@@ -14,7 +14,7 @@ use crate::support::{layer_of, quick, repository};
 
 /// A client that would wait for ever, with a deadline.
 fn patient(operation: Option<Duration>) -> Net {
-    let long = Duration::from_secs(600);
+    let long = Duration::from_mins(10);
     let timeouts = Timeouts { headers: long, token: long, idle_body: long, operation, ..Timeouts::default() };
     quick().timeouts(timeouts).build().unwrap()
 }
@@ -23,7 +23,7 @@ const SOON: Option<Duration> = Some(Duration::from_millis(200));
 
 fn assert_is_the_deadline(error: &NetError) {
     assert_eq!(error.kind(), NetErrorKind::Timeout, "{error}");
-    assert!(error.source().is_some_and(|source| source.is::<DeadlinePassed>()), "{error:?}");
+    assert!(error.source().is_some_and(<dyn std::error::Error>::is::<DeadlinePassed>), "{error:?}");
     assert!(error.is_transient() && error.hints().concat().contains("--deadline"), "{error:?}");
     assert!(error.url().is_some() || error.to_string().contains("not done in time"), "{error}");
 }
@@ -98,7 +98,7 @@ async fn what_is_done_in_time_knows_nothing_of_a_deadline() {
     let registry = Scenario::new(fixture::component()).start();
     let net = quick()
         .retry(RetryPolicy { attempts: 1, ..RetryPolicy::default() })
-        .timeouts(Timeouts { operation: Some(Duration::from_secs(600)), ..Timeouts::default() })
+        .timeouts(Timeouts { operation: Some(Duration::from_mins(10)), ..Timeouts::default() })
         .build()
         .unwrap();
     repository(&net, &registry.reference()).manifest(Selector::Tag("1")).await.unwrap();

@@ -483,7 +483,7 @@ async fn blobs_at_once_have_eight_segments_at_a_time_from_one_host() {
         blobs.push(open_with(&net, &server).await.unwrap());
     }
     let segments = || ranges(&server).into_iter().flatten().count();
-    let read = futures_of(&mut blobs);
+    let read = read_all(&mut blobs);
     let watch = async {
         while segments() < 8 {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -499,14 +499,14 @@ async fn blobs_at_once_have_eight_segments_at_a_time_from_one_host() {
 }
 
 /// Reads all of them at the same time, as far as they come.
-async fn futures_of(blobs: &mut [BlobPieces]) {
+async fn read_all(blobs: &mut [BlobPieces]) {
     poll_fn(|context| {
         for blob in blobs.iter_mut() {
             while let Poll::Ready(Some(piece)) = pin!(blob.next()).poll(context) {
                 piece.unwrap();
             }
         }
-        Poll::Pending
+        Poll::<()>::Pending
     })
-    .await
+    .await;
 }
