@@ -58,17 +58,22 @@ pub fn sha512_blob(media_type: &str, bytes: impl Into<Vec<u8>>) -> Blob {
 }
 
 /// Every kind, by its name.
-pub fn kinds() -> [(&'static str, Content); 11] {
+pub fn kinds() -> [(&'static str, Content); 16] {
     [
         ("image", image()),
         ("index", index()),
         ("nested index", nested_index()),
         ("artifact", artifact()),
         ("artifact manifest", artifact_manifest()),
+        ("artifact list", artifact_list()),
         ("subject", with_subject()),
+        ("subject list", subject_list()),
+        ("missing subject", missing_subject()),
         ("no layers", no_layers()),
         ("empty blob", empty_blob()),
         ("inline data", inline_data()),
+        ("non-distributable layer", non_distributable()),
+        ("custom fields", custom_fields()),
         ("sha512", sha512()),
         ("4 MiB manifest", large_manifest()),
     ]
@@ -166,6 +171,67 @@ pub fn with_subject() -> Content {
     content.manifests.push(manifest(&empty.descriptor(), &[layer.descriptor()], &extra));
     content.blobs.extend([empty, layer]);
     content
+}
+
+/// An artifact that is a list of artifacts, by the `artifactType` of its index.
+pub fn artifact_list() -> Content {
+    let mut content = index_over(vec![(artifact(), None)]);
+    content.root = extended(&content.root, &json!({ "artifactType": "application/vnd.example.notes.list" }));
+    content
+}
+
+/// An image, and a list of artifacts that refers to it.
+pub fn subject_list() -> Content {
+    let mut content = image_of(vec![Blob::new(WASM_TYPE, random_bytes(11, 3_000))], &Value::Null);
+    let list = artifact_list();
+    content.manifests.push(extended(&list.root, &json!({ "subject": content.root.descriptor() })));
+    content.manifests.extend(list.manifests);
+    content.blobs.extend(list.blobs);
+    content
+}
+
+/// An artifact that refers to an image nobody has.
+pub fn missing_subject() -> Content {
+    let mut content = artifact();
+    content.root = extended(&content.root, &json!({ "subject": image().root.descriptor() }));
+    content
+}
+
+/// An index over two images, one of which nobody has.
+pub fn sparse_index() -> Content {
+    let mut content = index();
+    let absent = content.manifests.remove(1);
+    let named: Value = serde_json::from_slice(&absent.bytes).expect("a manifest");
+    let layer = named["layers"][0]["digest"].clone();
+    content.blobs.retain(|blob| layer != blob.digest.to_string());
+    content
+}
+
+/// An image with a layer that stays where its publisher has it.
+pub fn non_distributable() -> Content {
+    let layer = Blob::new("application/vnd.oci.image.layer.nondistributable.v1.tar", random_bytes(13, 1_000));
+    let mut content = image_of(vec![Blob::new(WASM_TYPE, random_bytes(12, 1_000)), layer.clone()], &Value::Null);
+    content.blobs.retain(|blob| blob.digest != layer.digest);
+    content
+}
+
+/// An image with fields that no specification knows, in its manifest and in a descriptor.
+pub fn custom_fields() -> Content {
+    let (config, layer) = (config(), Blob::new(WASM_TYPE, random_bytes(14, 1_000)));
+    let mut described = layer.descriptor();
+    described["org.example.custom"] = json!("of a layer");
+    let extra = json!({ "org.example.custom": { "b": [1, null, 0.5], "a": "of the manifest" } });
+    let root = manifest(&config.descriptor(), &[described], &extra);
+    Content { root, manifests: Vec::new(), blobs: vec![config, layer] }
+}
+
+/// The same document with more fields.
+fn extended(document: &Blob, extra: &Value) -> Blob {
+    let mut value: Value = serde_json::from_slice(&document.bytes).expect("a document");
+    for (key, field) in extra.as_object().into_iter().flatten() {
+        value[key] = field.clone();
+    }
+    Blob::new(&document.media_type, value.to_string())
 }
 
 /// A manifest without layers.

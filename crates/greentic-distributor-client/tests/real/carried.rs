@@ -111,6 +111,21 @@ fn an_artifact_with_an_empty_config_is_carried_unchanged() {
 }
 
 #[test]
+fn a_list_of_artifacts_is_carried_unchanged() {
+    carried("a_list_of_artifacts_is_carried_unchanged", &content::artifact_list());
+}
+
+#[test]
+fn an_artifact_whose_subject_is_missing_is_carried_unchanged() {
+    carried("an_artifact_whose_subject_is_missing_is_carried_unchanged", &content::missing_subject());
+}
+
+#[test]
+fn fields_that_no_specification_knows_are_carried_unchanged() {
+    carried("fields_that_no_specification_knows_are_carried_unchanged", &content::custom_fields());
+}
+
+#[test]
 fn what_refers_to_an_image_is_carried_unchanged() {
     carried("what_refers_to_an_image_is_carried_unchanged", &content::with_subject());
 }
