@@ -178,7 +178,7 @@ impl Limit {
         }
         format!(
             "if this server is to be trusted with more, raise the limit: --set-limit {name}={}",
-            in_force.saturating_mul(2)
+            in_force.saturating_mul(2).max(1)
         )
     }
 }

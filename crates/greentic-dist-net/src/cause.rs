@@ -21,7 +21,7 @@ pub(crate) fn classify(error: reqwest::Error, host: &HostLimit, profile: &Profil
     let was_better = cause.no_protocol && host.note_no_http1();
     let kind = match () {
         () if was_better => NetErrorKind::Interrupted,
-        () if cause.inner_address => NetErrorKind::Refused,
+        () if cause.inner_address.is_some() => NetErrorKind::Refused,
         () if cause.tls => NetErrorKind::Tls,
         () if error.is_dns() => NetErrorKind::Dns,
         () if error.is_timeout() => NetErrorKind::Timeout,
@@ -33,7 +33,10 @@ pub(crate) fn classify(error: reqwest::Error, host: &HostLimit, profile: &Profil
     let detail =
         if kind == NetErrorKind::TooLarge { "the header of the answer is larger than any that is read" } else { "" };
     let net = NetError::new(kind, detail).with_source(error.without_url());
-    let net = if kind == NetErrorKind::Refused { net.with_hint(ALLOW_PRIVATE) } else { net };
+    let net = match cause.inner_address {
+        Some(InnerAddress { could_be_allowed: true }) => net.with_hint(ALLOW_PRIVATE),
+        _ => net,
+    };
     let net = match cause.refusal {
         Some(Refusal::Wanted) => net.with_hint(
             "the server ended the TLS connection, as those do that want a certificate of the client: configure one for this \
@@ -78,7 +81,7 @@ enum Distrust {
 /// What the chain of causes of a failure holds.
 #[derive(Debug, Default)]
 pub(crate) struct Cause {
-    inner_address: bool,
+    inner_address: Option<InnerAddress>,
     tls: bool,
     /// TLS ended with an alert or was broken; HTTP/2 keeps no more of the failure than that.
     ended_tls: bool,
@@ -129,7 +132,7 @@ impl Cause {
     }
 
     fn look_at(&mut self, error: &(dyn Error + 'static)) {
-        self.inner_address |= error.is::<InnerAddress>();
+        self.inner_address = self.inner_address.take().or_else(|| error.downcast_ref().cloned());
         self.http2 = self.http2.or_else(|| breach_of(error.downcast_ref()?));
         self.oversized |= error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse_too_large);
         self.unreadable |= error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse);

@@ -44,6 +44,8 @@ pub(crate) struct Ask {
     pub(crate) accept: &'static [StatusCode],
     /// Whether the body is named by its digest, which then decides whatever the header says about it.
     pub(crate) is_proven: bool,
+    /// Whether only the server that is asked may answer.
+    pub(crate) stays: bool,
     /// Who is told about the blob that is asked for.
     pub(crate) watcher: Option<Watcher>,
 }
@@ -78,8 +80,6 @@ pub(crate) struct Collected {
     pub(crate) reach: Reach,
     /// Where it was asked, when that is not where the question says.
     pub(crate) elsewhere: Option<Access>,
-    /// Whether a redirect led away from the server that was asked.
-    pub(crate) left_origin: bool,
     pub(crate) body: Bytes,
 }
 
@@ -105,6 +105,7 @@ impl Ask {
             patience: Duration::ZERO,
             accept,
             is_proven: false,
+            stays: false,
             watcher: None,
         }
     }
@@ -214,8 +215,8 @@ impl Ask {
 impl Collected {
     fn of(reply: &Reply, body: Bytes) -> Self {
         let (headers, status) = (reply.headers().clone(), reply.status());
-        let (elsewhere, left_origin) = (reply.elsewhere.clone(), reply.left_origin);
-        Self { headers, status, url: reply.url.clone(), reach: reply.reach, elsewhere, left_origin, body }
+        let elsewhere = reply.elsewhere.clone();
+        Self { headers, status, url: reply.url.clone(), reach: reply.reach, elsewhere, body }
     }
 
     /// A header's value, when it is readable text.
@@ -344,6 +345,7 @@ impl Transport {
                 attempt: tried.failed + 1,
             };
             hop.guard = ask.guard();
+            hop.stays = ask.stays;
             hop.header_timeout = hop.header_timeout.saturating_add(ask.patience);
             hop.profile = ask.profile().unwrap_or(hop.profile);
             let reply = match Box::pin(self.follow(hop)).await {

@@ -153,7 +153,7 @@ impl Transport {
             // Somewhat more than is taken: what exceeds the limit is then told from what breaks the protocol.
             .http1_max_headers(self.limits.header_fields.saturating_add(100))
             .http2_max_header_list_size(
-                u32::try_from(self.limits.header_bytes).unwrap_or(u32::MAX).saturating_add(64 << 10),
+                u32::try_from(self.limits.header_bytes).unwrap_or(u32::MAX).saturating_add(1 << 20),
             )
             .http2_keep_alive_interval(Duration::from_secs(20))
             .http2_keep_alive_timeout(Duration::from_secs(10));

@@ -19,6 +19,18 @@ const PRIVATE_HEADERS: &[HeaderName] = &[header::AUTHORIZATION, header::COOKIE, 
 /// Query parameters of URLs that are signed: a credential beside a signature is refused by object stores.
 const SIGNATURES: &[&str] = &["X-Amz-Signature", "X-Goog-Signature", "Signature", "sig"];
 
+/// The source of the error for a redirect to another server, where nobody but the one that was asked is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("only the server that was asked may answer this")]
+struct LeadsElsewhere;
+
+impl NetError {
+    /// Whether a redirect to another server was not followed, because only the one that was asked is believed.
+    pub(crate) fn leads_elsewhere(&self) -> bool {
+        std::error::Error::source(self).is_some_and(<dyn std::error::Error>::is::<LeadsElsewhere>)
+    }
+}
+
 /// Most hops that an error names.
 const SHOWN_HOPS: usize = 8;
 /// Characters of each.
@@ -45,6 +57,10 @@ impl Transport {
             let Some(next) = location(&reply, &hop, &way)? else { return Ok(reply) };
             let reach = *reach.get_or_insert(reply.reach);
             let refused = |why: &str| way.refuse(&reply.method, why, Some(&next));
+            let leads_elsewhere = next.origin() != way.start.origin();
+            if hop.stays && leads_elsewhere && matches!(next.scheme(), "http" | "https") {
+                return Err(refused("it leads to another server").with_source(LeadsElsewhere));
+            }
             if hop.url.scheme() == "https" && next.scheme() == "http" {
                 let why = format!("{} would leave HTTPS", redact_url(next.as_str()));
                 return Err(refused(&why));
@@ -77,7 +93,7 @@ impl Transport {
         let (body, guard) = (Payload::NONE, Guard::Own);
         let profile = Arc::clone(&self.profile);
         let (header_timeout, errand) = (self.timeouts.headers, Errand::default());
-        Hop { method, url, headers, body, guard, profile, lane, header_timeout, errand }
+        Hop { method, url, headers, body, guard, profile, lane, header_timeout, errand, stays: false }
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-use crate::target_policy::Guard;
+use crate::target_policy::{Guard, reach_of};
 
 /// The system's resolver, with the addresses a [`Guard`] does not admit left out.
 #[derive(Clone, Copy, Debug)]
@@ -13,7 +13,10 @@ pub(crate) struct GuardedResolver(pub(crate) Guard);
 
 /// Every address of a name was one no server may send us to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct InnerAddress;
+pub(crate) struct InnerAddress {
+    /// Whether one of them could be allowed: link-local and metadata addresses never are.
+    pub(crate) could_be_allowed: bool,
+}
 
 impl fmt::Display for InnerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -36,9 +39,10 @@ impl Resolve for GuardedResolver {
                 tokio::net::lookup_host((name.as_str(), 0)).await?.collect()
             };
             let was_empty = found.is_empty();
+            let could_be_allowed = found.iter().any(|address| reach_of(address.ip()).is_some());
             let admitted: Vec<SocketAddr> = found.into_iter().filter(|address| guard.admits(address.ip())).collect();
             if admitted.is_empty() && !was_empty {
-                return Err(InnerAddress.into());
+                return Err(InnerAddress { could_be_allowed }.into());
             }
             Ok(Box::new(admitted.into_iter()) as Addrs)
         })
@@ -56,6 +60,9 @@ mod tests {
         assert_eq!(resolve(Guard::Own).await.unwrap().count(), 2);
         assert_eq!(resolve(Guard::AtLeast(Reach::Loopback)).await.unwrap().count(), 2);
         let refused = resolve(Guard::AtLeast(Reach::Public)).await.err().unwrap();
-        assert!(refused.is::<InnerAddress>());
+        assert_eq!(refused.downcast_ref(), Some(&InnerAddress { could_be_allowed: true }));
+        let refused = GuardedResolver(Guard::AtLeast(Reach::Public)).resolve("169.254.169.254".parse().unwrap());
+        let refused = refused.await.err().unwrap();
+        assert_eq!(refused.downcast_ref(), Some(&InnerAddress { could_be_allowed: false }));
     }
 }

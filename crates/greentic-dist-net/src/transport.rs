@@ -90,6 +90,8 @@ pub(crate) struct Hop {
     pub(crate) lane: Lane,
     pub(crate) header_timeout: Duration,
     pub(crate) errand: Errand,
+    /// Whether only the server that is asked may answer: no redirect to another one is followed.
+    pub(crate) stays: bool,
 }
 
 /// The header of an answer, and its body to come. Holds its turn at the host until dropped.
@@ -131,7 +133,7 @@ impl Transport {
     /// `Offline`, `Timeout`, `Connect`, `Dns`, `Tls`, `Interrupted`, `Protocol`, `Refused`; `Source` and `Integrity` when the
     /// body cannot be read; `TooLarge` for a header beyond its limits.
     pub(crate) async fn send(&self, hop: Hop) -> Result<Reply, NetError> {
-        let Hop { method, url, mut headers, body, guard, profile, lane, header_timeout, errand } = hop;
+        let Hop { method, url, mut headers, body, guard, profile, lane, header_timeout, errand, stays: _ } = hop;
         let about = |error: NetError| error.for_request(&method, &url);
         if self.offline {
             return Err(about(NetError::new(NetErrorKind::Offline, "")));

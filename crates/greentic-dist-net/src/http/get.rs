@@ -9,7 +9,7 @@ use crate::body::{Start, Transfer};
 use crate::config::is_loopback;
 use crate::exchange::{Ask, Shared, Target, header_value, parse_url};
 use crate::limit::Lane;
-use crate::{NetError, NetErrorKind};
+use crate::{Limit, Limits, NetError, NetErrorKind};
 
 /// A GET about to be sent; made by [`Net::get`](crate::Net::get).
 #[derive(Clone, Debug)]
@@ -38,6 +38,8 @@ pub struct BodyStream {
     content_type: Option<String>,
     etag: Option<String>,
     final_url: String,
+    /// With the one of this body among them.
+    limits: Limits,
 }
 
 impl HttpGet {
@@ -85,7 +87,9 @@ impl HttpGet {
             ask.accept = &[StatusCode::OK, StatusCode::PARTIAL_CONTENT, StatusCode::NOT_MODIFIED];
         }
         let start = Start { offset: 0, size: None, limit: self.max_bytes, content_addressed: false, range_end: None };
-        let mut transfer = Transfer::open(self.transport, ask, start).await?;
+        let limits = Limits { artifact_bytes: self.max_bytes, ..self.transport.limits };
+        let transfer = Transfer::open(self.transport, ask, start).await;
+        let mut transfer = transfer.map_err(|error| limits.name(Limit::ArtifactBytes, error))?;
         if transfer.is_not_modified() {
             return Ok(HttpAnswer::NotModified);
         }
@@ -96,6 +100,7 @@ impl HttpGet {
             content_type: text(header::CONTENT_TYPE),
             etag: text(header::ETAG),
             final_url,
+            limits,
             transfer: Box::new(transfer),
         }))
     }
@@ -132,7 +137,8 @@ impl BodyStream {
     /// # Errors
     /// `TooLarge`, `Timeout`, `Interrupted`, and `Integrity` when the body is longer than announced.
     pub async fn next(&mut self) -> Option<Result<Bytes, NetError>> {
-        self.transfer.next().await
+        let piece = self.transfer.next().await?;
+        Some(piece.map_err(|error| self.limits.name(Limit::ArtifactBytes, error)))
     }
 
     /// The announced `Content-Type`, as sent.

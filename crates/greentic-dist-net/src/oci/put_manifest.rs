@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use greentic_dist_types::{
-    Algorithm, Descriptor, Digest, ManifestError, ManifestKind, Mismatch, Reference, SafeText, parse_manifest,
+    Algorithm, Descriptor, Digest, ManifestError, ManifestKind, ManifestLimits, Mismatch, Reference, SafeText,
+    parse_manifest_within,
 };
 use http::{HeaderName, Method, header};
 
@@ -47,10 +48,12 @@ impl RawManifest {
     /// Reads the bytes of a manifest of a media type that it may not name itself.
     ///
     /// # Errors
-    /// [`ManifestError`] for what this client would refuse to pull, and for another type than the one it names.
+    /// [`ManifestError`] for what no client would pull, whatever its limits, and for another type than the one it names.
     pub fn typed(bytes: impl Into<Bytes>, media_type: &str) -> Result<Self, ManifestError> {
         let bytes = bytes.into();
-        let kind = parse_manifest(&bytes, Some(media_type).filter(|media_type| !media_type.is_empty()))?;
+        let said = Some(media_type).filter(|media_type| !media_type.is_empty());
+        // What is sent is the caller's own: it may be as large as any client can be told to take.
+        let kind = parse_manifest_within(&bytes, said, &ManifestLimits::MOST)?;
         let (media_type, _) = type_of(&bytes, Some(media_type), &kind);
         let digest = Digest::sha256(&bytes);
         Ok(Self { bytes, digest, media_type, kind })

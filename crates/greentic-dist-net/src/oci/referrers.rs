@@ -36,13 +36,13 @@ impl Repository {
     ///
     /// That nobody refers to it is an empty list; that it could not be asked is an error. One request, two where the registry
     /// has no referrers API (404, 400, 405, 406, 501, or an answer that is no index) and the index under the subject's tag is
-    /// read instead (distribution-spec, "Listing Referrers"). So it is where the API redirects to another server, or to a place
-    /// that is refused: nobody but the registry says what refers to its manifests. What the registry filtered is filtered here once
-    /// more. Cancel-safe.
+    /// read instead (distribution-spec, "Listing Referrers"). So it is where the API redirects to another server, which is not asked:
+    /// nobody but the registry says what refers to its manifests. What the registry filtered is filtered here once more.
+    /// Cancel-safe.
     ///
     /// # Errors
-    /// `Protocol` when the subject's tag names something that is no index; `Refused` for a later page that comes from another
-    /// server; otherwise by cause.
+    /// `Protocol` when the subject's tag names something that is no index; `Refused` for a later page on another server,
+    /// and for redirects that lead nowhere; otherwise by cause.
     pub async fn referrers(&self, subject: &Digest, artifact_type: Option<&str>) -> Result<Referrers, NetError> {
         self.transport().within(self.referrers_for(Action::Pull, subject, artifact_type)).await
     }
@@ -91,14 +91,15 @@ impl Repository {
         }
         let mut ask = Ask::new(Method::GET, self.target_for(action, path), PAGE);
         ask.headers.insert(header::ACCEPT, HeaderValue::from_static(OCI_INDEX));
-        let own = |answer: Collected| check_origin(&answer).map(|()| answer);
-        match self.transport().collect_as(&ask, self.limit(), own).await {
+        // Nobody else says what refers to the registry's manifests, on the pages behind this one neither.
+        ask.stays = true;
+        match self.transport().collect(&ask, self.limit()).await {
             Ok(answer) => {
                 let is_index = answer.header(header::CONTENT_TYPE).map(essence).as_deref() == Some(OCI_INDEX);
                 Ok(is_index.then_some((ask, answer)))
             }
             Err(error) if matches!(error.status(), Some(400 | 404 | 405 | 406 | 501)) => Ok(None),
-            Err(error) if error.kind() == NetErrorKind::Refused => {
+            Err(error) if error.leads_elsewhere() => {
                 tracing::debug!(%error, "the list of referrers is read from the tag instead");
                 Ok(None)
             }
@@ -107,18 +108,8 @@ impl Repository {
     }
 }
 
-/// Refuses an answer that is not of the server that was asked.
-fn check_origin(answer: &Collected) -> Result<(), NetError> {
-    if !answer.left_origin {
-        return Ok(());
-    }
-    let detail = "a redirect was refused (the list of referrers would come from another server)";
-    Err(NetError::new(NetErrorKind::Refused, detail).for_request(&Method::GET, &answer.url))
-}
-
 /// The manifests of one page.
 fn entries(answer: &Collected, artifact_type: Option<&str>, limits: &Limits) -> Result<Vec<Descriptor>, NetError> {
-    check_origin(answer)?;
     let about = |error: NetError| error.for_request(&Method::GET, &answer.url);
     let parsed = parse_manifest_within(&answer.body, Some(OCI_INDEX), &limits.of_manifests());
     match parsed.map_err(|error| about(limits.refuse_manifest(error)))? {

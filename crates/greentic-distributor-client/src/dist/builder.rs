@@ -25,6 +25,7 @@ pub struct DistClientBuilder {
     pub(super) options: Option<DistOptions>,
     pub(super) platform: PlatformChoice,
     pub(super) max_artifact_bytes: u64,
+    pub(super) index_depth: usize,
     pub(super) operation: Option<Duration>,
     pub(super) proof: Proof,
     pub(super) reporter: Arc<dyn Reporter>,
@@ -47,6 +48,7 @@ impl DistClientBuilder {
             options: None,
             platform: PlatformChoice::default(),
             max_artifact_bytes: Limits::default().artifact_bytes,
+            index_depth: Limits::default().index_depth,
             operation: None,
             proof: Proof::Stamped,
             reporter: Arc::new(Silent),
@@ -67,6 +69,7 @@ impl DistClientBuilder {
         Self {
             platform: inner.platform.clone(),
             max_artifact_bytes: inner.max_artifact_bytes,
+            index_depth: inner.index_depth,
             operation: inner.operation,
             proof: inner.proof,
             reporter: Arc::clone(&inner.reporter),
@@ -99,6 +102,7 @@ impl DistClientBuilder {
     /// names it ([`NetError::limit`](crate::dist::NetError::limit)).
     pub fn limits(mut self, limits: Limits) -> Self {
         self.max_artifact_bytes = limits.artifact_bytes;
+        self.index_depth = limits.index_depth;
         self.net = self.net.limits(limits);
         self
     }

@@ -45,6 +45,8 @@ pub(crate) struct Inner {
     pub(crate) rule: ArtifactRule,
     pub(crate) platform: PlatformChoice,
     pub(crate) max_artifact_bytes: u64,
+    /// How many indexes may stand in each other.
+    pub(crate) index_depth: usize,
     /// The time of one call, as far as the network has a part in it.
     pub(crate) operation: Option<Duration>,
     pub(super) proof: Proof,
@@ -74,6 +76,7 @@ impl Inner {
             options,
             platform,
             max_artifact_bytes,
+            index_depth,
             operation,
             proof,
             reporter,
@@ -93,6 +96,7 @@ impl Inner {
             rule,
             platform,
             max_artifact_bytes,
+            index_depth,
             operation,
             proof,
             injector,

@@ -1,6 +1,6 @@
 //! What is known of a cached copy: where it came from, what it is, and what proves it.
 
-use greentic_dist_types::{Digest, ManifestKind, parse_manifest};
+use greentic_dist_types::{Digest, ManifestKind, parse_kept_manifest};
 use serde::{Deserialize, Serialize};
 
 use super::fetch::catalog_layer;
@@ -129,14 +129,14 @@ impl CopyRecord {
     }
 
     fn index_names_manifest(&self) -> bool {
-        match self.index.as_ref().map(|index| parse_manifest(index.as_bytes(), None)) {
+        match self.index.as_ref().map(|index| parse_kept_manifest(index.as_bytes())) {
             Some(Ok(ManifestKind::Index(index))) => index.manifests.iter().any(|entry| entry.digest == self.digest),
             _ => false,
         }
     }
 
     fn manifest_names_content(&self) -> bool {
-        match self.manifest.as_ref().map(|manifest| parse_manifest(manifest.as_bytes(), None)) {
+        match self.manifest.as_ref().map(|manifest| parse_kept_manifest(manifest.as_bytes())) {
             Some(Ok(ManifestKind::Image(manifest))) => {
                 catalog_layer(&manifest).is_ok_and(|layer| layer.digest == self.content_digest)
             }

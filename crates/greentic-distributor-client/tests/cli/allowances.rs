@@ -4,7 +4,7 @@ use std::fs;
 
 use greentic_dist_testkit::process::Run;
 use greentic_dist_testkit::real::{TlsFront, ready};
-use greentic_dist_testkit::scenario::{Auth, Lie, Scenario, blob_host, hostile};
+use greentic_dist_testkit::scenario::{Lie, Scenario, blob_host, hostile};
 use greentic_dist_testkit::{LyingServer, Response};
 
 use crate::support::{Bench, CANARY, error_of, sample, with_login};
@@ -61,12 +61,18 @@ fn quirk_a26_a_token_server_over_plain_http_gets_the_login_only_when_that_is_all
         return;
     }
     let tokens = LyingServer::start(|_, _| Response::ok(r#"{"token":"token-1"}"#));
-    let artifact = sample();
-    let registry = Scenario::new(artifact.clone())
-        .auth(Auth::bearer("alice", CANARY))
-        .lie(Lie::Realm(format!("{}/token", tokens.url())))
-        .start();
-    let front = TlsFront::start(registry.server().addr());
+    let (artifact, realm) = (sample(), format!("{}/token", tokens.url()));
+    let copy = artifact.clone();
+    let registry = LyingServer::start(move |request, _| {
+        if request.header("authorization") != Some("Bearer token-1") {
+            return Response::bearer_challenge(&realm, "s", "repository:acme/hello:pull");
+        }
+        if request.path.contains("/manifests/") {
+            return Response::ok(copy.manifest_bytes.clone()).header("Content-Type", copy.media_type.clone());
+        }
+        Response::ranged(request, "", copy.layer_bytes().to_vec())
+    });
+    let front = TlsFront::start(registry.addr());
     let (bench, host) = (Bench::new(), front.host());
     let hosts = configured(&bench, &host, &format!("https://{host}"));
     let pull = |flags: &[&str]| {
@@ -80,7 +86,7 @@ fn quirk_a26_a_token_server_over_plain_http_gets_the_login_only_when_that_is_all
         assert!(error["hints"].to_string().contains(&format!("--allow-http-realm {host}")), "{error}");
         assert!(tokens.journal().is_empty());
     }
-    pull(&["--allow-http-realm", &host]);
+    pull(&["--allow-http-realm", &host]).expect_code(0);
     assert!(tokens.journal().contains(CANARY), "{:?}", tokens.journal().lines());
     assert!(!registry.journal().contains(CANARY));
     pull(&["--allow-http-realm", "a/b"]).expect_code(2);
@@ -163,4 +169,19 @@ fn quirk_p26_inspect_tells_what_the_registry_says_about_its_limit() {
     assert_eq!(document["oci"]["rate_limit"], told, "{document}");
     let shown = bench.run(["inspect", &reference]);
     assert!(shown.stdout.contains("rate limit: 76 left, 100 allowed, 21600 s window"), "{}", shown.stdout);
+}
+
+#[test]
+fn what_was_taken_with_a_raised_limit_is_read_from_a_layout_again() {
+    let artifact = sample();
+    let registry = Scenario::new(artifact.clone()).start();
+    registry.publish_document(&hostile::padded_manifest(&artifact, 5 << 20), Some("huge"));
+    let bench = Bench::new();
+    let place = |name: &str| format!("oci-layout:{}", bench.cache().join(name).display());
+    let reference = format!("{}/acme/hello:huge", registry.host());
+    fs::create_dir_all(bench.cache()).unwrap();
+    bench.run(["copy", &reference, &place("a")]).expect_code(10);
+    bench.run(["copy", &reference, &place("b"), "--set-limit", "manifest-bytes=8MiB"]).expect_code(0);
+    bench.run(["copy", &place("b"), &place("c")]).expect_code(0);
+    bench.run(["inspect", &place("c")]).expect_code(0);
 }

@@ -191,6 +191,7 @@ impl Asking<'_> {
             lane: Lane::Metadata,
             header_timeout: self.transport.timeouts.token,
             errand: Errand { op: "token", ..Errand::default() },
+            stays: false,
         })
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use greentic_dist_net::{NetErrorKind, ReferrersSource, ReferrersUpkeep, RetryPolicy, Timeouts};
+use greentic_dist_net::{Limit, NetErrorKind, ReferrersSource, ReferrersUpkeep, RetryPolicy, Timeouts};
 use greentic_dist_testkit::real::{DockerRegistry, ready};
 use greentic_dist_testkit::{LyingServer, Response};
 use greentic_dist_types::Digest;
@@ -114,11 +114,11 @@ async fn quirk_p42_a_filter_is_applied_here_too_and_pages_are_followed() {
 #[tokio::test]
 async fn quirk_p41_a_list_from_another_server_is_not_believed_and_the_tag_is_read() {
     let at_the_tag = || list(&[entry("one", "a/b")]);
-    for (from_api, status) in [(true, 303), (true, 302), (true, 307), (false, 303)] {
+    for (to_a_server, status) in [(true, 303), (true, 302), (true, 307), (false, 303)] {
         // Has a list of its own for everybody.
         let other = serving(|_, _| list(&[entry("forged", "a/b"), entry("forged too", "a/b")]));
         // Another server, or a place nobody may be sent to.
-        let to = if from_api { format!("{}/referrers", other.url()) } else { "http://169.254.169.254/x".to_owned() };
+        let to = if to_a_server { format!("{}/referrers", other.url()) } else { "http://169.254.169.254/x".to_owned() };
         let server = with_password(move |request, _| {
             if request.path.contains("/referrers/") { Response::redirect(status, to.clone()) } else { at_the_tag() }
         });
@@ -130,7 +130,23 @@ async fn quirk_p41_a_list_from_another_server_is_not_believed_and_the_tag_is_rea
         // Refused, logged in, sent elsewhere; then the tag.
         assert_eq!(server.journal().lines(), [api(), api(), format!("GET {}", tag())]);
         assert!(server.journal().any_header_contains("Basic") && !other.journal().contains(CANARY));
-        assert!(!other.journal().any_header_contains("Basic"));
+        assert!(other.journal().is_empty(), "it is not even asked");
+    }
+    // What leads nowhere says neither "none" nor "no such API".
+    for (location, limit) in [
+        (Some("{path}"), None),
+        (Some("{path}x"), Some(Limit::Redirects)),
+        (Some("ftp://127.0.0.1/x"), None),
+        (None, None),
+    ] {
+        let server = serving(move |request, _| match location {
+            _ if request.path.contains("/manifests/") => missing(),
+            Some(to) => Response::redirect(307, to.replace("{path}", &request.path)),
+            None => Response::status(302, ""),
+        });
+        let error = at(&net(), &server).referrers(&subject(), None).await.unwrap_err();
+        assert_eq!((error.kind(), error.limit()), (NetErrorKind::Refused, limit), "{location:?}: {error}");
+        assert_eq!(server.journal().count_containing("/manifests/"), 0, "{location:?}");
     }
     // A redirect on the same server is its own answer.
     let server = serving(|request, _| match request.path.as_str() {

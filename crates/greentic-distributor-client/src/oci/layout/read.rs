@@ -6,9 +6,9 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use greentic_dist_types::limits::{LAYOUT_INDEX_BYTES, MANIFEST_BYTES};
+use greentic_dist_types::limits::{LAYOUT_INDEX_BYTES, MOST_MANIFEST_BYTES};
 use greentic_dist_types::{
-    Descriptor, Digest, ManifestKind, Mismatch, SafeText, Verifier, VerifyReader, parse_manifest,
+    Descriptor, Digest, ManifestKind, ManifestLimits, Mismatch, SafeText, Verifier, VerifyReader, parse_manifest_within,
 };
 use serde::Deserialize;
 
@@ -110,8 +110,8 @@ impl Layout {
 
     /// The manifest a descriptor names; digest and size must be the descriptor's.
     pub(crate) fn manifest(&self, descriptor: &Descriptor) -> Result<ProvenManifest, LayoutError> {
-        if descriptor.size_bytes > MANIFEST_BYTES {
-            let mismatch = Mismatch::TooLarge { limit: MANIFEST_BYTES };
+        if descriptor.size_bytes > MOST_MANIFEST_BYTES {
+            let mismatch = Mismatch::TooLarge { limit: MOST_MANIFEST_BYTES };
             return Err(self.error(LayoutProblem::Damaged { digest: descriptor.digest, mismatch }));
         }
         let verifier = Verifier::for_content(descriptor.digest, descriptor.size_bytes);
@@ -119,7 +119,7 @@ impl Layout {
     }
 
     fn manifest_by_digest(&self, digest: Digest) -> Result<ProvenManifest, LayoutError> {
-        self.manifest_with(digest, None, Verifier::for_digest(digest, MANIFEST_BYTES))
+        self.manifest_with(digest, None, Verifier::for_digest(digest, MOST_MANIFEST_BYTES))
     }
 
     fn manifest_with(
@@ -131,7 +131,7 @@ impl Layout {
         let mut reader = VerifyReader::new(self.content_of(digest)?, verifier);
         let mut raw = Vec::new();
         reader.read_to_end(&mut raw).map_err(|error| self.reading(digest, error))?;
-        let kind = parse_manifest(&raw, media_type)
+        let kind = parse_manifest_within(&raw, media_type, &ManifestLimits::MOST)
             .map_err(|source| self.error(LayoutProblem::Manifest { digest, source }))?;
         let media_type = media_type.map_or_else(|| type_of(&raw, &kind), ToOwned::to_owned);
         Ok(ProvenManifest { raw: raw.into(), digest, media_type, kind })
@@ -186,7 +186,7 @@ impl Layout {
     /// The manifest of an entry; `None` for one that leads to nothing here, or to something else than a manifest, which is no
     /// referrer of anything.
     fn manifest_if_one(&self, entry: &Descriptor) -> Result<Option<ProvenManifest>, LayoutError> {
-        if entry.size_bytes > MANIFEST_BYTES {
+        if entry.size_bytes > MOST_MANIFEST_BYTES {
             return Ok(None);
         }
         match self.manifest(entry) {
