@@ -42,6 +42,6 @@ pub use reference::{ParseReferenceError, Reference, ReferenceProblem, is_explici
 pub use registry_map::{MapError, map_to_registry};
 pub use safe_text::SafeText;
 pub use secret::Secret;
-pub use select::{LayerChoice, LayerRule, SelectError, select_layer, select_platform, select_portable};
+pub use select::{LayerChoice, LayerRule, SelectError, select_exactly, select_layer, select_platform, select_portable};
 pub use source_ref::{ParseSourceError, SourceRef};
 pub use verify::{Mismatch, Verified, Verifier, VerifyReader};

@@ -266,6 +266,21 @@ pub fn select_platform<'a>(index: &'a Index, wanted: &PlatformChoice) -> Result<
     }
 }
 
+/// As [`select_platform`], for a platform that was asked for by name: the only entry of an index is not taken when it says that it is
+/// for another one.
+///
+/// # Errors
+/// As [`select_platform`].
+pub fn select_exactly<'a>(index: &'a Index, wanted: &PlatformChoice) -> Result<&'a Descriptor, SelectError> {
+    let chosen = select_platform(index, wanted)?;
+    match &chosen.platform {
+        Some(platform) if !wanted.accepts(platform) => {
+            Err(SelectError::NoPlatform { wanted: wanted.in_words(), seen: SafeText::new(&platform.to_string()) })
+        }
+        _ => Ok(chosen),
+    }
+}
+
 /// Platforms that every publisher of images builds for, the one that is taken first.
 const COMMON: [(&str, &str); 2] = [("linux", "amd64"), ("linux", "arm64")];
 

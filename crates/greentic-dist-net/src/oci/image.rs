@@ -2,7 +2,7 @@
 
 use greentic_dist_types::media_type::{ManifestType, essence, manifest_type};
 use greentic_dist_types::{
-    Descriptor, Digest, Index, Manifest, ManifestKind, Mismatch, PlatformChoice, SafeText, SelectError,
+    Descriptor, Digest, Index, Manifest, ManifestKind, Mismatch, PlatformChoice, SafeText, SelectError, select_exactly,
     select_platform, select_portable,
 };
 
@@ -15,6 +15,8 @@ use crate::{Limit, NetError, NetErrorKind};
 pub struct FetchedImage {
     /// What the tag or digest named, when that was an index: the outermost one.
     pub index: Option<FetchedManifest>,
+    /// The indexes between that one and the manifest, the outer ones first; none where indexes are not nested.
+    pub inner_indexes: Vec<FetchedManifest>,
     /// The image manifest.
     pub manifest: FetchedManifest,
 }
@@ -49,6 +51,20 @@ impl Repository {
         Ok(image)
     }
 
+    /// As [`Repository::follow`], and the only entry of an index is not taken when it says that it is for another platform.
+    ///
+    /// # Errors
+    /// As [`Repository::image`].
+    pub async fn follow_exactly(
+        &self,
+        found: FetchedManifest,
+        platform: &PlatformChoice,
+    ) -> Result<FetchedImage, NetError> {
+        let (image, _) =
+            self.descend(found, |index| select_exactly(index, platform).map(|entry| (entry, None))).await?;
+        Ok(image)
+    }
+
     /// As [`Repository::follow`], for content that is the same on every platform: where an index has nothing for `platform`, what
     /// it has for `linux/amd64` is taken, else for `linux/arm64`, on every machine alike. Where it has both, they must hold the
     /// same by what `content` tells of a manifest, which costs one more request.
@@ -73,9 +89,8 @@ impl Repository {
             let named =
                 PlatformChoice { os: vec![named.os], architecture: vec![named.architecture], variant: named.variant };
             if content(&self.follow(child, &named).await?.manifest) != content(&image.manifest) {
-                return Err(unusable(SelectError::DifferentContent { wanted: platform.in_words() }).with_hint(
-                    "name the manifest of one platform by its digest, or build the client with a platform of its own",
-                ));
+                let why = SelectError::DifferentContent { wanted: platform.in_words() };
+                return Err(unusable(why).with_hint("name the manifest of one platform by its digest"));
             }
         }
         Ok(image)
@@ -88,11 +103,13 @@ impl Repository {
         choose: impl Fn(&Index) -> Result<(&Descriptor, Option<&Descriptor>), SelectError>,
     ) -> Result<(FetchedImage, Vec<Descriptor>), NetError> {
         let mut current = found;
-        let mut outermost: Option<FetchedManifest> = None;
+        let mut indexes: Vec<FetchedManifest> = Vec::new();
         let (mut visited, mut others): (Vec<Digest>, Vec<Descriptor>) = (Vec::new(), Vec::new());
         loop {
             let ManifestKind::Index(index) = &current.kind else {
-                return Ok((FetchedImage { index: outermost, manifest: current }, others));
+                let mut indexes = indexes.into_iter();
+                let (index, inner_indexes) = (indexes.next(), indexes.collect());
+                return Ok((FetchedImage { index, inner_indexes, manifest: current }, others));
             };
             visited.push(current.digest);
             if visited.len() > self.transport().limits.index_depth {
@@ -107,8 +124,7 @@ impl Repository {
             }
             let child = self.manifest(Selector::Digest(chosen.digest)).await?;
             check(&chosen, &child)?;
-            outermost.get_or_insert(current);
-            current = child;
+            indexes.push(std::mem::replace(&mut current, child));
         }
     }
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::graph::{Asked, ProvenManifest, Source};
 use super::{Place, RateLimit};
-use crate::dist::resolve::oci::entry_of;
+use crate::dist::resolve::oci::certain_entry;
 use crate::dist::{DistClient, DistError};
 
 /// An artifact as its manifest describes it, wherever it is.
@@ -201,7 +201,7 @@ impl DistClient {
         let mut current = root.clone();
         for _ in 0..self.inner.index_depth {
             let ManifestKind::Index(index) = &current.kind else { break };
-            let Ok(entry) = entry_of(&self.inner, index) else { return Ok(None) };
+            let Some(entry) = certain_entry(&self.inner, index) else { return Ok(None) };
             current = source.manifest(&entry.clone()).await?;
         }
         let is_other_image = matches!(current.kind, ManifestKind::Image(_)) && current.digest != root.digest;

@@ -6,9 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use greentic_dist_net::{BlobSource, BoxFuture, RateLimit, same_operation};
-use greentic_dist_types::{
-    Descriptor, Digest, ManifestKind, PlatformChoice, SafeText, SelectError, media_type, select_platform,
-};
+use greentic_dist_types::{Descriptor, Digest, ManifestKind, PlatformChoice, SafeText, media_type, select_exactly};
 use tokio::task::JoinSet;
 
 use crate::dist::DistError;
@@ -190,30 +188,13 @@ async fn narrow(
     for _ in 0..DEPTH {
         let chosen = match &current.kind {
             ManifestKind::Image(_) => return Ok(current),
-            ManifestKind::Index(index) => exactly(index, platform)
+            ManifestKind::Index(index) => select_exactly(index, platform)
                 .map_err(|source| DistError::Selection { reference: current.digest.to_string(), source })?
                 .clone(),
         };
         current = source.manifest(&chosen).await?;
     }
     Err(too_deep())
-}
-
-/// The entry of a platform that was asked for by name. Unlike a pull, which takes the only entry whatever it says, this
-/// takes no other than the one asked for.
-fn exactly<'a>(
-    index: &'a greentic_dist_types::Index,
-    platform: &PlatformChoice,
-) -> Result<&'a Descriptor, SelectError> {
-    let chosen = select_platform(index, platform)?;
-    if chosen.platform.as_ref().is_none_or(|found| platform.accepts(found)) {
-        return Ok(chosen);
-    }
-    let seen = index.manifests.iter().filter_map(|entry| entry.platform.as_ref()).map(ToString::to_string);
-    Err(SelectError::NoPlatform {
-        wanted: SafeText::new(&platform.to_string()),
-        seen: SafeText::new(&seen.collect::<Vec<_>>().join(", ")),
-    })
 }
 
 fn too_deep() -> DistError {

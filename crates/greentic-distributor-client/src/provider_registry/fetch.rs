@@ -183,7 +183,7 @@ impl Remote {
 
     /// What will be known of the copy.
     pub(super) fn record(&self, reference: &str, now: u64) -> CopyRecord {
-        let FetchedImage { index, manifest } = &self.image;
+        let FetchedImage { index, manifest, .. } = &self.image;
         let is_pinned = self.reference.digest().is_some();
         let proof = |fetched: &FetchedManifest| {
             let small = is_pinned && fetched.raw.len() <= PROOF_BYTES;

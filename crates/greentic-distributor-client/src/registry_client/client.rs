@@ -109,7 +109,7 @@ impl DefaultRegistryClient {
         let is_wanted = |layer: &&Descriptor| rule.accepts(&layer.media_type);
         let content =
             |image: &Manifest| image.layers.iter().filter(is_wanted).map(|layer| layer.digest).collect::<Vec<_>>();
-        let FetchedImage { index, manifest } = image_of(&client.inner, &repository, found, content).await?;
+        let FetchedImage { index, manifest, .. } = image_of(&client.inner, &repository, found, content).await?;
         let named = index.map_or(manifest.digest, |index| index.digest);
         let ManifestKind::Image(image) = manifest.kind else {
             return Err(RegistryClientError::GenericError(Some(format!(

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use greentic_dist_testkit::fixture::{self, Blob, WASM_TYPE, artifact_of, index};
 use greentic_dist_testkit::scenario::{Lie, Scenario};
 use greentic_distributor_client::dist::{
-    ArtifactSourceKind, ArtifactType, CachePolicy, DistOptions, IntegrityState, PlatformChoice, ResolvePolicy,
-    ResolvedVia,
+    ArtifactSourceKind, ArtifactType, CachePolicy, DistErrorKind, DistOptions, IntegrityState, PlatformChoice,
+    ResolvePolicy, ResolvedVia,
 };
 
 use crate::cap::Warnings;
-use crate::support::{Home, assert_delivers, other, registry, sample};
+use crate::support::{Home, assert_delivers, assert_fails, other, registry, sample};
 
 #[tokio::test]
 async fn a_cold_pull_without_a_login_is_two_requests() {
@@ -380,4 +380,60 @@ async fn a_tag_of_an_index_too_large_to_be_kept_opens_offline_for_its_platform_a
     registry.journal().clear();
     assert_delivers(&home.client().resolve_ref(&reference).await.unwrap(), &sample());
     assert_eq!(registry.journal().len(), 1, "{:?}", registry.journal().lines());
+}
+
+#[tokio::test]
+async fn an_index_in_an_index_is_known_again_by_tag_and_by_pin_as_far_as_each_level_proves_the_next() {
+    let (home, registry) = (Home::new(), registry());
+    let (wasm, linux) = (other(1), other(2));
+    registry.publish(&wasm, "wasm");
+    registry.publish(&linux, "linux");
+    let inner = index(&[(linux.descriptor(), Some(("linux", "amd64"))), (wasm.descriptor(), Some(("wasip2", "wasm")))]);
+    registry.publish_document(&inner, None);
+    let outer = index(&[(inner.descriptor(), None)]);
+    registry.publish_document(&outer, Some("index"));
+    let (tag, pinned) = (registry.reference_to("index"), registry.pinned_to(outer.digest));
+    assert_delivers(&home.client().resolve_ref(&tag).await.unwrap(), &wasm);
+
+    // Offline without a socket, by the tag and by the digest it had.
+    registry.journal().clear();
+    for reference in [&tag, &pinned] {
+        assert_delivers(&home.offline().resolve_ref(reference).await.unwrap(), &wasm);
+    }
+    assert_delivers(&home.client().resolve_ref(&pinned).await.unwrap(), &wasm);
+    assert!(registry.journal().is_empty(), "{:?}", registry.journal().lines());
+    // Online the tag is asked for once, and nothing below it.
+    assert_delivers(&home.client().resolve_ref(&tag).await.unwrap(), &wasm);
+    assert_eq!(registry.journal().len(), 1, "{:?}", registry.journal().lines());
+
+    // A note that leads elsewhere proves nothing for a pin.
+    let wrong = index(&[(linux.descriptor(), Some(("wasip2", "wasm")))]);
+    let text = String::from_utf8(wrong.bytes.clone()).unwrap();
+    let mut edited = 0;
+    for entry in std::fs::read_dir(home.cache().join("refs")).unwrap() {
+        let path = entry.unwrap().path();
+        let Ok(record) = std::fs::read_to_string(&path) else { continue };
+        let mut record: serde_json::Value = serde_json::from_str(&record).unwrap();
+        if record["index_digest"] == outer.digest.to_string() {
+            record["inner_indexes"] = serde_json::json!([text]);
+            std::fs::write(&path, record.to_string()).unwrap();
+            edited += 1;
+        }
+    }
+    assert_eq!(edited, 2);
+    assert_eq!(home.offline().resolve_ref(&pinned).await.unwrap_err().exit_code(), 4);
+    assert_delivers(&home.client().resolve_ref(&pinned).await.unwrap(), &wasm);
+}
+
+#[tokio::test]
+async fn the_only_entry_of_an_index_is_not_taken_for_a_platform_it_is_not_for() {
+    let (home, registry) = (Home::new(), registry());
+    let document = index(&[(sample().descriptor(), Some(("linux", "amd64")))]);
+    registry.publish_document(&document, Some("index"));
+    let reference = registry.reference_to("index");
+    let client = home.builder().platform(platform("linux", "arm64")).build();
+    let text = assert_fails(client.resolve_ref(&reference).await, DistErrorKind::NotFound, 3);
+    assert!(text.ends_with("is for linux on arm64; the index has linux/amd64"), "{text}");
+    // Without a platform of its own a client takes what there is.
+    assert_delivers(&home.client().resolve_ref(&reference).await.unwrap(), &sample());
 }

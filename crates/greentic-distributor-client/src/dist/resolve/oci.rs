@@ -5,9 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use greentic_dist_net::{FetchedImage, FetchedManifest, NetError, Repository, Selector};
 use greentic_dist_store::{Entry, RefRecord};
+use greentic_dist_types::media_type::{ManifestType, essence, manifest_type};
 use greentic_dist_types::{
     Descriptor, Digest, Index, LayerChoice, Manifest, ManifestKind, Reference, SafeText, SelectError,
-    parse_kept_manifest, select_platform, select_portable,
+    parse_kept_manifest, select_exactly, select_portable,
 };
 use serde_json::{Map, Value};
 
@@ -146,17 +147,22 @@ pub(crate) async fn image_of<T: PartialEq>(
     content: impl Fn(&Manifest) -> T,
 ) -> Result<FetchedImage, NetError> {
     if inner.has_own_platform() {
-        return repository.follow(found, &inner.platform).await;
+        return repository.follow_exactly(found, &inner.platform).await;
     }
     repository.follow_portable(found, &inner.platform, content).await
 }
 
-/// The entry of an index that [`image_of`] goes on with.
-pub(crate) fn entry_of<'a>(inner: &Inner, index: &'a Index) -> Result<&'a Descriptor, SelectError> {
-    match select_platform(index, &inner.platform) {
-        Err(_) if !inner.has_own_platform() => select_portable(index, &inner.platform).map(|(entry, _)| entry),
-        chosen => chosen,
+/// The entry of an index that [`image_of`] goes on with, and the other one that must hold the same, where there is one.
+fn entries_of<'a>(inner: &Inner, index: &'a Index) -> Result<(&'a Descriptor, Option<&'a Descriptor>), SelectError> {
+    if inner.has_own_platform() {
+        return select_exactly(index, &inner.platform).map(|entry| (entry, None));
     }
+    select_portable(index, &inner.platform)
+}
+
+/// The entry of an index that [`image_of`] goes on with, unless that takes a look at another one first.
+pub(crate) fn certain_entry<'a>(inner: &Inner, index: &'a Index) -> Option<&'a Descriptor> {
+    entries_of(inner, index).ok().filter(|(_, other)| other.is_none()).map(|(entry, _)| entry)
 }
 
 fn cached(descriptor: &ArtifactDescriptor, index_digest: Option<Digest>) -> Resolution {
@@ -200,8 +206,8 @@ async fn recall(inner: &Arc<Inner>, target: &Target, offline: bool) -> Result<Kn
         };
         let entry = stat_tolerant(&inner, &pin, offline).map_err(wrap)?.filter(|entry| entry.pin == pin);
         let as_asked = |entry: Entry| {
-            if let (Some(listed), Some(index)) = (inner.rule.listed(), &memory.index) {
-                listed.expect_kept_type(&target.raw_ref, index.as_bytes())?;
+            if let Some(listed) = inner.rule.listed() {
+                kept_indexes(&memory).try_for_each(|raw| listed.expect_kept_type(&target.raw_ref, raw.as_bytes()))?;
             }
             as_asked(&entry, &pin)
         };
@@ -229,9 +235,9 @@ async fn of_neighbours(inner: &Arc<Inner>, target: &Target) -> Result<Option<Res
         let pins = target.reference.digest().map(|pin| (pin, None)).into_iter().chain(memories);
         for (pin, memory) in pins {
             let Some(kept) = neighbours::kept_manifest(&inner, &pin) else { continue };
-            let index = memory.as_ref().and_then(|memory| memory.index.as_ref()).map(String::as_bytes);
             if let Some(listed) = inner.rule.listed() {
-                let mut kept = index.into_iter().chain([kept.raw.as_slice()]);
+                let indexes = memory.iter().flat_map(kept_indexes).map(str::as_bytes);
+                let mut kept = indexes.chain([kept.raw.as_slice()]);
                 kept.try_for_each(|raw| listed.expect_kept_type(&target.raw_ref, raw))?;
             }
             let descriptor = descriptor_from(&inner, &target, &pin, &kept.manifest)?;
@@ -271,19 +277,31 @@ fn proven_pin(inner: &Inner, target: &Target, memory: &RefRecord) -> Option<Dige
         return None;
     }
     let same_platform = memory.extra.get(PLATFORM).and_then(Value::as_str) == Some(&inner.platform.to_string());
-    let Some(raw) = memory.index.as_ref().map(String::as_bytes) else {
-        // Too large to be kept. For a tag, which nobody pinned, the choice made for this very platform still holds.
-        return (target.reference.digest().is_none() && same_platform).then_some(memory.pin);
-    };
-    if Digest::of(named.algorithm(), raw) != named {
-        return None;
-    }
-    match parse_kept_manifest(raw).ok()? {
+    // For a tag, which nobody pinned, the choice made for this very platform holds where an index was too large to be kept.
+    let noted = || (target.reference.digest().is_none() && same_platform).then_some(memory.pin);
+    let mut current = named;
+    for raw in kept_indexes(memory) {
+        if Digest::of(current.algorithm(), raw.as_bytes()) != current {
+            return None;
+        }
+        let Ok(ManifestKind::Index(index)) = parse_kept_manifest(raw.as_bytes()) else { return None };
+        let (entry, other) = entries_of(inner, &index).ok()?;
         // That the common platforms hold the same is known where this very choice was made before.
-        ManifestKind::Index(index) if same_platform => entry_of(inner, &index).ok().map(|entry| entry.digest),
-        ManifestKind::Index(index) => select_platform(&index, &inner.platform).ok().map(|entry| entry.digest),
-        ManifestKind::Image(_) => None,
+        if other.is_some() && !same_platform {
+            return None;
+        }
+        current = entry.digest;
+        if manifest_type(&essence(&entry.media_type)) != ManifestType::Index {
+            return Some(current);
+        }
     }
+    noted()
+}
+
+/// The indexes that a reference led through, the outermost one first, as far as they are kept.
+fn kept_indexes(memory: &RefRecord) -> impl Iterator<Item = &str> {
+    let inner = memory.extra.get(INNER_INDEXES).and_then(Value::as_array).into_iter().flatten();
+    memory.index.as_deref().into_iter().chain(inner.filter_map(Value::as_str))
 }
 
 /// What is remembered of the index that a tag led to, under its digest: that is what people are told, and ask for offline.
@@ -312,6 +330,8 @@ async fn note_pinned_index(inner: &Arc<Inner>, target: &Target, of_tag: &RefReco
 
 /// The field of a remembered reference that says for which platform an index was narrowed.
 const PLATFORM: &str = "platform";
+/// The field of a remembered reference with the indexes below its index, where indexes are nested.
+const INNER_INDEXES: &str = "inner_indexes";
 
 /// A damaged entry is no entry here: online it is fetched again, offline `fetch` says exactly what is wrong with it.
 fn stat_tolerant(inner: &Inner, pin: &Digest, offline: bool) -> Result<Option<Entry>, greentic_dist_store::StoreError> {
@@ -325,7 +345,7 @@ fn stat_tolerant(inner: &Inner, pin: &Digest, offline: bool) -> Result<Option<En
 /// Makes the descriptor of a proven manifest and remembers it for the fetch.
 fn describe(inner: &Inner, target: &Target, image: FetchedImage) -> Result<ArtifactDescriptor, DistError> {
     expect_manifest_types(inner, target, &image)?;
-    let FetchedImage { index, manifest } = image;
+    let FetchedImage { index, inner_indexes, manifest } = image;
     let FetchedManifest { raw, digest: pin, etag, kind, .. } = manifest;
     let ManifestKind::Image(parsed) = kind else {
         return Err(DistError::InvalidInput(format!("`{}` did not lead to an image manifest", target.raw_ref)));
@@ -339,11 +359,17 @@ fn describe(inner: &Inner, target: &Target, image: FetchedImage) -> Result<Artif
     } else {
         let mut record = RefRecord::new(target.memory_key(), pin, inner.now_secs());
         record.index_digest = index_digest;
-        // One that is too large to be kept is asked for again next time.
-        record.index = index
-            .as_ref()
-            .filter(|index| index.raw.len() <= REMEMBERED_INDEX_BYTES)
-            .and_then(|index| String::from_utf8(index.raw.to_vec()).ok());
+        // What is too large to be kept is asked for again next time.
+        let mut room = REMEMBERED_INDEX_BYTES;
+        let mut kept = index.iter().chain(&inner_indexes).map_while(|index| {
+            room = room.checked_sub(index.raw.len())?;
+            String::from_utf8(index.raw.to_vec()).ok()
+        });
+        record.index = kept.next();
+        let inner_indexes: Vec<_> = kept.map(Value::String).collect();
+        if !inner_indexes.is_empty() {
+            record.extra.insert(INNER_INDEXES.to_owned(), Value::Array(inner_indexes));
+        }
         if index.is_some() {
             record.extra.insert(PLATFORM.to_owned(), Value::String(inner.platform.to_string()));
         }
@@ -384,7 +410,7 @@ fn descriptor_from(
 /// Whether what came is of a manifest type that a fetcher takes.
 fn expect_manifest_types(inner: &Inner, target: &Target, image: &FetchedImage) -> Result<(), DistError> {
     let Some(listed) = inner.rule.listed() else { return Ok(()) };
-    let mut came = image.index.iter().chain([&image.manifest]);
+    let mut came = image.index.iter().chain(&image.inner_indexes).chain([&image.manifest]);
     came.try_for_each(|found| listed.expect_manifest_type(&target.raw_ref, &found.media_type))
 }
 
