@@ -83,7 +83,13 @@ impl Job {
         let host = &hosts[self.registry];
         let repository = repository(net, &format!("{host}/{}", REPOSITORIES[self.repository]));
         match self.work {
-            Work::Pull => repository.manifest(Selector::Tag("1")).await.map(drop),
+            Work::Pull => {
+                // Each its own question: the same one asked at the same time would be sent once.
+                static ASKED: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+                let etag = format!("\"{}\"", ASKED.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+                let known = greentic_dist_types::Digest::sha256(b"another");
+                repository.manifest_if_changed("1", Some(&etag), &known).await.map(drop)
+            }
             Work::PullForPushing => repository.for_pushing().await?.manifest(Selector::Tag("1")).await.map(drop),
             Work::Push => {
                 let manifest = RawManifest::new(fixture::component().manifest_bytes).unwrap();
