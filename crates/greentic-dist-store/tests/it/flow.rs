@@ -1,7 +1,7 @@
 //! From bytes to an entry and back.
 
 use greentic_dist_store::{EntryDraft, Layout, Proof, Sidecar, Store, StoreErrorKind, StoreOptions};
-use greentic_dist_types::limits::{MANIFEST_BYTES, SIDECAR_BYTES};
+use greentic_dist_types::limits::{MOST_MANIFEST_BYTES, SIDECAR_BYTES};
 use greentic_dist_types::{Algorithm, Digest};
 
 use crate::support::*;
@@ -159,7 +159,7 @@ fn documents_beside_the_artifact_are_kept_and_capped() {
 fn a_manifest_over_the_limit_is_refused() {
     let cache = cache();
     let mut manifest = manifest_of(&[b"component"]);
-    manifest.resize(usize::try_from(MANIFEST_BYTES).unwrap() + 1, b' ');
+    manifest.resize(usize::try_from(MOST_MANIFEST_BYTES).unwrap() + 1, b' ');
     let mut ingest = cache.ingest_measured(100).unwrap();
     ingest.write(b"component").unwrap();
     let draft = EntryDraft::of_manifest(Digest::sha256(&manifest), manifest, record());
