@@ -16,6 +16,7 @@ use bytes::Bytes;
 use http::{StatusCode, header};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep};
+use url::Url;
 
 use super::areas::{Area, Areas};
 use super::resume::Transfer;
@@ -247,27 +248,28 @@ impl Split {
     /// Another connection: brings one segment after the other.
     async fn segments(self: Arc<Self>, number: usize) -> Result<(), NetError> {
         while self.next_area(number).await.is_some() {
-            let mut resolves_anew = false;
-            while let Err((error, was_resolved)) = self.segment(number).await {
-                let has_expired = was_resolved && matches!(error.status(), Some(400 | 401 | 403 | 404 | 410));
-                if !has_expired || resolves_anew {
-                    return Err(error);
+            let mut expired = None;
+            while let Err((error, used)) = self.segment(number, expired.as_ref()).await {
+                let has_expired = matches!(error.status(), Some(400 | 401 | 403 | 404 | 410));
+                match used.filter(|_| has_expired && expired.is_none()) {
+                    Some(used) => expired = Some(used),
+                    None => return Err(error),
                 }
-                resolves_anew = true;
-                self.state().resolved = None;
             }
         }
         Ok(())
     }
 
-    /// Reads what is left of the present segment, and says of a failure whether it came from a resolved address.
-    async fn segment(&self, number: usize) -> Result<(), (NetError, bool)> {
+    /// Reads what is left of the present segment from the resolved address, or by asking the registry where there is none but the
+    /// `expired` one. Says of a failure which resolved address it came from.
+    async fn segment(&self, number: usize, expired: Option<&Url>) -> Result<(), (NetError, Option<Url>)> {
         let (area, resolved) = {
             let state = self.state();
-            (state.areas.of(number), state.resolved.clone())
+            let resolved = state.resolved.clone().filter(|handed| Some(&handed.url) != expired);
+            (state.areas.of(number), resolved)
         };
         let Some(Area { at, end }) = area else { return Ok(()) };
-        let was_resolved = resolved.is_some();
+        let used = resolved.as_ref().map(|handed| handed.url.clone());
         let mut ask = self.ask.clone();
         ask.lane = Lane::Segment;
         if let Some(handed) = resolved {
@@ -279,12 +281,12 @@ impl Split {
             let (transport, detour) = (Arc::clone(&self.transport), self.blame.detour.clone());
             let mut transfer = Transfer::open_as_part(transport, ask, start, detour).await?;
             let found = transfer.reply().and_then(|reply| resolved_at(&self.ask, reply));
-            if let (false, Some(found)) = (was_resolved, found) {
+            if let (None, Some(found)) = (&used, found) {
                 self.state().resolved = Some(found);
             }
             self.read(&mut transfer, number).await
         };
-        brought.await.map_err(|error| (error, was_resolved))
+        brought.await.map_err(|error| (error, used.clone()))
     }
 
     /// Hands on what comes until the connection's area is over.
