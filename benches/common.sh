@@ -163,6 +163,8 @@ http {
         ssl_certificate_key $work/tls/server.key;
         location / {
             proxy_pass http://registry;
+            # What a client takes slowly waits in the registry, not in a file that the worker may not write.
+            proxy_max_temp_file_size 0;
             proxy_http_version 1.1;
             proxy_set_header Connection "";
             proxy_set_header Host \$http_host;
