@@ -27,6 +27,11 @@ impl Ask {
     }
 }
 
+/// Whether somebody speaks the scheme that was tried, and this is what came of it.
+fn was_answered(error: &NetError) -> bool {
+    error.status().is_some() || matches!(error.kind(), NetErrorKind::Unauthorized | NetErrorKind::Refused)
+}
+
 impl Transport {
     /// Asks a loopback registry over HTTPS; remembers it when that works, and tells the first error when it does not.
     pub(crate) async fn attempt_over_tls(&self, ask: &Ask, plain: NetError) -> Result<Reply, NetError> {
@@ -34,13 +39,7 @@ impl Transport {
         access.registry.set_tls(true);
         match Box::pin(self.attempt(ask, &mut Tried::default())).await {
             Ok(reply) => Ok(reply),
-            // Something was answered over TLS, and this is what came of it.
-            Err(error)
-                if error.status().is_some()
-                    || matches!(error.kind(), NetErrorKind::Unauthorized | NetErrorKind::Refused) =>
-            {
-                Err(error)
-            }
+            Err(error) if was_answered(&error) => Err(error),
             // There is TLS, its certificate is only not trusted.
             Err(error) if is_distrust(&error) => Err(error),
             Err(_) => {
@@ -57,12 +56,7 @@ impl Transport {
         access.registry.set_http(true);
         match Box::pin(self.attempt(ask, &mut Tried::default())).await {
             Ok(reply) => Ok(reply),
-            Err(error)
-                if error.status().is_some()
-                    || matches!(error.kind(), NetErrorKind::Unauthorized | NetErrorKind::Refused) =>
-            {
-                Err(error)
-            }
+            Err(error) if was_answered(&error) => Err(error),
             Err(_) => {
                 access.registry.set_http(false);
                 Err(over_tls)
