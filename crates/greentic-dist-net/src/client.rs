@@ -300,6 +300,7 @@ impl NetBuilder {
             profile: Profile::own(extra_roots),
             manifests: Flights::default(),
             changes: Flights::default(),
+            blobs: Flights::default(),
             writes: AtomicU64::new(0),
             pools: Pools::new(self.idle_per_host.unwrap_or(self.requests_per_host.saturating_mul(2).max(2))),
         };

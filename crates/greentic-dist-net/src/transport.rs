@@ -62,6 +62,8 @@ pub(crate) struct Transport {
     pub(crate) manifests: Flights<ManifestQuestion, FetchedManifest>,
     /// Tags that are being asked whether they changed.
     pub(crate) changes: Flights<ManifestQuestion, Option<FetchedManifest>>,
+    /// Blobs that are being read into memory.
+    pub(crate) blobs: Flights<BlobQuestion, Bytes>,
     /// How often something was written, which may change what a name means.
     pub(crate) writes: AtomicU64,
 }
@@ -75,6 +77,18 @@ pub(crate) struct ManifestQuestion {
     /// The `ETag` and the digest of what is known.
     pub(crate) known: Option<(Option<String>, Digest)>,
     /// What this client has written before: an answer from before a write is none to a question after it.
+    pub(crate) writes: u64,
+}
+
+/// Which blob is read into memory.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct BlobQuestion {
+    /// As in a [`ManifestQuestion`].
+    pub(crate) registry: String,
+    pub(crate) url: String,
+    /// What a descriptor says, which decides what is an answer.
+    pub(crate) size_bytes: u64,
+    /// As in a [`ManifestQuestion`]: what is deleted is gone.
     pub(crate) writes: u64,
 }
 

@@ -19,7 +19,7 @@ pub struct BlobRequest {
     pub(super) ask: Ask,
     digest: Digest,
     pub(super) size_bytes: u64,
-    offset: u64,
+    pub(super) offset: u64,
     /// The proven content, where its descriptor carries it.
     pub(super) inline: Option<Bytes>,
 }

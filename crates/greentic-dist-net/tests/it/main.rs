@@ -11,6 +11,7 @@
 
 mod attacks;
 mod blob;
+mod blob_whole;
 mod client_certificates;
 mod deadline;
 mod flow_control;

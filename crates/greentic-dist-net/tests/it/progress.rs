@@ -20,10 +20,10 @@ fn bytes() -> Vec<u8> {
 
 /// The events in words, those of bytes left out but for the last in a row.
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<String>>>);
+pub struct Told(Arc<Mutex<Vec<String>>>);
 
 impl Told {
-    fn hear(&self, request: BlobRequest) -> BlobRequest {
+    pub fn hear(&self, request: BlobRequest) -> BlobRequest {
         let told = Arc::clone(&self.0);
         request.progress(move |event| {
             let line = match event {
@@ -46,6 +46,11 @@ impl Told {
 
     fn lines(&self) -> Vec<String> {
         self.0.lock().unwrap().clone()
+    }
+
+    /// What was told since the last time.
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock().unwrap())
     }
 }
 
