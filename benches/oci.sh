@@ -14,8 +14,9 @@
 #     TMPDIR=path            needs about 8 GiB
 #
 # How the runs are made comparable is said in pull.sh; ratios are to oci-client. The peers sync nothing to the disk.
-# greentic-dist keeps what it pulls in its cache, and copies ten layers into an OCI layout; skopeo writes a directory,
-# oci-client files. The column of requests is that of one run, all of its methods. `token` is behind a relay that wants a bearer
+# greentic-dist keeps what it pulls in its cache, and copies several layers into an OCI layout, ten at a time (its default is 4) as its
+# peers do; skopeo writes a directory, oci-client files. With TMPDIR on a tmpfs a sync costs nothing, which shows what it costs
+# elsewhere. The column of requests is that of one run, all of its methods. `token` is behind a relay that wants a bearer
 # token with every request. `unchanged` asks what a tag means that was pulled before, `pinned` pulls by digest what was pulled
 # before: the peers keep nothing and fetch it again. `set` is one process of greentic-dist and of oci-client with 32 at once each, and 8 of skopeo at a time.
 # `ranges` is over TLS, from nginx that gives each connection 32 MiB a second, at an address that is not loopback.
@@ -118,21 +119,28 @@ many() {
         "skopeo x 8=$work/set.skopeo"
 }
 
-# push TITLE RUNS BYTES REPOSITORY: every run pushes to a repository that is not there yet, so that nothing can be left out
+# push TITLE RUNS BYTES REPOSITORY: every run pushes to a repository that is not there yet, so that nothing can be left out. curl sends the
+# one large blob and nothing else, and hashes nothing: what the registry itself takes.
 push() {
-    local title=$1 count=$2 size=$3 repository=$4 blob
+    local title=$1 count=$2 size=$3 repository=$4 digest blob
     helper wasm "$work/push.wasm" --bytes "$size"
     # skopeo takes an image layout. It remembers which repositories have a blob and would mount it: that memory is taken away.
     helper layout "$work/push.layout" --bytes "$size" >"$work/push"
-    blob="$work/push.layout/blobs/sha256/$(layer_of push | cut -d: -f2)"
+    digest=$(layer_of push)
+    blob="$work/push.layout/blobs/sha256/${digest#*:}"
     # shellcheck disable=SC2016 # those are for the script that is written
     printf '#!/bin/sh\nrm -rf "$HOME/.local/share/containers"\nexec env _CONTAINERS_ROOTLESS_UID=1000 XDG_DATA_HOME="$HOME/.local/share" %s --dest-tls-verify=false oci:%s:0 "docker://%s/$1:1"\n' \
         "$copy" "$work/push.layout" "$registry" >"$work/push.skopeo"
-    chmod +x "$work/push.skopeo"
+    # shellcheck disable=SC2016 # the same
+    printf '#!/bin/sh\nurl=$(curl -fsS -X POST -o /dev/null -w "%%header{location}" "http://%s/v2/$1/blobs/uploads/")\nexec curl -fsS -T "%s" "$url&digest=%s"\n' \
+        "$registry" "$blob" "$digest" >"$work/push.curl"
+    chmod +x "$work/push.skopeo" "$work/push.curl"
     measure "$title" "$count" --base oci-client --bytes "$size" \
         "greentic-dist=$ours push $work/push.wasm $registry/$repository{i}:1" \
+        "greentic-dist --assume-missing=$ours push --assume-missing $work/push.wasm $registry/$repository{i}:1" \
         "oci-client=$peer push $registry/$repository{i}:1 $blob" \
-        "skopeo=$work/push.skopeo $repository{i}"
+        "skopeo=$work/push.skopeo $repository{i}" \
+        "curl, the blob alone=$work/push.curl $repository{i}"
     rm -rf "$work/push.wasm" "$work/push.layout"
 }
 
