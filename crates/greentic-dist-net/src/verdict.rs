@@ -41,7 +41,7 @@ pub(crate) async fn refusal(
     let mut error = NetError::from_status(kind, who, status.as_u16())
         .for_request(&reply.method, &reply.url)
         .blanked(sent)
-        .with_transient(is_transient(status, kind))
+        .with_transient(is_transient(status, kind) && !said.finds_fault_with_content())
         .with_retry_after(wait)
         .with_rate_limit(limit)
         .with_errors(said.errors)

@@ -92,6 +92,14 @@ pub fn is_tarball(media_type: &str) -> bool {
     ["+tar", "+tar+gzip", "+tar+zstd"].iter().any(|suffix| media_type.strip_suffix(suffix).is_some_and(names_something))
 }
 
+/// Whether a layer type (parameters allowed) is one of those that stay where their publisher has them and are not copied
+/// (image-spec, "Non-Distributable Layers").
+pub fn is_non_distributable(media_type: &str) -> bool {
+    let essence = essence(media_type);
+    essence.starts_with("application/vnd.oci.image.layer.nondistributable.")
+        || essence.starts_with("application/vnd.docker.image.rootfs.foreign.")
+}
+
 /// What a manifest media type stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ManifestType {
@@ -147,6 +155,20 @@ mod tests {
         assert_eq!(said, [true, true, true, false, false, false, false]);
         for none in [WASM, COMPONENT_MANIFEST, "application/spdx+json", "text/html", ""] {
             assert_eq!(pack_rank(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn layers_that_stay_with_their_publisher_are_told_by_their_type() {
+        for foreign in [
+            "application/vnd.oci.image.layer.nondistributable.v1.tar",
+            "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd",
+            "Application/vnd.docker.image.rootfs.foreign.diff.tar.gzip; x=y",
+        ] {
+            assert!(is_non_distributable(foreign), "{foreign}");
+        }
+        for own in [TAR_LAYER, WASM, "application/vnd.docker.image.rootfs.diff.tar.gzip", "", "nondistributable"] {
+            assert!(!is_non_distributable(own), "{own}");
         }
     }
 

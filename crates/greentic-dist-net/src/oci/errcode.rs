@@ -12,6 +12,16 @@ use crate::sent::SentSecrets;
 const ERRORS: usize = 8;
 /// Most digests in the details of an error document that are kept.
 const DIGESTS: usize = 64;
+/// Codes by which a registry finds fault with what it was sent (distribution-spec, "Error Codes").
+const WRONG_CONTENT: [&str; 7] = [
+    "MANIFEST_BLOB_UNKNOWN",
+    "MANIFEST_INVALID",
+    "MANIFEST_UNVERIFIED",
+    "DIGEST_INVALID",
+    "SIZE_INVALID",
+    "NAME_INVALID",
+    "TAG_INVALID",
+];
 
 /// A failed answer's body, understood as far as possible, what was sent as a login blanked. Never fails.
 #[derive(Debug, Default)]
@@ -36,6 +46,12 @@ impl ErrorBody {
             Ok(document) => Self::from_document(&document, sent),
             Err(_not_json) => Self { text: shown(&String::from_utf8_lossy(trimmed), sent), ..Self::default() },
         }
+    }
+
+    /// Whether the fault is with what was sent, which will be no better the next time, whatever the status says (docker-registry
+    /// 2.8 answers 500).
+    pub(crate) fn finds_fault_with_content(&self) -> bool {
+        self.errors.iter().any(|error| WRONG_CONTENT.contains(&error.code.as_str()))
     }
 
     fn from_document(document: &Value, sent: &SentSecrets) -> Self {

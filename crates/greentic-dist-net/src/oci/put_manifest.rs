@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use greentic_dist_types::media_type::is_non_distributable;
 use greentic_dist_types::{
     Algorithm, Descriptor, Digest, ManifestError, ManifestKind, ManifestLimits, Mismatch, Reference, SafeText,
     parse_manifest_within,
@@ -198,9 +199,9 @@ impl ManifestUpload<'_> {
     /// set, or the manifest may be there without standing in the list of its subject.
     ///
     /// # Errors
-    /// `InvalidInput` for what is no tag; `NotFound` when blobs are missing in the registry; `Integrity` when it stores other
-    /// bytes; `Conflict` when others kept changing the list of referrers; `Unsupported` where the registry takes no pushes;
-    /// otherwise by cause.
+    /// `InvalidInput` for what is no tag; `NotFound` when blobs or manifests are missing in the registry, whatever the status by
+    /// which it says so; `Integrity` when it stores other bytes; `Conflict` when others kept changing the list of referrers;
+    /// `Unsupported` where the registry takes no pushes, or wants a layer that stays with its publisher; otherwise by cause.
     pub async fn send(self) -> Result<PushedManifest, NetError> {
         let repository = self.repository.for_pushing().await?;
         let there = ManifestUpload { repository: &repository, ..self };
@@ -212,12 +213,13 @@ impl ManifestUpload<'_> {
             check_tag(self.repository, tag)?;
         }
         let answer = match Box::pin(self.put()).await {
-            Err(error) if misses_blobs(&error) && !self.blobs.is_empty() => {
+            Err(error) if misses_blobs(&error) && !self.blobs_missed(&error).is_empty() => {
                 self.push_blobs_again(&error).await?;
-                Box::pin(self.put()).await?
+                Box::pin(self.put()).await
             }
-            other => other?,
+            other => other,
         };
+        let answer = answer.map_err(|error| self.explain(error))?;
         self.confirm(&answer).await?;
         let referrers = match self.manifest.subject() {
             None => ReferrersUpkeep::NotNeeded,
@@ -295,16 +297,50 @@ impl ManifestUpload<'_> {
         }
     }
 
-    /// Pushes the blobs that the registry named; all of them when it named none, or so many that it may have named only some.
-    async fn push_blobs_again(&self, error: &NetError) -> Result<(), NetError> {
+    /// The blobs that the registry named; all of them when it named none, or so many that it may have named only some.
+    fn blobs_missed(&self, error: &NetError) -> Vec<&Arc<dyn BlobSource>> {
         let named = error.digests();
         let some = (1..8).contains(&named.len());
-        for blob in &self.blobs {
-            if !some || named.contains(&blob.descriptor().digest) {
-                self.repository.put_blob(Arc::clone(blob)).check_first(false).send().await?;
-            }
+        self.blobs.iter().filter(|blob| !some || named.contains(&blob.descriptor().digest)).collect()
+    }
+
+    async fn push_blobs_again(&self, error: &NetError) -> Result<(), NetError> {
+        for blob in self.blobs_missed(error) {
+            self.repository.put_blob(Arc::clone(blob)).check_first(false).send().await?;
         }
         Ok(())
+    }
+
+    /// Says of a registry that does not take the manifest what it misses, and whether that was to be expected.
+    fn explain(&self, error: NetError) -> NetError {
+        let layers = match &self.manifest.kind {
+            ManifestKind::Image(image) => image.layers.as_slice(),
+            ManifestKind::Index(_) => &[],
+        };
+        let stays = |layer: &&Descriptor| is_non_distributable(&layer.media_type);
+        let error = match error.status() {
+            Some(400 | 500) if layers.iter().any(|layer| stays(&layer)) => error.with_hint(
+                "some registries take no manifest with a layer that stays with its publisher: push to another one, or without \
+                 that layer",
+            ),
+            _ => error,
+        };
+        if !misses_blobs(&error) {
+            return error;
+        }
+        let error = error.with_transient(false);
+        let wanted = layers.iter().filter(stays).find(|layer| error.digests().contains(&layer.digest));
+        match (wanted.map(|layer| layer.digest), error.digests().first().copied()) {
+            (Some(layer), _) => {
+                let detail = format!("it wants the layer {layer}, which stays with its publisher");
+                error.with_kind(NetErrorKind::Unsupported).with_detail(detail)
+            }
+            (None, Some(named)) => {
+                let detail = format!("it has no {named}, which the manifest names");
+                error.with_kind(NetErrorKind::NotFound).with_detail(detail)
+            }
+            (None, None) => error.with_kind(NetErrorKind::NotFound),
+        }
     }
 }
 

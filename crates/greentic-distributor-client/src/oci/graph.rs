@@ -103,7 +103,7 @@ impl ProvenManifest {
     pub(crate) fn blobs(&self) -> Vec<&Descriptor> {
         let ManifestKind::Image(image) = &self.kind else { return Vec::new() };
         let all = image.config.iter().chain(&image.layers);
-        all.filter(|blob| !is_foreign(&blob.media_type)).collect()
+        all.filter(|blob| !media_type::is_non_distributable(&blob.media_type)).collect()
     }
 
     /// As an entry of a layout's index.
@@ -119,13 +119,6 @@ impl ProvenManifest {
             ManifestKind::Image(_) => &[],
         }
     }
-}
-
-/// Layers that stay where their publisher has them (image-spec, "Non-Distributable Layers").
-fn is_foreign(media_type: &str) -> bool {
-    let essence = media_type::essence(media_type);
-    essence.starts_with("application/vnd.oci.image.layer.nondistributable.")
-        || essence.starts_with("application/vnd.docker.image.rootfs.foreign.")
 }
 
 /// The manifest another one refers to.

@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::machine::Machine;
 
 /// The blobs of a layout by their names.
-fn blobs(layout: &Path) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn blobs(layout: &Path) -> BTreeMap<String, Vec<u8>> {
     TreeSnapshot::of(&layout.join("blobs"))
         .files()
         .iter()
@@ -128,6 +128,11 @@ fn fields_that_no_specification_knows_are_carried_unchanged() {
 #[test]
 fn what_refers_to_an_image_is_carried_unchanged() {
     carried("what_refers_to_an_image_is_carried_unchanged", &content::with_subject());
+}
+
+#[test]
+fn a_list_that_refers_to_an_image_is_carried_unchanged() {
+    carried("a_list_that_refers_to_an_image_is_carried_unchanged", &content::subject_list());
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod carried;
 mod catalog;
 mod components;
 mod crash;
+mod foreign;
 mod index;
 mod killed;
 mod login;
@@ -23,6 +24,7 @@ mod packs;
 mod power_cut;
 mod pull;
 mod race;
+mod sparse;
 mod tampered;
 mod tls;
 

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use greentic_dist_net::{BytesSource, HttpRule, NetErrorKind, PushedBlob, ReferrersUpkeep, Selector, UploadMode};
+use greentic_dist_net::{
+    BytesSource, HttpRule, NetErrorKind, PushedBlob, RawManifest, ReferrersUpkeep, Selector, UploadMode,
+};
 use greentic_dist_testkit::real::{DockerRegistry, TlsFront, ready};
 use greentic_dist_testkit::scenario::bystander;
 use greentic_dist_testkit::{LyingServer, Response};
 use greentic_dist_types::media_type::WASM;
-use greentic_dist_types::{Algorithm, Descriptor, Digest};
+use greentic_dist_types::{Algorithm, Descriptor, Digest, Manifest};
 
 use super::{CANARY, START, at, created, head_line, missing, script, serving, session, with_password};
 use crate::push::{manifest, source, with_blobs};
@@ -434,6 +436,37 @@ async fn quirk_p60_blobs_that_were_collected_meanwhile_are_pushed_again_once() {
     let repository = at(&net(), &server);
     let error = repository.put_manifest(&manifest).tag("1").blobs([source(layer)]).send().await.unwrap_err();
     assert!(error.has_code("MANIFEST_BLOB_UNKNOWN"));
-    assert_eq!(error.digests(), [named]);
+    assert_eq!((error.kind(), error.digests()), (NetErrorKind::NotFound, &[named][..]));
+    assert!(error.to_string().contains(&format!("it has no {named}, which the manifest names")), "{error}");
     assert_eq!(server.journal().count("PUT", "/v2/"), 2);
+}
+
+#[tokio::test]
+async fn quirk_p60_what_a_registry_misses_is_not_asked_for_again_where_nobody_here_has_it() {
+    let elsewhere = Digest::sha256(b"elsewhere");
+    let stays = Descriptor::new("application/vnd.oci.image.layer.nondistributable.v1.tar", elsewhere, 9);
+    let foreign = Manifest::new(descriptor(b"{}"), vec![descriptor(b"layer"), stays]);
+    let foreign = RawManifest::image(&foreign).unwrap();
+    // docker-registry 2.8 answers 500 and says what it is about among other things.
+    for (status, named, kind) in [
+        (500, elsewhere, NetErrorKind::Unsupported),
+        (400, elsewhere, NetErrorKind::Unsupported),
+        (500, Digest::sha256(b"child"), NetErrorKind::NotFound),
+    ] {
+        let body = format!(
+            r#"{{"errors":[{{"code":"UNKNOWN","message":"unknown error"}},{{"code":"MANIFEST_BLOB_UNKNOWN","message":"blob unknown","detail":"{named}"}}]}}"#
+        );
+        let server = serving(move |_, _| Response::status(status, body.clone()));
+        let repository = at(&net(), &server);
+        let upload = repository.put_manifest(&foreign).tag("1").blobs([source(b"layer")]);
+        let error = upload.send().await.unwrap_err();
+        assert_eq!((error.kind(), error.is_transient()), (kind, false), "{error}");
+        assert!(error.to_string().contains(&named.to_string()), "{error}");
+        assert!(error.hints().concat().contains("stays with its publisher"), "{:?}", error.hints());
+        assert_eq!(server.journal().lines(), ["PUT /v2/acme/hello/manifests/1"], "{status} {named}");
+    }
+    // Without a word about the content a 500 may pass.
+    let server = script([Response::status(500, ""), created()]);
+    at(&net(), &server).put_manifest(&foreign).tag("1").send().await.unwrap();
+    assert_eq!(server.journal().len(), 2);
 }
