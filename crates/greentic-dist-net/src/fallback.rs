@@ -1,4 +1,4 @@
-//! From one endpoint of a registry to the next: mirrors in their order, then the registry's own host.
+//! From one endpoint of a registry to the next: mirrors in their order, the registry's own host, then mirrors that had nothing lately.
 //!
 //! Content is by digest, so it may come from anybody; names are asked of endpoints that may resolve; everything else is
 //! asked of the registry's own host. What a mirror says is never the last word: only the registry's own "not found" is final, and
@@ -64,11 +64,16 @@ impl Need {
     }
 }
 
+/// A mirror, with the question as it is asked there.
+type At = (Arc<Registry>, Ask);
+
 /// Whom one question goes to.
 struct Endpoints {
     need: Need,
-    /// The mirrors in their order, each with the question as it is asked there.
-    mirrors: Vec<(Arc<Registry>, Ask)>,
+    /// The mirrors in their order.
+    mirrors: Vec<At>,
+    /// Mirrors that had nothing of this repository a short while ago: asked when everybody else has failed.
+    last: Vec<At>,
     /// The question as it is asked of the registry itself, when that is another place than it says.
     own: Option<Box<Ask>>,
 }
@@ -76,8 +81,25 @@ struct Endpoints {
 /// Notes that a mirror has answered.
 fn served(need: Need, mirror: &Registry, ask: &Ask) {
     mirror.answered(true);
-    if let (Need::Name, Some(access)) = (need, ask.registry()) {
+    let Some(access) = ask.registry() else { return };
+    mirror.serves(&access.repository);
+    if need == Need::Name {
         mirror.names(&access.repository);
+    }
+}
+
+/// A mirror that another endpoint had to be asked after.
+struct Passed {
+    mirror: Arc<Registry>,
+    /// The repository of which it had not the content that was asked for, as far as its answer says so.
+    lacks: Option<Arc<str>>,
+}
+
+impl Passed {
+    fn of(need: Need, (mirror, ask): &At, error: &NetError) -> Self {
+        let answered = error.status().is_some_and(|status| status >= 400);
+        let access = ask.registry().filter(|_| need == Need::Content && answered);
+        Self { mirror: Arc::clone(mirror), lacks: access.map(|access| Arc::clone(&access.repository)) }
     }
 }
 
@@ -104,9 +126,7 @@ impl Detour {
     /// # Errors
     /// The failure itself when it is not about the mirror.
     fn note(&self, transport: &Transport, mirror: &Registry, error: NetError) -> Result<(), NetError> {
-        // Nothing was sent, and another segment brings what this one would have.
-        let has_no_room = error.kind() == NetErrorKind::RateLimited && error.status().is_none();
-        if error.kind() == NetErrorKind::Offline || has_no_room {
+        if is_about_nobody(&error) {
             return Err(error);
         }
         let (address, kind) = (mirror.address(), error.kind());
@@ -146,11 +166,24 @@ impl Detour {
         self.met().left.iter().any(|left| Arc::ptr_eq(left, mirror))
     }
 
-    /// Another endpoint has what these mirrors had not: they are not asked again on the way of this body.
-    fn skip(&self, failed: Vec<Arc<Registry>>) {
-        if !failed.is_empty() {
-            self.met().left.extend(failed);
+    /// Another endpoint has what these mirrors had not: they are not asked again on the way of this body, and later than others
+    /// for more of the repository.
+    fn skip(&self, passed: Vec<Passed>) {
+        for Passed { mirror, lacks } in passed {
+            if let Some(repository) = lacks {
+                mirror.lacks(&repository);
+            }
+            self.met().left.push(mirror);
         }
+    }
+
+    /// Whether a mirror may be asked now. One that may not is listed as a failure.
+    fn admits(&self, mirror: &Registry) -> bool {
+        let absence = mirror.absence();
+        if let Some(absence) = absence {
+            self.list(mirror.address(), not_asked(absence));
+        }
+        absence.is_none()
     }
 
     /// Gives up a mirror in the middle of a body: what is left comes from another endpoint.
@@ -202,6 +235,12 @@ impl Blame {
     }
 }
 
+/// Whether no endpoint is to blame: nothing was sent. Where a host has no room, another segment brings what this one would have.
+fn is_about_nobody(error: &NetError) -> bool {
+    let has_no_room = error.kind() == NetErrorKind::RateLimited && error.status().is_none();
+    error.kind() == NetErrorKind::Offline || has_no_room
+}
+
 /// Whether the endpoint did not answer at all.
 fn is_unreachable(error: &NetError) -> bool {
     use NetErrorKind as K;
@@ -225,30 +264,58 @@ impl Transport {
     }
 
     async fn open_somewhere(&self, ask: &Ask, detour: &Detour) -> Result<Reply, NetError> {
-        let Endpoints { need, mirrors, own } = Box::pin(self.endpoints_for(ask, detour)).await?;
-        let mut failed = Vec::new();
-        for (mirror, ask) in mirrors {
-            let opened = self.open_at(&ask).await.and_then(|reply| {
-                self.check_namespace(need, &mirror, reply.header(NAMESPACE), &reply.url)?;
+        let Endpoints { need, mirrors, last, own } = Box::pin(self.endpoints_for(ask, detour)).await?;
+        let mut passed = Vec::new();
+        let reply = match self.open_at_a_mirror(need, mirrors, &mut passed, detour).await? {
+            Some(reply) => reply,
+            None => match self.open_at(own.as_deref().unwrap_or(ask)).await {
+                Ok(mut reply) => {
+                    reply.elsewhere = own.as_deref().and_then(Ask::registry).cloned();
+                    reply
+                }
+                Err(error) if is_about_nobody(&error) => return Err(detour.conclude(error)),
+                Err(error) => match self.open_at_a_mirror(need, last, &mut passed, detour).await? {
+                    Some(reply) => reply,
+                    None => return Err(detour.conclude(error)),
+                },
+            },
+        };
+        detour.skip(passed);
+        Ok(reply)
+    }
+
+    /// The answer of the first of these mirrors that has one.
+    async fn open_at_a_mirror(
+        &self,
+        need: Need,
+        mirrors: Vec<At>,
+        passed: &mut Vec<Passed>,
+        detour: &Detour,
+    ) -> Result<Option<Reply>, NetError> {
+        for at in mirrors {
+            let (mirror, ask) = &at;
+            if !detour.admits(mirror) {
+                continue;
+            }
+            let opened = self.open_at(ask).await.and_then(|reply| {
+                self.check_namespace(need, mirror, reply.header(NAMESPACE), &reply.url)?;
                 Ok(reply)
             });
             match opened {
                 Ok(mut reply) => {
-                    detour.skip(failed);
-                    served(need, &mirror, &ask);
-                    detour.serves(&mirror);
-                    reply.mirror = Some(mirror);
+                    served(need, mirror, ask);
+                    detour.serves(mirror);
+                    reply.mirror = Some(Arc::clone(mirror));
                     reply.elsewhere = ask.registry().cloned();
-                    return Ok(reply);
+                    return Ok(Some(reply));
                 }
-                Err(error) => detour.note(self, &mirror, error)?,
+                Err(error) => {
+                    passed.push(Passed::of(need, &at, &error));
+                    detour.note(self, mirror, error)?;
+                }
             }
-            failed.push(mirror);
         }
-        let mut reply = self.open_at(own.as_deref().unwrap_or(ask)).await.map_err(|error| detour.conclude(error))?;
-        detour.skip(failed);
-        reply.elsewhere = own.as_deref().and_then(Ask::registry).cloned();
-        Ok(reply)
+        Ok(None)
     }
 
     /// Sends until an accepted status answers with a whole body of at most `limit` bytes.
@@ -277,26 +344,69 @@ impl Transport {
         understand: impl Fn(Collected) -> Result<T, NetError> + Send + Sync,
     ) -> Result<T, NetError> {
         let detour = Detour::default();
-        let Endpoints { need, mirrors, own } = Box::pin(self.endpoints_for(ask, &detour)).await?;
-        let from = |ask: &Ask, collected| understand(Collected { elsewhere: ask.registry().cloned(), ..collected });
-        for (mirror, ask) in mirrors {
-            let collected = self.collect_at(&ask, limit).await.and_then(|collected| {
-                self.check_namespace(need, &mirror, collected.header(NAMESPACE), &collected.url)?;
-                from(&ask, collected)
+        let Endpoints { need, mirrors, last, own } = Box::pin(self.endpoints_for(ask, &detour)).await?;
+        let mut passed = Vec::new();
+        let understood = match self.collect_at_a_mirror(need, mirrors, limit, &understand, &mut passed, &detour).await?
+        {
+            Some(understood) => understood,
+            None => match self.collect_at_own(ask, own.as_deref(), limit, &understand).await {
+                Ok(understood) => understood,
+                Err(error) if is_about_nobody(&error) => return Err(detour.conclude(error)),
+                Err(error) => {
+                    let late = self.collect_at_a_mirror(need, last, limit, &understand, &mut passed, &detour).await?;
+                    late.ok_or_else(|| detour.conclude(error))?
+                }
+            },
+        };
+        detour.skip(passed);
+        Ok(understood)
+    }
+
+    async fn collect_at_own<T>(
+        &self,
+        ask: &Ask,
+        own: Option<&Ask>,
+        limit: u64,
+        understand: &(impl Fn(Collected) -> Result<T, NetError> + Send + Sync),
+    ) -> Result<T, NetError> {
+        let collected = self.collect_at(own.unwrap_or(ask), limit).await?;
+        understand(match own {
+            Some(own) => Collected { elsewhere: own.registry().cloned(), ..collected },
+            None => collected,
+        })
+    }
+
+    /// What the first of these mirrors answers that answers something to be understood.
+    async fn collect_at_a_mirror<T>(
+        &self,
+        need: Need,
+        mirrors: Vec<At>,
+        limit: u64,
+        understand: &(impl Fn(Collected) -> Result<T, NetError> + Send + Sync),
+        passed: &mut Vec<Passed>,
+        detour: &Detour,
+    ) -> Result<Option<T>, NetError> {
+        for at in mirrors {
+            let (mirror, ask) = &at;
+            if !detour.admits(mirror) {
+                continue;
+            }
+            let collected = self.collect_at(ask, limit).await.and_then(|collected| {
+                self.check_namespace(need, mirror, collected.header(NAMESPACE), &collected.url)?;
+                understand(Collected { elsewhere: ask.registry().cloned(), ..collected })
             });
             match collected {
                 Ok(understood) => {
-                    served(need, &mirror, &ask);
-                    return Ok(understood);
+                    served(need, mirror, ask);
+                    return Ok(Some(understood));
                 }
-                Err(error) => detour.note(self, &mirror, error)?,
+                Err(error) => {
+                    passed.push(Passed::of(need, &at, &error));
+                    detour.note(self, mirror, error)?;
+                }
             }
         }
-        let understood = match &own {
-            Some(own) => self.collect_at(own, limit).await.and_then(|collected| from(own, collected)),
-            None => self.collect_at(ask, limit).await.and_then(understand),
-        };
-        understood.map_err(|error| detour.conclude(error))
+        Ok(None)
     }
 
     /// Checks that what a mirror says about names is about those of the registry that it was told to speak for, as far as it says
@@ -318,9 +428,9 @@ impl Transport {
         Err(NetError::new(NetErrorKind::Protocol, detail).for_request(&Method::GET, url))
     }
 
-    /// Whom to ask. Mirrors that are not worth asking now are listed as failures.
+    /// Whom to ask.
     async fn endpoints_for(&self, ask: &Ask, detour: &Detour) -> Result<Endpoints, NetError> {
-        let mut endpoints = Endpoints { need: Need::Own, mirrors: Vec::new(), own: None };
+        let mut endpoints = Endpoints { need: Need::Own, mirrors: Vec::new(), last: Vec::new(), own: None };
         let Target::Registry(access, path) = &ask.target else { return Ok(endpoints) };
         if self.offline {
             return Ok(endpoints);
@@ -337,15 +447,14 @@ impl Transport {
                 continue;
             }
             let Some(at) = ask.at(mirror) else { continue };
-            let has_named = at.registry().is_some_and(|access| mirror.has_named(&access.repository));
-            if need == Need::Content && !has_named {
+            let is_so =
+                |is: fn(&Registry, &str) -> bool| at.registry().is_some_and(|access| is(mirror, &access.repository));
+            if need == Need::Content && !is_so(Registry::has_named) {
                 continue;
             }
-            if let Some(absence) = mirror.absence() {
-                detour.list(mirror.address(), not_asked(absence));
-                continue;
-            }
-            endpoints.mirrors.push((Arc::clone(mirror), at));
+            let is_late = need == Need::Content && is_so(Registry::is_without);
+            let asked = if is_late { &mut endpoints.last } else { &mut endpoints.mirrors };
+            asked.push((Arc::clone(mirror), at));
         }
         if !Arc::ptr_eq(&registry, &access.registry) {
             endpoints.own = Some(Box::new(ask.at(&registry).ok_or_else(|| {

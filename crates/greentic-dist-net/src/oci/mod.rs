@@ -15,6 +15,7 @@ mod delete;
 pub(crate) mod errcode;
 mod head_blob;
 mod health;
+mod holding;
 mod image;
 pub(crate) mod link;
 mod location;

@@ -9,6 +9,7 @@ use tokio::sync::OnceCell;
 use url::Url;
 
 use super::health::{Absence, Circuit, is_quarantined, quarantine};
+use super::holding::Holdings;
 use super::route::{Named, Part, Rename, Routes};
 use crate::config::{HttpRule, is_loopback};
 use crate::exchange::parse_url;
@@ -38,6 +39,7 @@ pub(crate) struct Registry {
     rename: Option<Rename>,
     /// What it has named, when it is asked for content of nothing else.
     named: Option<Named>,
+    holdings: Holdings,
     speaks_tls: AtomicBool,
     speaks_http: AtomicBool,
     refuses_head: AtomicBool,
@@ -126,6 +128,7 @@ impl Registry {
             routes: OnceCell::new(),
             rename: None,
             named: None,
+            holdings: Holdings::default(),
             speaks_tls: AtomicBool::new(false),
             speaks_http: AtomicBool::new(false),
             refuses_head: AtomicBool::new(false),
@@ -316,6 +319,21 @@ impl Registry {
         if let Some(named) = &self.named {
             named.add(repository);
         }
+    }
+
+    /// Notes that it has served something of a repository, which is written as it is there.
+    pub(crate) fn serves(&self, repository: &str) {
+        self.holdings.serves(repository, Instant::now());
+    }
+
+    /// Notes that another endpoint had what this one had not.
+    pub(crate) fn lacks(&self, repository: &str) {
+        self.holdings.lacks(repository, Instant::now());
+    }
+
+    /// Whether other endpoints are asked for content of a repository first.
+    pub(crate) fn is_without(&self, repository: &str) -> bool {
+        self.holdings.is_without(repository, Instant::now())
     }
 
     /// Why this endpoint is not asked now; `None` when it is.

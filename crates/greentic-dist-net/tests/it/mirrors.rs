@@ -202,8 +202,120 @@ async fn mirror_that_has_not_the_content_is_a_normal_miss() {
         manifest(&net, &origin).await.unwrap();
         blob(&net, &origin).await.unwrap();
     }
-    assert_eq!((empty.journal().len(), origin.journal().len()), (8, 8), "asked again each time: no penalty");
+    assert_eq!((empty.journal().len(), origin.journal().len()), (1, 8));
     assert!(recorder.lines().is_empty(), "{:?}", recorder.lines());
+    // No penalty: it is asked as soon as nobody else has it.
+    let digest = fixture::artifact("application/wasm", b"nobody has it".to_vec()).manifest_digest;
+    let error = tagged(&net, &origin).manifest(Selector::Digest(digest)).await.unwrap_err();
+    assert_eq!((error.kind(), error.endpoints().len()), (NetErrorKind::NotFound, 1), "{error}");
+    assert_eq!(empty.journal().len(), 2);
+}
+
+/// An artifact of one manifest and four blobs, the same at all of these.
+async fn pull_five(net: &Net, origin: &LyingRegistry, blobs: &[Artifact; 4]) {
+    manifest(net, origin).await.unwrap();
+    for wanted in blobs {
+        let repository = repository(net, &origin.reference());
+        assert!(read(repository.blob(&layer_of(wanted)).open().await.unwrap()).await.unwrap() == wanted.layer_bytes());
+    }
+}
+
+fn four_blobs(at: &[&LyingRegistry]) -> [Artifact; 4] {
+    let blobs = [1, 2, 3, 4].map(|seed| fixture::artifact("application/wasm", fixture::random_bytes(seed, 2_000)));
+    for (registry, (number, artifact)) in at.iter().flat_map(|at| blobs.iter().enumerate().map(move |blob| (at, blob)))
+    {
+        registry.publish(artifact, &format!("blob-{number}"));
+    }
+    blobs
+}
+
+#[tokio::test]
+async fn mirror_that_served_is_asked_first_for_the_rest_of_a_repository_the_one_before_it_has_nothing_of() {
+    let (origin, empty, full) = (origin(), mirror([Lie::status(Part::All, 404)]), mirror([]));
+    let blobs = four_blobs(&[&origin, &full]);
+    let net = behind(&origin, &[pulling(&empty), pulling(&full)]);
+    pull_five(&net, &origin, &blobs).await;
+    assert_eq!((empty.journal().len(), full.journal().len(), origin.journal().len()), (1, 5, 0));
+    // Two that refuse everybody cost one question each.
+    for status in [401, 403, 500, 503] {
+        let origin = self::origin();
+        let refuse = || mirror([Lie::status(Part::All, status)]);
+        let (one, other) = (refuse(), refuse());
+        let blobs = four_blobs(&[&origin]);
+        let net = behind(&origin, &[pulling(&one), pulling(&other)]);
+        pull_five(&net, &origin, &blobs).await;
+        assert_eq!((one.journal().len(), other.journal().len(), origin.journal().len()), (1, 1, 5), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn mirror_that_has_nothing_of_one_repository_is_asked_first_for_others() {
+    let (origin, empty) = (origin(), mirror([Lie::status(Part::All, 404)]));
+    let net = behind(&origin, &[pulling(&empty)]);
+    blob(&net, &origin).await.unwrap();
+    let other = repository(&net, &format!("{}/acme/other", origin.host()));
+    other.manifest(Selector::Digest(origin.artifact().manifest_digest)).await.unwrap_err();
+    let journal = empty.journal();
+    assert_eq!((journal.count("GET", "/v2/acme/hello/"), journal.count("GET", "/v2/acme/other/")), (1, 1));
+}
+
+#[tokio::test]
+async fn mirror_that_lacks_one_blob_of_what_it_serves_is_asked_first_for_the_next() {
+    let (origin, near) = (origin(), mirror([]));
+    let [first, second, ..] = four_blobs(&[&origin]);
+    near.publish(&second, "second");
+    let net = behind(&origin, &[pulling(&near)]);
+    manifest(&net, &origin).await.unwrap();
+    for wanted in [&first, &second] {
+        let blob = repository(&net, &origin.reference()).blob(&layer_of(wanted));
+        read(blob.open().await.unwrap()).await.unwrap();
+    }
+    assert_eq!((near.journal().len(), seen(&origin)), (3, vec!["GET blob".to_owned()]));
+}
+
+#[tokio::test]
+async fn mirror_that_has_nothing_is_asked_for_names_in_its_order_all_the_same() {
+    let (origin, empty) = (origin(), mirror([Lie::status(Part::All, 404)]));
+    let net = behind(&origin, &[resolving(&empty)]);
+    for _ in 0..2 {
+        blob(&net, &origin).await.unwrap();
+        tagged(&net, &origin).manifest(Selector::Tag("1")).await.unwrap();
+    }
+    let query = ns(&origin);
+    let manifest = format!("GET manifest{query}");
+    assert_eq!(seen(&empty), [format!("GET blob{query}"), manifest.clone(), manifest]);
+    assert_eq!(seen(&origin), ["GET blob", "GET manifest", "GET blob", "GET manifest"]);
+}
+
+#[tokio::test]
+async fn mirror_that_had_nothing_serves_what_the_origin_cannot_and_is_asked_first_from_then_on() {
+    let (origin, slow) = (origin(), mirror([Lie::Status { on: Part::All, status: 404, times: 1, retry_after: None }]));
+    let net = behind(&origin, &[pulling(&slow)]);
+    manifest(&net, &origin).await.unwrap();
+    // It has been filled meanwhile, and the registry is gone.
+    origin.lie(Lie::status(Part::All, 500));
+    blob(&net, &origin).await.unwrap();
+    let asked = origin.journal().len();
+    manifest(&net, &origin).await.unwrap();
+    blob(&net, &origin).await.unwrap();
+    assert_eq!((slow.journal().len(), origin.journal().len()), (4, asked));
+}
+
+#[tokio::test]
+async fn mirror_that_lied_or_has_no_pull_is_not_asked_late_either() {
+    let (origin, liar, naming) = (origin(), mirror([]), mirror([]));
+    let resolve_only = Capabilities { pull: false, ..Capabilities::READ };
+    let net = behind(&origin, &[pulling(&liar), (naming.url(), resolve_only)]);
+    liar.lie(Lie::Status { on: Part::All, status: 404, times: 1, retry_after: None });
+    manifest(&net, &origin).await.unwrap();
+    // Asked as the last one it sends wrong bytes: from then on it is asked for nothing.
+    origin.lie(Lie::status(Part::All, 404));
+    liar.lie(Lie::WrongManifestEchoed);
+    for _ in 0..2 {
+        let error = manifest(&net, &origin).await.unwrap_err();
+        assert_eq!(error.endpoints()[0].error.kind(), NetErrorKind::Integrity, "{error}");
+    }
+    assert_eq!((liar.journal().len(), naming.journal().len()), (2, 0));
 }
 
 #[tokio::test]
@@ -246,9 +358,9 @@ async fn mirror_that_refuses_access_is_passed_over_and_warned_about_once() {
         let (origin, closed) = (origin(), mirror([Lie::status(Part::All, status)]));
         let recorder = Arc::new(Recorder::default());
         let net =
-            quick().observer(Arc::clone(&recorder) as _).host(config(&origin, &[pulling(&closed)])).build().unwrap();
+            quick().observer(Arc::clone(&recorder) as _).host(config(&origin, &[resolving(&closed)])).build().unwrap();
         for _ in 0..3 {
-            manifest(&net, &origin).await.unwrap();
+            tagged(&net, &origin).manifest(Selector::Tag("1")).await.unwrap();
         }
         let warnings = recorder.lines().into_iter().filter(|line| line.starts_with("warning")).count();
         assert_eq!((warnings, closed.journal().len()), (1, 3), "{status}: {:?}", recorder.lines());
@@ -599,12 +711,13 @@ async fn mirror_that_has_not_the_blob_is_asked_once_however_often_the_rest_is_fe
     let near = mirror([Lie::Status { on: Part::Blob, status: 404, times: 1, retry_after: None }]);
     let origin = Scenario::new(artifact()).lie(Lie::CutBlob { after: 50_000, times: 4 }).start();
     let net = behind(&origin, &[pulling(&near)]);
+    manifest(&net, &origin).await.unwrap();
     blob(&net, &origin).await.unwrap();
-    assert_eq!(near.journal().len(), 1);
+    assert_eq!(near.journal().len(), 2);
     assert!(origin.journal().len() > 2, "{:?}", origin.journal().lines());
     // The next blob may be there.
     blob(&net, &origin).await.unwrap();
-    assert_eq!(near.journal().len(), 2);
+    assert_eq!(near.journal().len(), 3);
 }
 
 /// A mirror that has the artifact and says whose it is.
