@@ -5,9 +5,9 @@ mod stage;
 
 use std::fs;
 
-use greentic_dist_testkit::TreeSnapshot;
 use greentic_dist_testkit::content::{self, Content};
 use greentic_dist_testkit::fixture;
+use greentic_dist_testkit::{Proxy, TreeSnapshot};
 use greentic_distributor_client::dist::{DistError, DistErrorKind, NetErrorKind};
 use greentic_distributor_client::oci::{ListOptions, Place, PushOptions};
 
@@ -116,6 +116,28 @@ fn pull(stage: &Stage) {
     assert_eq!(stage.asked(already), [""; 0]);
 }
 
+/// Panics unless a token was asked for with exactly these scopes, where there are tokens.
+fn assert_token_for(stage: &Stage, scopes: &[&str]) {
+    let encoded = |scope: &&str| {
+        let scope = scope.replace(':', "%3A").replace('/', "%2F").replace(',', "%2C");
+        format!("&scope={scope}")
+    };
+    let wanted: String = scopes.iter().map(encoded).collect();
+    let asked = stage.scopes();
+    assert!(
+        stage.way != Way::Token
+            || asked.iter().any(|line| line.split_once("tests").is_some_and(|(_, end)| end == wanted)),
+        "{wanted} is none of {asked:#?}"
+    );
+}
+
+/// Panics unless a line has brought so many bytes about once, a tenth for headers, handshakes and what a cut loses. `beyond` may have
+/// been on its way to nobody.
+fn assert_came_once(line: &Proxy, bytes: usize, beyond: u64) {
+    let (came, bytes) = (line.bytes_down(), bytes as u64);
+    assert!(came >= bytes && came <= bytes + bytes / 10 + beyond, "{came} bytes for {bytes}");
+}
+
 /// A line that is cut again and again still brings every byte.
 fn resume(stage: &Stage) {
     let (digest, bytes) = large(stage, 6 << 20);
@@ -128,6 +150,7 @@ fn resume(stage: &Stage) {
     let asked = stage.asked(0);
     let resumed = asked.iter().filter(|ask| ask.contains(&format!("/blobs/{digest} 206"))).count();
     assert!(resumed >= 3, "{asked:#?}");
+    assert_came_once(&line, bytes.len(), 0);
 }
 
 /// A large blob comes over several connections, and is the same.
@@ -140,6 +163,9 @@ fn parallel_ranges(stage: &Stage) {
     assert!(line.connections() >= 3, "{} connections", line.connections());
     let asked = stage.asked(0);
     assert!(asked.iter().any(|ask| ask.contains(&format!("/blobs/{digest} 206"))), "{asked:#?}");
+    // The first connection has asked for everything: over HTTP/2 a server has sent up to a window of it before it is told to stop.
+    let window = if stage.way == Way::Tls { 8 << 20 } else { 0 };
+    assert_came_once(&line, bytes.len(), window);
 }
 
 /// Between repositories of one registry no byte of a blob is moved.
@@ -156,6 +182,8 @@ fn mount(stage: &Stage) {
         "{asked:#?}"
     );
     assert!(!asked.iter().any(|line| line.starts_with("GET") && line.contains("/blobs/")), "{asked:#?}");
+    // One token for both repositories: the one that is written to and the one that is read.
+    assert_token_for(stage, &["repository:other/hello:pull,push", "repository:acme/hello:pull"]);
     assert_has(stage, &stage.place("other/hello:1"), &content, "mounted");
 }
 
@@ -185,6 +213,7 @@ fn delete(stage: &Stage) {
     let already = stage.already();
     stage.run(repository.delete_blob(&blob)).unwrap();
     assert_eq!(stage.asked(already), [format!("DELETE /v2/acme/hello/blobs/{blob} 202")]);
+    assert_token_for(stage, &["repository:acme/hello:pull,push,delete"]);
     assert!(stage.run(repository.head_blob(&blob)).unwrap().is_none());
     assert_eq!(stage.run(repository.delete_blob(&blob)).unwrap_err().kind(), NetErrorKind::NotFound);
 }
@@ -238,6 +267,7 @@ fn paging_one_by_one(stage: &Stage) {
     let behind = |name: &str| pages.iter().filter(|line| line.contains(&format!("last={name}"))).count();
     assert_eq!((behind("acme%2Fa"), behind("acme%2Fb")), (1, 1), "{asked:#?}");
     assert!(pages.iter().all(|line| line.contains("n=1") && line.ends_with(" 200")), "{asked:#?}");
+    assert_token_for(stage, &["registry:catalog:*"]);
     let limited = ListOptions { limit: Some(2), page_size: Some(1) };
     let listing = stage.run(client.catalog(&stage.host(), &limited)).unwrap();
     assert_eq!((listing.names, listing.more), (repositories[..2].iter().map(|&name| name.to_owned()).collect(), true));

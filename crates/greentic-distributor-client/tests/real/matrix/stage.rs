@@ -157,6 +157,11 @@ impl Stage {
         lines
     }
 
+    /// What tokens were asked for, as the token server read it; nothing where there is none.
+    pub(super) fn scopes(&self) -> Vec<String> {
+        self.tokens.iter().flat_map(|tokens| tokens.journal().lines()).collect()
+    }
+
     /// How many requests the registry has answered.
     pub(super) fn already(&self) -> usize {
         self.registry.requests().len()
