@@ -183,12 +183,11 @@ impl Remote {
 
     /// What will be known of the copy.
     pub(super) fn record(&self, reference: &str, now: u64) -> CopyRecord {
-        let FetchedImage { index, manifest, .. } = &self.image;
-        let is_pinned = self.reference.digest().is_some();
-        let proof = |fetched: &FetchedManifest| {
-            let small = is_pinned && fetched.raw.len() <= PROOF_BYTES;
-            small.then(|| String::from_utf8(fetched.raw.to_vec()).ok()).flatten()
-        };
+        let FetchedImage { index, inner_indexes, manifest } = &self.image;
+        let all = || index.iter().chain(inner_indexes).chain([manifest]);
+        let bytes = all().map(|fetched| fetched.raw.len()).fold(0, usize::saturating_add);
+        let is_kept = self.reference.digest().is_some() && bytes <= PROOF_BYTES;
+        let proof = |fetched: &FetchedManifest| is_kept.then(|| String::from_utf8(fetched.raw.to_vec()).ok()).flatten();
         CopyRecord {
             resolved_reference: Some(self.reference.to_string()),
             index_digest: index.as_ref().map(|index| index.digest),
@@ -197,6 +196,7 @@ impl Remote {
             etag: index.as_ref().map_or(&manifest.etag, |index| &index.etag).clone(),
             manifest: proof(manifest),
             index: index.as_ref().and_then(proof),
+            inner_indexes: inner_indexes.iter().filter_map(proof).collect(),
             ..CopyRecord::of_registry(reference, manifest.digest, self.layer.digest, now)
         }
     }

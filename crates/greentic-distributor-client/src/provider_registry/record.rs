@@ -1,15 +1,15 @@
 //! What is known of a cached copy: where it came from, what it is, and what proves it.
 
-use greentic_dist_types::{Digest, ManifestKind, parse_kept_manifest};
+use greentic_dist_types::{Algorithm, Digest, ManifestKind, parse_kept_manifest};
 use serde::{Deserialize, Serialize};
 
 use super::fetch::catalog_layer;
 
 /// The version that is written. A record of another one is left alone and believed nothing.
 const FORMAT_VERSION: u32 = 1;
-/// Largest manifest that is kept as the proof of a pinned reference, in bytes. Catalogs have some hundred.
-pub(super) const PROOF_BYTES: usize = 512 << 10;
-/// Largest record that is read, in bytes: two proofs, escaped.
+/// Most bytes of the manifest and the indexes, together, that are kept as the proof of a pinned reference. Catalogs have some hundred.
+pub(super) const PROOF_BYTES: usize = 1 << 20;
+/// Largest record that is read, in bytes: a proof, escaped.
 pub(super) const RECORD_BYTES: u64 = 4 << 20;
 
 /// Where a copy came from.
@@ -54,6 +54,9 @@ pub(super) struct CopyRecord {
     /// The index itself, likewise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) index: Option<String>,
+    /// The indexes between that one and the manifest, the outer ones first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) inner_indexes: Vec<String>,
 }
 
 impl CopyRecord {
@@ -74,6 +77,7 @@ impl CopyRecord {
             origin: CatalogOrigin::Registry,
             manifest: None,
             index: None,
+            inner_indexes: Vec::new(),
         }
     }
 
@@ -105,7 +109,7 @@ impl CopyRecord {
 
     /// Without the proofs, for the index of the cache.
     pub(super) fn facts(&self) -> Self {
-        Self { manifest: None, index: None, ..self.clone() }
+        Self { manifest: None, index: None, inner_indexes: Vec::new(), ..self.clone() }
     }
 
     /// Whether these are the bytes of the record and, for a pinned reference, whether the pin proves them.
@@ -115,7 +119,7 @@ impl CopyRecord {
             && pin.is_none_or(|pin| self.is_proven_by(pin))
     }
 
-    /// From the pin over the index and the manifest to the bytes: each named by the digest of the one before.
+    /// From the pin over the indexes and the manifest to the bytes: each named by the digest of the one before.
     fn is_proven_by(&self, pin: Digest) -> bool {
         if pin == self.content_digest {
             return true;
@@ -124,15 +128,21 @@ impl CopyRecord {
             text.as_ref().is_some_and(|text| Digest::of(digest.algorithm(), text.as_bytes()) == digest)
         };
         let leads_to_manifest = pin == self.digest
-            || (Some(pin) == self.index_digest && has(&self.index, pin) && self.index_names_manifest());
+            || (Some(pin) == self.index_digest && has(&self.index, pin) && self.indexes_lead_to_manifest());
         leads_to_manifest && has(&self.manifest, self.digest) && self.manifest_names_content()
     }
 
-    fn index_names_manifest(&self) -> bool {
-        match self.index.as_ref().map(|index| parse_kept_manifest(index.as_bytes())) {
-            Some(Ok(ManifestKind::Index(index))) => index.manifests.iter().any(|entry| entry.digest == self.digest),
-            _ => false,
+    fn indexes_lead_to_manifest(&self) -> bool {
+        let Some(mut outer) = self.index.as_ref() else { return false };
+        for inner in &self.inner_indexes {
+            let [sha256, sha512] =
+                [Algorithm::Sha256, Algorithm::Sha512].map(|algorithm| Digest::of(algorithm, inner.as_bytes()));
+            if !names(outer, |digest| digest == sha256 || digest == sha512) {
+                return false;
+            }
+            outer = inner;
         }
+        names(outer, |digest| digest == self.digest)
     }
 
     fn manifest_names_content(&self) -> bool {
@@ -142,5 +152,13 @@ impl CopyRecord {
             }
             _ => false,
         }
+    }
+}
+
+/// Whether this is an index with an entry of such a digest.
+fn names(index: &str, is_it: impl Fn(Digest) -> bool) -> bool {
+    match parse_kept_manifest(index.as_bytes()) {
+        Ok(ManifestKind::Index(index)) => index.manifests.iter().any(|entry| is_it(entry.digest)),
+        _ => false,
     }
 }

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use greentic_dist_testkit::process::Run;
+use greentic_dist_testkit::fixture;
+use greentic_dist_testkit::process::{Outcome, Run};
 use greentic_dist_testkit::real::{TlsFront, ready};
 use greentic_dist_testkit::scenario::{Lie, Scenario, blob_host, hostile};
 use greentic_dist_testkit::{LyingServer, Response};
@@ -184,4 +185,121 @@ fn what_was_taken_with_a_raised_limit_is_read_from_a_layout_again() {
     bench.run(["copy", &reference, &place("b"), "--set-limit", "manifest-bytes=8MiB"]).expect_code(0);
     bench.run(["copy", &place("b"), &place("c")]).expect_code(0);
     bench.run(["inspect", &place("c")]).expect_code(0);
+}
+
+#[test]
+fn a_pinned_catalog_within_raised_limits_is_proven_by_its_pin_offline() {
+    let catalog = crate::catalog::artifact(&["a", "b"]);
+    let registry = Scenario::new(catalog.clone()).start();
+    let layers = hostile::many_layers(&catalog, 1_100);
+    let chain = hostile::index_chain(&catalog, 3);
+    for document in chain.iter().chain([&layers]) {
+        registry.publish_document(document, None);
+    }
+    // Two indexes in each other are within the limits that nobody has raised.
+    for (document, limit, advice) in [
+        (&layers, "layers=2000", "--set-limit layers=2000"),
+        (&chain[2], "index-depth=4", "--set-limit index-depth=4"),
+        (&chain[1], "", ""),
+    ] {
+        let bundle = crate::catalog::Bundle::new();
+        let pinned = format!("oci://{}/acme/hello@{}", registry.host(), document.digest);
+        if !limit.is_empty() {
+            let error = error_of(&bundle.run(&["resolve", "--json", &pinned]), 10, "internal");
+            assert!(error["hints"].to_string().contains(advice), "{error}");
+        }
+        let raised = if limit.is_empty() { &[][..] } else { &["--set-limit", limit] };
+        let online = bundle.run(&[&["resolve", &pinned][..], raised].concat());
+        assert_eq!(bundle.read(&online), catalog.layer_bytes(), "{limit}");
+        // What was taken once is read by everybody, and nobody is asked.
+        registry.journal().clear();
+        for args in [&["--offline", "resolve", &pinned][..], &["resolve", "--refresh", &pinned]] {
+            assert_eq!(bundle.read(&bundle.run(args)), catalog.layer_bytes(), "{limit}");
+        }
+        assert_eq!(registry.journal().lines(), [""; 0], "{limit}");
+    }
+}
+
+/// What a URL leads to is refused beyond the limit, whether its length is told or not, and taken within it.
+fn url_within_the_limit(url: &str, bytes: &[u8], run: impl Fn(&Bench, &[&str]) -> Outcome) {
+    let limit = |value: &str| format!("artifact-bytes={value}");
+    let bench = Bench::new();
+    for form in ["told", "untold"] {
+        let url = format!("{url}/{form}");
+        let error = error_of(&run(&bench, &["--json", "pull", &url, "--set-limit", &limit("1KiB")]), 10, "internal");
+        assert!(error["hints"].to_string().contains("--set-limit artifact-bytes=2048"), "{form}: {error}");
+        assert!(error["message"].as_str().unwrap().contains(&url), "{form}: {error}");
+        assert_eq!(bench.run(["cache", "ls"]).stdout, "", "{form}");
+    }
+    for form in ["told", "untold"] {
+        let (bench, url) = (Bench::new(), format!("{url}/{form}"));
+        let exact = limit(&bytes.len().to_string());
+        let pulled = run(&bench, &["pull", &url, "--set-limit", &exact]);
+        assert!(fs::read(pulled.expect_code(0).line()).unwrap() == bytes, "{form}");
+    }
+}
+
+/// A server whose answers tell their length, or do not.
+fn of_any_length(bytes: Vec<u8>) -> LyingServer {
+    LyingServer::start(move |request, _| match request.path.as_str() {
+        "/told" => Response::ok(bytes.clone()),
+        _ => Response::ok(bytes.clone()).chunked(),
+    })
+}
+
+#[test]
+fn the_limit_of_an_artifact_holds_for_a_url_too() {
+    let bytes = fixture::random_bytes(3, 100_000);
+    let server = of_any_length(bytes.clone());
+    url_within_the_limit(&server.url(), &bytes, |bench, args| {
+        bench.dist([]).args(args).env("GREENTIC_DIST_ALLOW_INSECURE_LOCAL_HTTP", "1").output()
+    });
+}
+
+#[test]
+fn the_limit_of_an_artifact_holds_for_a_url_over_tls_too() {
+    if !ready("the_limit_of_an_artifact_holds_for_a_url_over_tls_too", &["nginx"]) {
+        return;
+    }
+    let bytes = fixture::random_bytes(4, 100_000);
+    let server = of_any_length(bytes.clone());
+    let front = TlsFront::start(server.addr());
+    url_within_the_limit(&format!("https://{}", front.host()), &bytes, |bench, args| {
+        bench.dist([]).args(args).env("SSL_CERT_FILE", front.ca_file()).output()
+    });
+}
+
+#[test]
+fn a_raised_depth_of_indexes_counts_for_what_is_pulled_and_for_what_is_told() {
+    let artifact = sample();
+    let registry = Scenario::new(artifact.clone()).start();
+    let chain = hostile::index_chain(&artifact, 3);
+    for document in &chain {
+        registry.publish_document(document, None);
+    }
+    registry.publish_document(&chain[2], Some("deep"));
+    let bench = Bench::new();
+    let reference = format!("{}/acme/hello:deep", registry.host());
+    let layer = |document: &serde_json::Value| document["oci"]["layers"][0]["digest"].clone();
+    for command in ["inspect", "pull"] {
+        let error = error_of(&bench.run(["--json", command, &reference]), 10, "internal");
+        assert!(error["hints"].to_string().contains("--set-limit index-depth=4"), "{command}: {error}");
+    }
+    let told = bench.run(["--json", "inspect", &reference, "--set-limit", "index-depth=3"]);
+    assert_eq!(layer(&told.expect_code(0).json()), artifact.layer_digest().to_string());
+    let pulled = bench.run(["pull", &reference, "--set-limit", "index-depth=3"]);
+    assert!(fs::read(pulled.expect_code(0).line()).unwrap() == artifact.layer_bytes());
+    // What was taken once is opened by everybody, by the tag and by the digest of the outermost index.
+    let pinned = format!("{}/acme/hello@{}", registry.host(), chain[2].digest);
+    for name in [&reference, &pinned] {
+        bench.run(["--offline", "pull", name]).expect_code(0);
+    }
+
+    // Of a layout, what is deeper is not told.
+    let layout = format!("oci-layout:{}:1", bench.path().join("layout").display());
+    bench.run(["copy", &reference, &layout]).expect_code(0);
+    let told = bench.run(["--json", "inspect", &layout]).expect_code(0).json();
+    assert_eq!((&told["digest"], layer(&told)), (&chain[2].digest.to_string().into(), serde_json::Value::Null));
+    let told = bench.run(["--json", "inspect", &layout, "--set-limit", "index-depth=3"]).expect_code(0).json();
+    assert_eq!(layer(&told), artifact.layer_digest().to_string());
 }
