@@ -10,7 +10,7 @@ use crate::caps::Limits;
 use crate::config::{HttpRule, RangePolicy, RetryPolicy, Timeouts};
 use crate::exchange::{Shared, header_value};
 use crate::flight::Flights;
-use crate::host::{HostConfig, HostSource, Profile};
+use crate::host::{EndpointMemory, HostConfig, HostSource, Liars, Profile};
 use crate::http::{HttpCall, HttpGet};
 use crate::limit::HostLimits;
 use crate::observer::{Observer, Silent};
@@ -54,6 +54,7 @@ pub struct NetBuilder {
     oauth2_passwords: bool,
     hosts: Vec<HostConfig>,
     host_source: Option<Arc<dyn HostSource>>,
+    endpoint_memory: Option<Arc<dyn EndpointMemory>>,
     names_from_origin: bool,
     root_certificates_pem: Vec<u8>,
     user_agent: String,
@@ -78,6 +79,7 @@ impl Net {
             oauth2_passwords: false,
             hosts: Vec::new(),
             host_source: None,
+            endpoint_memory: None,
             names_from_origin: false,
             root_certificates_pem: Vec::new(),
             user_agent: concat!("greentic-dist/", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -211,6 +213,13 @@ impl NetBuilder {
         self
     }
 
+    /// Where mirrors that sent wrong bytes are written down for other processes. Default: nowhere, and this process alone leaves
+    /// them alone.
+    pub fn endpoint_memory(mut self, memory: Arc<dyn EndpointMemory>) -> Self {
+        self.endpoint_memory = Some(memory);
+        self
+    }
+
     /// Asks a registry itself what its names mean, and no mirror: a mirror that is behind then decides nothing. Content comes from
     /// mirrors as before. Default no.
     pub fn names_from_origin(mut self, only: bool) -> Self {
@@ -296,6 +305,7 @@ impl NetBuilder {
             proxy,
             hosts_config: self.hosts.into_iter().map(|config| (config.registry().to_owned(), config)).collect(),
             host_source: self.host_source,
+            liars: Liars::new(self.endpoint_memory),
             names_from_origin: self.names_from_origin,
             profile: Profile::own(extra_roots),
             manifests: Flights::default(),

@@ -137,6 +137,7 @@ impl Detour {
         }
         if kind == NetErrorKind::Integrity {
             mirror.quarantine();
+            transport.liars.found(&address);
             tracing::warn!(mirror = %address, %error, "quarantined: it sent wrong bytes");
             let text = format!("the mirror {address} sent wrong bytes and is not asked for 10 minutes: {error}");
             transport.warn(mirror.name(), SafeText::new(&text));
@@ -314,6 +315,7 @@ impl Transport {
                     detour.note(self, mirror, error)?;
                 }
             }
+            self.liars.write_down().await;
         }
         Ok(None)
     }
@@ -405,6 +407,7 @@ impl Transport {
                     detour.note(self, mirror, error)?;
                 }
             }
+            self.liars.write_down().await;
         }
         Ok(None)
     }
@@ -438,7 +441,12 @@ impl Transport {
         let need = Need::of(&access.action, path);
         endpoints.need = need;
         let registry = access.registry.answering(self, access).await?;
-        for mirror in registry.mirrors(self).await? {
+        let mirrors = registry.mirrors(self).await?;
+        if need != Need::Own && !mirrors.is_empty() {
+            self.liars.write_down().await;
+            self.liars.recall().await;
+        }
+        for mirror in mirrors {
             let is_fit = mirror.capabilities().is_some_and(|capabilities| need.is_met_by(capabilities));
             if need == Need::Name && self.names_from_origin {
                 continue;

@@ -53,8 +53,8 @@ pub use crate::config::{HttpRule, RangePolicy, RetryPolicy, SlowestBody, Timeout
 pub use crate::deadline::{DeadlinePassed, one_operation, same_operation};
 pub use crate::error::{EndpointFailure, NetError, NetErrorClass, NetErrorKind, RegistryError};
 pub use crate::host::{
-    Capabilities, HostConfig, HostEndpoint, HostSource, HostsFile, HostsFileEndpoint, HostsFileError, RegistriesFile,
-    RegistriesFileError,
+    Capabilities, EndpointMemory, HostConfig, HostEndpoint, HostSource, HostsFile, HostsFileEndpoint, HostsFileError,
+    RegistriesFile, RegistriesFileError,
 };
 pub use crate::http::{BodyStream, HttpAnswer, HttpCall, HttpGet, HttpReply};
 pub use crate::observer::{Event, Observer};

@@ -18,7 +18,7 @@ use crate::cause::{Cause, classify};
 use crate::config::{HttpRule, RangePolicy, RetryPolicy, Timeouts};
 use crate::connect::Connects;
 use crate::flight::Flights;
-use crate::host::{HostConfig, HostSource, Profile};
+use crate::host::{HostConfig, HostSource, Liars, Profile};
 use crate::limit::{HostLimit, HostLimits, Lane, Turn};
 use crate::oci::auth::Access;
 use crate::oci::{CredentialSource, FetchedManifest, Registry};
@@ -53,6 +53,8 @@ pub(crate) struct Transport {
     pub(crate) user_agent: HeaderValue,
     pub(crate) hosts_config: HashMap<String, HostConfig>,
     pub(crate) host_source: Option<Arc<dyn HostSource>>,
+    /// What other processes should know, and know, about mirrors.
+    pub(crate) liars: Liars,
     /// Whether no mirror is asked what a name means.
     pub(crate) names_from_origin: bool,
     /// How connections to hosts without a configuration of their own are made.

@@ -10,6 +10,7 @@
 //! <root>/refs/by-content/<algorithm>-<hex>            one pin per line: entries with that content
 //! <root>/bundles/bundle__sha256__<hex>.json           bundle records
 //! <root>/advisories/<sha256 of source>.json         the youngest advisory seen from a source
+//! <root>/state/endpoints.json                         mirrors that sent wrong bytes a short while ago
 //! <root>/usage                                        how many bytes the artifacts have, about
 //! <root>/tmp/ partial/ locks/ trash/ quarantine/      never read as entries
 //! ```
@@ -34,6 +35,8 @@ pub(crate) const LAST_USED: &str = "last_used";
 pub(crate) const CACHEDIR_TAG: &str = "CACHEDIR.TAG";
 /// How many bytes the artifacts have, about.
 const USAGE: &str = "usage";
+/// The mirrors that are left alone, in `state/`.
+pub(crate) const STATE_ENDPOINTS: &str = "endpoints.json";
 /// The artifact in the older, sharded layout.
 const SHARDED_BLOB: &str = "blob";
 /// The suffix of partial downloads.
@@ -112,6 +115,7 @@ pub(crate) enum Sub {
     ByContent,
     Bundles,
     Advisories,
+    State,
     Tmp,
     Partial,
     Locks,
@@ -126,6 +130,7 @@ impl Sub {
             Self::ByContent => "refs/by-content",
             Self::Bundles => "bundles",
             Self::Advisories => "advisories",
+            Self::State => "state",
             Self::Tmp => "tmp",
             Self::Partial => "partial",
             Self::Locks => "locks",
@@ -230,6 +235,7 @@ impl Paths {
             LockName::Gc => format!("gc{LOCK_SUFFIX}"),
             LockName::Bundles => format!("bundles{LOCK_SUFFIX}"),
             LockName::Retention => format!("retention{LOCK_SUFFIX}"),
+            LockName::Endpoints => format!("endpoints{LOCK_SUFFIX}"),
         };
         self.sub(Sub::Locks).join(name)
     }
@@ -253,6 +259,11 @@ impl Paths {
         self.sub(Sub::Advisories).join(format!("{}.json", Digest::sha256(source.as_bytes()).to_hex()))
     }
 
+    /// The memory of endpoints that are left alone.
+    pub(crate) fn endpoints(&self) -> PathBuf {
+        self.sub(Sub::State).join(STATE_ENDPOINTS)
+    }
+
     /// A new name in `sub` that nobody can guess.
     pub(crate) fn random(&self, sub: Sub) -> PathBuf {
         self.sub(sub).join(random_name())
@@ -274,6 +285,8 @@ pub(crate) enum LockName {
     Bundles,
     /// Making room.
     Retention,
+    /// A change of the endpoints that are left alone.
+    Endpoints,
 }
 
 /// 32 hex characters from a random 128-bit number.

@@ -27,6 +27,7 @@ mod clock;
 mod crash;
 mod dir;
 mod durable;
+mod endpoints;
 mod entry;
 mod error;
 mod gc;

@@ -72,6 +72,7 @@ impl DigestLock {
             LockName::Gc => Digest::sha256(b"gc"),
             LockName::Bundles => Digest::sha256(b"bundles"),
             LockName::Retention => Digest::sha256(b"retention"),
+            LockName::Endpoints => Digest::sha256(b"endpoints"),
         }
     }
 }

@@ -30,7 +30,7 @@ const GOOD_PROGRESS: u64 = 64 << 10;
 /// not one too many.
 #[derive(Debug)]
 pub(crate) struct Transfer {
-    transport: Shared,
+    pub(crate) transport: Shared,
     ask: Ask,
     start: Start,
     reply: Option<Reply>,

@@ -6,6 +6,7 @@
 mod config;
 mod duration;
 mod hosts_toml;
+mod memory;
 mod profile;
 mod registries_conf;
 
@@ -13,5 +14,7 @@ pub use config::{Capabilities, HostConfig, HostEndpoint, HostSource};
 pub(crate) use config::{Scheme, check_path};
 pub(crate) use duration::parse_duration;
 pub use hosts_toml::{HostsFile, HostsFileEndpoint, HostsFileError};
+pub use memory::EndpointMemory;
+pub(crate) use memory::Liars;
 pub(crate) use profile::Profile;
 pub use registries_conf::{RegistriesFile, RegistriesFileError};

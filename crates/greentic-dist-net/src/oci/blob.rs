@@ -259,6 +259,9 @@ impl BlobStream {
     /// body could not be continued.
     pub async fn next(&mut self) -> Option<Result<Bytes, NetError>> {
         let next = self.proven().await;
+        if let Some(Err(_)) = &next {
+            self.inner.transfer.transport.liars.write_down().await;
+        }
         let telling = &self.inner.telling;
         match &next {
             // Nothing is left to be hashed.

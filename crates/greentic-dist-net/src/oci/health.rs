@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 const FAILURES: u32 = 3;
 /// How long an open circuit keeps a mirror from being asked, give or take a tenth.
 const OPEN: Duration = Duration::from_secs(30);
-/// How long a mirror that sent wrong bytes is not asked, by no client of this process.
-const QUARANTINE: Duration = Duration::from_mins(10);
+/// How long a mirror that sent wrong bytes is not asked, by no client of this process, and of others where it is written down.
+pub(crate) const QUARANTINE: Duration = Duration::from_mins(10);
 /// Most endpoints in quarantine; beyond it the table starts anew.
 const QUARANTINED: usize = 1_024;
 
-/// Until when endpoints, by their base URL, are not asked.
+/// Until when endpoints, by their base URL without its scheme, are not asked.
 static LIARS: LazyLock<Mutex<HashMap<String, Instant>>> = LazyLock::new(Mutex::default);
 
 /// Why an endpoint is not asked.
@@ -71,16 +71,32 @@ impl Circuit {
 
 /// Keeps every client of this process from an endpoint for a while.
 pub(crate) fn quarantine(base: &str, now: Instant) {
+    keep_until(base, now + QUARANTINE);
+}
+
+/// Keeps every client of this process from an endpoint that lied to another one: for so long, and not longer than from one that lied
+/// to this one.
+pub(crate) fn leave_alone(base: &str, time: Duration) {
+    keep_until(base, Instant::now() + time.min(QUARANTINE));
+}
+
+fn keep_until(base: &str, until: Instant) {
     let mut liars = lock(&LIARS);
     if liars.len() >= QUARANTINED {
         liars.clear();
     }
-    liars.insert(base.to_owned(), now + QUARANTINE);
+    let known = liars.entry(place(base).to_owned()).or_insert(until);
+    *known = until.max(*known);
+}
+
+/// The endpoint without the scheme it was asked over, which may be found out anew by another process.
+fn place(base: &str) -> &str {
+    base.split_once("://").map_or(base, |(_, place)| place)
 }
 
 /// Whether an endpoint sent wrong bytes a short while ago.
 pub(crate) fn is_quarantined(base: &str, now: Instant) -> bool {
-    let mut liars = lock(&LIARS);
+    let (mut liars, base) = (lock(&LIARS), place(base));
     match liars.get(base) {
         Some(until) if now < *until => true,
         Some(_) => {
@@ -131,5 +147,17 @@ mod tests {
         assert!(is_quarantined(base, now) && is_quarantined(base, now + QUARANTINE.mul_f64(0.99)));
         assert!(!is_quarantined("http://another.of.this.test:1", now));
         assert!(!is_quarantined(base, now + QUARANTINE));
+    }
+
+    #[test]
+    fn what_another_process_found_counts_over_any_scheme_and_for_no_longer_than_ten_minutes() {
+        let (base, now) = ("https://recalled.of.this.test:2/v2/x", Instant::now());
+        leave_alone(base, Duration::from_secs(u64::MAX));
+        assert!(is_quarantined("http://recalled.of.this.test:2/v2/x", now));
+        assert!(!is_quarantined("http://recalled.of.this.test:2", now), "another endpoint");
+        assert!(!is_quarantined(base, now + QUARANTINE + Duration::from_mins(1)));
+        quarantine(base, now);
+        leave_alone(base, Duration::ZERO);
+        assert!(is_quarantined(base, now), "what this process knows is not shortened");
     }
 }

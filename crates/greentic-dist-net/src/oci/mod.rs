@@ -46,7 +46,7 @@ pub use blob_range::BlobRange;
 pub use blob_unsized::UnsizedBlobStream;
 pub use catalog::{RegistryHandle, RegistryVersion};
 pub use head_blob::BlobHead;
-pub(crate) use health::Absence;
+pub(crate) use health::{Absence, QUARANTINE, leave_alone};
 pub use image::FetchedImage;
 pub use manifest::{FetchedManifest, ManifestHead};
 pub use pagination::Paged;

@@ -14,6 +14,7 @@ mod blob;
 mod blob_whole;
 mod client_certificates;
 mod deadline;
+mod endpoint_memory;
 mod flow_control;
 mod hosts;
 mod http2;

@@ -17,6 +17,7 @@ mod bundles;
 mod child;
 mod collect;
 mod crash;
+mod endpoints;
 mod flow;
 mod gauntlet;
 mod ingest;

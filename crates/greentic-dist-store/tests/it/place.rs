@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use greentic_dist_store::{Proof, Store, StoreErrorKind, StoreOptions};
 use greentic_dist_types::Digest;
@@ -324,6 +325,7 @@ fn row_70_a_read_only_cache_serves_hits_and_refuses_writes() {
     let artifact = artifact(b"component");
     let entry = artifact.publish_in(&store).entry;
     store.remember(&greentic_dist_store::RefRecord::new("tag", artifact.pin, 1)).unwrap();
+    store.quarantine_endpoint("https://m.example", Duration::from_mins(10)).unwrap();
     fs::remove_file(entry.dir.join("verified")).ok();
     mount.remount("ro");
     for proof in [Proof::Stamped, Proof::Full] {
@@ -332,6 +334,8 @@ fn row_70_a_read_only_cache_serves_hits_and_refuses_writes() {
     }
     assert_eq!(store.recall("tag").unwrap().unwrap().pin, artifact.pin);
     assert_eq!(store.list().unwrap(), [artifact.pin]);
+    assert_eq!(store.quarantined_endpoints().unwrap().len(), 1);
+    assert_eq!(kind(store.quarantine_endpoint("https://n.example", Duration::ZERO)), StoreErrorKind::Permission);
     store.touch(&entry);
     assert_eq!(kind(store.try_lock(&artifact.pin)), StoreErrorKind::Permission);
     assert_eq!(kind(store.remove(&artifact.pin)), StoreErrorKind::Permission);

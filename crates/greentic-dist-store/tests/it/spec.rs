@@ -1,6 +1,8 @@
 //! The specification in `docs/cache-layout.md` and the code say the same.
 
-use greentic_dist_store::{BundleRecord, EntryRecord};
+use std::time::Duration;
+
+use greentic_dist_store::{BundleRecord, Clock, EntryRecord, StoreOptions};
 
 use crate::support::*;
 
@@ -31,6 +33,20 @@ fn the_bundle_record_of_the_specification_is_read_and_written_as_it_stands_there
 }
 
 #[test]
+fn the_endpoints_of_the_specification_are_read_and_written_as_they_stand_there() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/cache-layout.md");
+    let Ok(text) = std::fs::read_to_string(path) else {
+        println!("SKIPPED: the specification is not part of the package");
+        return;
+    };
+    let example = text.split("```json\n").nth(3).unwrap().split("```").next().unwrap();
+    let now = std::time::UNIX_EPOCH + Duration::from_secs(1_790_000_000);
+    let cache = cache_with(StoreOptions { clock: Clock::fixed(now), ..unsynced() });
+    cache.quarantine_endpoint("http://rack7.mirror.example:5000", Duration::from_mins(10)).unwrap();
+    assert_eq!(std::fs::read_to_string(cache.root().join("state/endpoints.json")).unwrap(), example);
+}
+
+#[test]
 fn the_tree_of_the_specification_is_the_tree_that_is_written() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/cache-layout.md");
     let Ok(text) = std::fs::read_to_string(path) else {
@@ -41,6 +57,7 @@ fn the_tree_of_the_specification_is_the_tree_that_is_written() {
     let artifact = artifact(b"component");
     artifact.publish_in(&cache);
     cache.remember(&greentic_dist_store::RefRecord::new("tag", artifact.pin, 1)).unwrap();
+    cache.quarantine_endpoint("https://m.example", Duration::from_mins(10)).unwrap();
     cache.gc().unwrap();
     for (path, _) in tree(cache.root()) {
         let Some(name) = path.components().next() else { continue };

@@ -15,6 +15,7 @@ use greentic_dist_types::Digest;
 use greentic_dist_types::PlatformChoice;
 use tokio::sync::Semaphore;
 
+use super::endpoint_memory::CacheMemory;
 use super::memo::Memo;
 use super::retention::Holds;
 use super::tenants::Tenants;
@@ -90,9 +91,13 @@ impl Inner {
         } = settings;
         let options = options.unwrap_or_default();
         let neighbours = neighbours::beside(&options.cache_dir, matches!(rule, ArtifactRule::Listed(_)));
+        let store = Store::with_options(options.cache_dir.clone(), store);
+        let memory =
+            CacheMemory { store: store.clone(), neighbours: neighbours.clone(), reporter: Arc::clone(&reporter) };
+        let net = net.offline(options.offline).observer(Arc::new(Wire(Arc::clone(&reporter))));
         Self {
             neighbours,
-            store: Store::with_options(options.cache_dir.clone(), store),
+            store,
             rule,
             platform,
             max_artifact_bytes,
@@ -106,7 +111,7 @@ impl Inner {
             holds: Arc::default(),
             transfers: Semaphore::new(TRANSFERS),
             cache_hits: AtomicU64::new(0),
-            net_settings: net.offline(options.offline).observer(Arc::new(Wire(Arc::clone(&reporter)))),
+            net_settings: net.endpoint_memory(Arc::new(memory)),
             reporter,
             opener,
             net: OnceLock::new(),

@@ -33,6 +33,7 @@ pub(crate) mod client;
 mod compat;
 mod component_manifest;
 mod descriptor;
+mod endpoint_memory;
 pub(crate) mod entry;
 pub(crate) mod error;
 pub(crate) mod fetch;

@@ -292,13 +292,13 @@ pub use error::{LayoutError, LayoutProblem};
 pub use greentic_dist_net::{
     BlobEvent, BlobHead, BlobPieces, BlobRange, BlobRead, BlobRequest, BlobSource, BlobStream, BlobUpload, BoxFuture,
     BytesSource, Capabilities, ClientStats, Credential, CredentialAnswer, CredentialSource, CredentialTarget,
-    EndpointFailure, Event, FetchedImage, FetchedManifest, HostConfig, HostEndpoint, HostSource, HttpRule, ItemStream,
-    Limit, Limits, Login, LoginOrigin, ManifestHead, ManifestUpload, Net as Client, NetBuilder as ClientBuilder,
-    NetError as Error, NetErrorClass as ErrorClass, NetErrorKind as ErrorKind, NetStats, Observer, Paged, Piece, Proxy,
-    ProxyRule, PushedBlob, PushedManifest, RangePolicy, RateLimit, RawManifest, Referrers, ReferrersSource,
-    ReferrersUpkeep, RegistriesFile, RegistriesFileError, RegistryError, RegistryHandle as Registry, RegistryVersion,
-    Repository, RepositorySource, RetryPolicy, Selector, SlowestBody, SourceError, StaticCredentials, StreamSource,
-    TargetPolicy, Timeouts, UnverifiedBlobStream, UploadMode,
+    EndpointFailure, EndpointMemory, Event, FetchedImage, FetchedManifest, HostConfig, HostEndpoint, HostSource,
+    HttpRule, ItemStream, Limit, Limits, Login, LoginOrigin, ManifestHead, ManifestUpload, Net as Client,
+    NetBuilder as ClientBuilder, NetError as Error, NetErrorClass as ErrorClass, NetErrorKind as ErrorKind, NetStats,
+    Observer, Paged, Piece, Proxy, ProxyRule, PushedBlob, PushedManifest, RangePolicy, RateLimit, RawManifest,
+    Referrers, ReferrersSource, ReferrersUpkeep, RegistriesFile, RegistriesFileError, RegistryError,
+    RegistryHandle as Registry, RegistryVersion, Repository, RepositorySource, RetryPolicy, Selector, SlowestBody,
+    SourceError, StaticCredentials, StreamSource, TargetPolicy, Timeouts, UnverifiedBlobStream, UploadMode,
 };
 pub use greentic_dist_types::{
     Algorithm, Descriptor, Digest, Index as ImageIndex, Manifest as ImageManifest, ManifestError, ManifestKind,

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use greentic_dist_testkit::process::{Outcome, Run, find};
 use greentic_dist_testkit::real::skip_line;
-use greentic_dist_testkit::scenario::Scenario;
+use greentic_dist_testkit::scenario::{Lie, Scenario};
 use greentic_dist_testkit::{TreeSnapshot, fixture};
 
-use crate::support::{BIN, Bench, error_of, is_root, registry, skip};
+use crate::support::{BIN, Bench, error_of, is_root, registry, sample, skip};
 
 /// Somebody who is not us: `nobody` of every Linux.
 const STRANGER: u32 = 65_534;
@@ -96,6 +96,26 @@ fn a_cache_that_cannot_be_written_to_is_said_to_be_so() {
     // Made writable, it is used.
     chmod(&bench.cache(), 0o700);
     ordinary.run(&["--cache-dir", &cache, "pull", &registry.reference()]).expect_code(0);
+}
+
+#[test]
+fn in_a_read_only_cache_a_mirror_that_lied_is_not_written_down_and_nothing_else_happens() {
+    const TEST: &str = "in_a_read_only_cache_a_mirror_that_lied_is_not_written_down_and_nothing_else_happens";
+    let (bench, registry) = (Bench::new(), registry());
+    let liar = Scenario::new(sample()).lie(Lie::WrongManifestEchoed).start();
+    let Some(ordinary) = Ordinary::new(TEST, &bench) else { return };
+    cache_with_mode(&bench, 0o555);
+    ordinary.owns(&bench.cache());
+    let (cache, hosts) = (bench.cache().display().to_string(), bench.hosts_dir(&registry, &[&liar]));
+    for asked in 1..3 {
+        let line = ["--cache-dir", &cache, "--hosts-dir", &hosts, "resolve", &registry.pinned()];
+        let outcome = ordinary.run(&line);
+        assert_eq!(outcome.expect_code(0).line(), sample().manifest_digest.to_string());
+        assert!(!outcome.stderr.contains("ermission"), "{}", outcome.stderr);
+        assert_eq!(liar.journal().len(), asked, "nobody knows of it");
+    }
+    assert!(TreeSnapshot::of(&bench.cache()).is_empty());
+    chmod(&bench.cache(), 0o700);
 }
 
 #[test]

@@ -23,6 +23,7 @@ mod json;
 mod lock;
 mod machine;
 mod manage;
+mod mirrors;
 mod offline;
 mod pack;
 mod peers;

@@ -57,6 +57,26 @@ impl Bench {
         PathBuf::from(outcome.line())
     }
 
+    /// A tree of host configurations outside the cache, in which a registry has these mirrors for content.
+    pub(crate) fn hosts_dir(&self, origin: &LyingRegistry, mirrors: &[&LyingRegistry]) -> String {
+        self.hosts_dir_with(origin, mirrors, "\"pull\"")
+    }
+
+    /// As [`Bench::hosts_dir`], with mirrors that are asked for these.
+    pub(crate) fn hosts_dir_with(
+        &self,
+        origin: &LyingRegistry,
+        mirrors: &[&LyingRegistry],
+        capabilities: &str,
+    ) -> String {
+        let tree = self.path().join("certs.d");
+        fs::create_dir_all(tree.join(origin.host())).unwrap();
+        let host = |mirror: &&LyingRegistry| format!("[host.\"{}\"]\ncapabilities = [{capabilities}]\n", mirror.url());
+        let text: String = mirrors.iter().map(host).collect();
+        fs::write(tree.join(origin.host()).join("hosts.toml"), text).unwrap();
+        tree.display().to_string()
+    }
+
     /// Panics when the sentinel changed, or anything but the cache appeared beside it.
     #[track_caller]
     pub(crate) fn assert_nothing_outside_changed(&self) {
