@@ -27,6 +27,7 @@ pub mod fuzzing;
 mod host;
 mod http;
 mod limit;
+mod need;
 mod observer;
 mod oci;
 mod payload;
