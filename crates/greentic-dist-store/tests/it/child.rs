@@ -147,13 +147,7 @@ fn the_part_of_a_child_process() {
             println!("staged");
             std::io::stdin().read_line(&mut String::new()).unwrap();
         }
-        "quarantine" => {
-            let number = std::env::var("STORE_TEST_NUMBER").unwrap();
-            for round in 0..10 {
-                let time = std::time::Duration::from_mins(10);
-                store.quarantine_endpoint(&format!("https://m{number}-{round}.example"), time).unwrap();
-            }
-        }
+        "quarantine" => crate::endpoints::quarantine_ten(&store),
         "read" => {
             println!(
                 "{:?}",
