@@ -23,8 +23,15 @@ pub struct Limits {
     /// How many indexes may stand in each other. Default 2.
     pub index_depth: usize,
     /// Largest header of an answer in bytes, names and values of its fields together. Default 64 KiB, at most 256 KiB.
+    ///
+    /// A header is read somewhat beyond the limits, so that the error can say which it exceeds. Over HTTP/1.1 what has more than some 400 KiB,
+    /// or 100 fields beyond their limit, is given up unread: `TooLarge`, whose text names both limits, since the parser does not say
+    /// which it was ([`NetError::limit`] is `None`). Over HTTP/2 that is what has 1 MiB beyond the limit, and there a header that is too
+    /// large cannot be told from one that is malformed: it counts as broken HTTP/2, and the request is made again, from the second
+    /// time on over HTTP/1.1, which tells; a host without HTTP/1.1 ends as `Interrupted`.
     pub header_bytes: u64,
-    /// Most fields in the header of an answer. Default 100, at most 1000.
+    /// Most fields in the header of an answer. Default 100, at most 1000. Far more are given up unread, as with
+    /// [`Limits::header_bytes`].
     pub header_fields: usize,
     /// Largest error body read in bytes; what is more is not read. Default 64 KiB.
     pub error_body_bytes: u64,
@@ -297,6 +304,17 @@ impl Limits {
         let in_force = self.get(limit);
         let detail = format!("{} exceeds the limit `{limit}` of {in_force}", limit.what());
         NetError::new(NetErrorKind::TooLarge, detail).with_limit(limit, limit.advice(in_force))
+    }
+
+    /// The error about a header so large that it was not read to its end: it exceeds one of two limits, and nobody knows which.
+    pub(crate) fn unread_header(&self, error: NetError) -> NetError {
+        let [fields, bytes] = [Limit::HeaderFields, Limit::HeaderBytes].map(|limit| (limit, self.get(limit)));
+        let detail = format!(
+            "the answer's header is not read to its end: it far exceeds the limit `{}` of {} or `{}` of {}",
+            fields.0, fields.1, bytes.0, bytes.1
+        );
+        let error = error.with_detail(detail);
+        [fields, bytes].into_iter().fold(error, |error, (limit, in_force)| error.with_hint(limit.advice(in_force)))
     }
 
     /// Says of a failure because of too large a body which limit that was; other failures stay as they are.

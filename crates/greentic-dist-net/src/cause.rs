@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io;
 
+use crate::caps::Limits;
 use crate::host::Profile;
 use crate::limit::HostLimit;
 use crate::resolver::InnerAddress;
@@ -10,7 +11,7 @@ use crate::target_policy::ALLOW_PRIVATE;
 use crate::{NetError, NetErrorKind};
 
 /// Finds out what a failure of the HTTP client was, from the types in its chain of causes.
-pub(crate) fn classify(error: reqwest::Error, host: &HostLimit, profile: &Profile) -> NetError {
+pub(crate) fn classify(error: reqwest::Error, host: &HostLimit, profile: &Profile, limits: &Limits) -> NetError {
     let mut cause = Cause::of(&error);
     cause.note(host);
     if cause.ended_tls {
@@ -30,9 +31,8 @@ pub(crate) fn classify(error: reqwest::Error, host: &HostLimit, profile: &Profil
         () if cause.unreadable || error.is_builder() => NetErrorKind::Protocol,
         () => NetErrorKind::Interrupted,
     };
-    let detail =
-        if kind == NetErrorKind::TooLarge { "the header of the answer is larger than any that is read" } else { "" };
-    let net = NetError::new(kind, detail).with_source(error.without_url());
+    let net = NetError::new(kind, "").with_source(error.without_url());
+    let net = if kind == NetErrorKind::TooLarge { limits.unread_header(net) } else { net };
     let net = match cause.inner_address {
         Some(InnerAddress { could_be_allowed: true }) => net.with_hint(ALLOW_PRIVATE),
         _ => net,

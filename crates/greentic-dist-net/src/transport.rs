@@ -245,7 +245,7 @@ impl Transport {
                 let waited = begun.elapsed().as_secs_f32();
                 Err(NetError::new(NetErrorKind::Timeout, format!("no answer within {waited:.0} s")))
             },
-            |outcome| outcome.map_err(|error| classify(error, host, profile)),
+            |outcome| outcome.map_err(|error| classify(error, host, profile, &self.limits)),
         )
     }
 }

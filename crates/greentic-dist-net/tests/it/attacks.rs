@@ -2,14 +2,17 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use greentic_dist_net::{
-    Capabilities, HostConfig, HostEndpoint, HttpRule, Limit, Limits, Net, NetErrorClass, NetErrorKind, Selector,
+    Capabilities, HostConfig, HostEndpoint, HttpRule, Limit, Limits, Net, NetErrorClass, NetErrorKind, RetryPolicy,
+    Selector,
 };
 use greentic_dist_testkit::fixture::{self, Artifact, MANIFEST_TYPE};
 use greentic_dist_testkit::scenario::{Auth, Lie, Part, Scenario, blob_host, bystander, hostile};
 use greentic_dist_testkit::{LyingServer, Response};
 use greentic_dist_types::{Algorithm, Digest, PlatformChoice, Reference};
+use hyper::Version;
 
 use crate::push::source;
 use crate::support::{Recorder, described, net, pull_layer, quick, read, repository, with_login};
@@ -194,8 +197,9 @@ async fn quirk_s05_a_header_beyond_its_limits_is_refused_on_every_server() {
         (60, 5_000, Some(Limit::HeaderBytes)),
         (1, 390_000, Some(Limit::HeaderBytes)),
         (101, 1, Some(Limit::HeaderFields)),
-        // Beyond what is looked at.
+        // Beyond what is looked at: both are named.
         (300, 1, None),
+        (1, 2_000_000, None),
     ] {
         let registry = LyingServer::start(move |_, _| flooded(Response::ok("{}"), fields, bytes));
         let net = net();
@@ -203,6 +207,12 @@ async fn quirk_s05_a_header_beyond_its_limits_is_refused_on_every_server() {
         let error = repository.manifest(Selector::Tag("1")).await.unwrap_err();
         assert_eq!((error.kind(), error.limit()), (NetErrorKind::TooLarge, limit), "{fields} {bytes}: {error}");
         assert_eq!((registry.journal().len(), net.stats().bytes_received), (1, 0));
+        let named = |limit: Limit| error.to_string().contains(&format!("`{limit}`"));
+        let advised = |limit: Limit| error.hints().concat().contains(&format!("--set-limit {limit}="));
+        for one in [Limit::HeaderFields, Limit::HeaderBytes] {
+            let is_it = limit.is_none_or(|limit| limit == one);
+            assert_eq!((named(one), advised(one)), (is_it, is_it), "{fields} {bytes}: {error}: {:?}", error.hints());
+        }
     }
     // A redirect on the way, and a token server.
     let hop =
@@ -242,6 +252,31 @@ async fn quirk_s05_a_header_beyond_its_limits_is_refused_over_http2_too_and_more
     let limits = Limits { header_bytes: 128 << 10, header_fields: 200, ..Limits::default() };
     let generous = server.trusting().limits(limits).build().unwrap();
     assert!(repository(&generous, &hello).manifest(Selector::Tag("120")).await.is_ok());
+}
+
+#[tokio::test]
+async fn quirk_s05_a_header_that_http2_gives_up_is_told_by_http_1() {
+    for (alpn, kind, versions) in [
+        (&["h2", "http/1.1"][..], NetErrorKind::TooLarge, &[Version::HTTP_2, Version::HTTP_2, Version::HTTP_11][..]),
+        // Here nobody can tell.
+        (&["h2"], NetErrorKind::Interrupted, &[Version::HTTP_2; 3]),
+    ] {
+        let server = TlsServer::serving(Certificate::Good, alpn, |_| {
+            let answer = (0..90).fold(hyper::Response::builder(), |answer, number| {
+                answer.header(format!("x-flood-{number}"), "a".repeat(16_000))
+            });
+            answer.body(whole(fixture::component().manifest_bytes)).unwrap()
+        })
+        .await;
+        let retry = RetryPolicy { attempts: 4, base: Duration::ZERO, ..RetryPolicy::default() };
+        let net = server.trusting().http_rule(HttpRule::Never).retry(retry).build().unwrap();
+        let error = repository(&net, &format!("{}/acme/hello", server.host())).manifest(Selector::Tag("1")).await;
+        let error = error.unwrap_err();
+        assert_eq!((error.kind(), error.limit()), (kind, None), "{error:?}");
+        assert_eq!(server.seen().into_iter().map(|(version, _)| version).collect::<Vec<_>>(), versions);
+        assert_eq!(error.to_string().contains("`header-bytes`"), kind == NetErrorKind::TooLarge, "{error}");
+        assert_eq!(net.stats().bytes_received, 0);
+    }
 }
 
 #[tokio::test]
@@ -541,7 +576,7 @@ async fn quirk_p26_a_wait_that_is_too_long_fails_at_once_and_tells_the_wait() {
     let registry = Scenario::new(artifact()).lie(lie).start();
     let net = net();
     let asked = repository(&net, &registry.reference()).manifest(Selector::Tag("1")).await;
-    let retry_after = Some(std::time::Duration::from_hours(1));
+    let retry_after = Some(Duration::from_hours(1));
     assert_eq!(asked.unwrap_err().class(), NetErrorClass::RateLimit { retry_after });
     assert_eq!(registry.journal().len(), 1);
 }
