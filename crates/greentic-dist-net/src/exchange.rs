@@ -331,6 +331,10 @@ impl Transport {
         loop {
             let url = ask.url()?;
             let mut headers = ask.headers.clone();
+            if headers.contains_key(header::RANGE) && self.hosts.of(&url).has_no_ranges() {
+                headers.remove(header::RANGE);
+                headers.remove(header::IF_RANGE);
+            }
             let used = match ask.access() {
                 Some(access) => Box::pin(access.authorize(self, &mut headers, tried.auth))
                     .await

@@ -64,6 +64,15 @@ pub(crate) enum Gain {
     None,
 }
 
+/// What is known of a host and requests for a part of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ranges {
+    Unknown,
+    /// It has answered one as it was asked: an odd answer later is that of one transfer.
+    Some,
+    None,
+}
+
 #[derive(Debug)]
 pub(crate) struct HostLimit {
     queues: [Arc<Semaphore>; QUEUES],
@@ -73,6 +82,7 @@ pub(crate) struct HostLimit {
     tally: Arc<Tally>,
     answered: AtomicBool,
     gain: AtomicU8,
+    ranges: Mutex<Ranges>,
     http2_errors: AtomicU8,
 }
 
@@ -125,6 +135,7 @@ impl HostLimit {
             tally,
             answered: AtomicBool::new(false),
             gain: AtomicU8::new(0),
+            ranges: Mutex::new(Ranges::Unknown),
             http2_errors: AtomicU8::new(0),
         }
     }
@@ -242,6 +253,20 @@ impl HostLimit {
             Gain::None => 2,
         };
         self.gain.store(number, Ordering::Relaxed);
+    }
+
+    /// Takes note of what became of a request for a part: whether the part was sent.
+    pub(crate) fn note_range(&self, sent: bool) {
+        let mut ranges = self.ranges.lock().unwrap_or_else(PoisonError::into_inner);
+        if *ranges == Ranges::Unknown {
+            *ranges = if sent { Ranges::Some } else { Ranges::None };
+            tracing::debug!(sent, "the host was asked for a part of a body for the first time");
+        }
+    }
+
+    /// Whether it is not asked for parts any more, because it sends whole bodies or something else instead.
+    pub(crate) fn has_no_ranges(&self) -> bool {
+        *self.ranges.lock().unwrap_or_else(PoisonError::into_inner) == Ranges::None
     }
 
     pub(crate) fn has_answered(&self) -> bool {

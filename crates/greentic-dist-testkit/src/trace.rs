@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::marker::PhantomData;
-use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError};
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -67,10 +67,13 @@ impl Trace {
     /// Writes down what happens on this thread until the guard is dropped: with a current-thread runtime, all its tasks.
     pub fn record(&self) -> Recording {
         static LOGGER: Once = Once::new();
+        // While there is one subscriber only, what the thread that comes first to an event wants is kept as what everybody wants.
+        static OTHER: OnceLock<Dispatch> = OnceLock::new();
         LOGGER.call_once(|| {
             log::set_logger(&ThreadLogger).expect("no other logger in a test");
             log::set_max_level(log::LevelFilter::Trace);
         });
+        OTHER.get_or_init(|| Dispatch::new(Recorder(Arc::default())));
         LOG.set(Some(Arc::clone(&self.0)));
         let tracing = tracing::dispatcher::set_default(&Dispatch::new(Recorder(Arc::clone(&self.0))));
         Recording { _tracing: tracing, _of_this_thread: PhantomData }

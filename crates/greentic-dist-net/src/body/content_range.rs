@@ -1,5 +1,9 @@
 //! `Content-Range`: which bytes a partial answer holds (RFC 9110, 14.4).
 
+use http::header;
+
+use crate::transport::Reply;
+
 /// A parsed `bytes first-last/total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ContentRange {
@@ -10,6 +14,22 @@ pub(crate) struct ContentRange {
 }
 
 impl ContentRange {
+    /// What an answer says of itself.
+    pub(super) fn of(reply: &Reply) -> Option<Self> {
+        reply.header(header::CONTENT_RANGE).and_then(Self::parse)
+    }
+
+    /// Whether these are the bytes from `offset` on, up to `bound` where there is one, of a whole of this size.
+    pub(super) fn goes_on(&self, offset: u64, size: Option<u64>, bound: Option<u64>) -> bool {
+        let whole = match (self.total, size) {
+            (Some(total), Some(size)) => total == size,
+            (None, Some(size)) => self.last < size,
+            (_, None) => true,
+        };
+        let bounded = bound.is_none_or(|end| self.last.checked_add(1) == Some(end));
+        self.first == offset && whole && bounded
+    }
+
     /// Strict: one range of bytes, `first <= last < total`. `None` for anything else.
     pub(crate) fn parse(value: &str) -> Option<Self> {
         let (unit, rest) = value.trim().split_once(' ')?;

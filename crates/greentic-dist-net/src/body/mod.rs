@@ -2,6 +2,7 @@
 
 mod areas;
 pub(crate) mod content_range;
+mod host_ranges;
 mod odd;
 mod pieces;
 mod resume;

@@ -117,6 +117,9 @@ impl Pieces {
             return Err(transfer);
         };
         let (host, resolved) = (transport.hosts.of(&reply.url), resolved_at(ask, reply));
+        if host.has_no_ranges() {
+            return Err(transfer);
+        }
         let (sender, queue) = mpsc::channel(QUEUE);
         let (policy, until) = (transport.ranges, transfer.deadline());
         let split = Arc::new(Split {

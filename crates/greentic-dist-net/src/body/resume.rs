@@ -6,6 +6,7 @@ use http::{HeaderValue, StatusCode, header};
 use tokio::time::Instant;
 
 use super::content_range::ContentRange;
+use super::host_ranges;
 use super::odd::Odd;
 use super::start::Start;
 use crate::deadline::done_by;
@@ -360,11 +361,16 @@ impl Transfer {
                     return Err(self.changed(&reply));
                 }
                 StatusCode::PARTIAL_CONTENT if asked && self.goes_on(&reply) => {
+                    host_ranges::note(&self.transport, &self.ask, &reply, true);
                     self.skip = 0;
                     self.until = self.bound;
                 }
-                _ if self.start.range_end.is_some() => return Err(self.not_the_range()),
+                _ if self.start.range_end.is_some() => {
+                    host_ranges::note_odd(&self.transport, &self.ask, &reply, self.offset);
+                    return Err(self.not_the_range());
+                }
                 StatusCode::PARTIAL_CONTENT => {
+                    host_ranges::note_odd(&self.transport, &self.ask, &reply, self.offset);
                     let detail = "a partial answer holds other bytes than the wanted ones";
                     let error = NetError::new(NetErrorKind::Protocol, detail).for_request(&self.ask.method, &reply.url);
                     if let Some(mirror) = &reply.mirror {
@@ -410,16 +416,7 @@ impl Transfer {
 
     /// Whether a partial answer starts at `offset` and is of the same whole.
     fn goes_on(&self, reply: &Reply) -> bool {
-        let range = reply.header(header::CONTENT_RANGE).and_then(ContentRange::parse);
-        range.is_some_and(|range| {
-            let whole = match (range.total, self.size) {
-                (Some(total), Some(size)) => total == size,
-                (None, Some(size)) => range.last < size,
-                (_, None) => true,
-            };
-            let bounded = self.bound.is_none_or(|end| range.last.checked_add(1) == Some(end));
-            range.first == self.offset && whole && bounded
-        })
+        ContentRange::of(reply).is_some_and(|range| range.goes_on(self.offset, self.size, self.bound))
     }
 
     fn not_the_range(&self) -> NetError {
@@ -453,6 +450,9 @@ impl Transfer {
         }
         self.validator = validator;
         self.skip = self.offset;
+        if asked || self.restarts > 0 {
+            host_ranges::note(&self.transport, &self.ask, reply, false);
+        }
         if asked {
             let error = NetError::new(NetErrorKind::Interrupted, "the server cannot go on in the middle of a body");
             self.give_up_ranges(error.for_request(&self.ask.method, &reply.url))?;

@@ -21,7 +21,8 @@ impl BlobRequest {
     /// Opens the bytes of `range` alone, without hashing them. [`BlobRequest::from_offset`] does not count here.
     ///
     /// One request with `Range`, none for an empty range; one more where the server refuses ranges or sends another one: the
-    /// blob is then read from where its bytes begin, and given up where they end. Cancel-safe.
+    /// blob is then read from where its bytes begin, and given up where they end. A server that was seen to send whole blobs is asked for
+    /// no other range by this client. Cancel-safe.
     ///
     /// # Errors
     /// `InvalidInput` for a range that goes beyond the blob; otherwise by cause.
@@ -35,7 +36,8 @@ impl BlobRequest {
             return Ok(BlobRange { transfer: None, left });
         }
         let from = self.from_offset(range.start);
-        let transfer = if left == size || from.inline.is_some() {
+        let comes_whole = left == size || from.inline.is_some() || from.host_has_no_ranges();
+        let transfer = if comes_whole {
             from.transfer().await?
         } else {
             let (offset, limit) = (range.start, size);
@@ -49,6 +51,13 @@ impl BlobRequest {
             }
         };
         Ok(BlobRange { transfer: Some(Box::new(transfer)), left })
+    }
+}
+
+impl BlobRequest {
+    /// Whether the server is known to send whole blobs whatever part it is asked for.
+    fn host_has_no_ranges(&self) -> bool {
+        self.ask.url().is_ok_and(|url| self.transport.hosts.of(&url).has_no_ranges())
     }
 }
 

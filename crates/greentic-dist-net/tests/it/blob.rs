@@ -236,6 +236,87 @@ async fn quirk_p20_a_server_that_fails_on_ranges_is_asked_without() {
     }
 }
 
+/// Two blobs of a registry that cuts the first answer of each.
+fn two_cut(lie: Lie) -> (LyingRegistry, [Artifact; 2]) {
+    let both = [random(), fixture::artifact("application/wasm", fixture::random_bytes(9, SIZE))];
+    let registry = Scenario::new(both[0].clone()).lie(lie).start();
+    registry.publish(&both[1], "other");
+    (registry, both)
+}
+
+/// Reads a blob whose first answer is cut after 5,000 bytes; says which ranges were asked for.
+async fn read_cut(net: &greentic_dist_net::Net, registry: &LyingRegistry, artifact: &Artifact) -> Vec<Option<String>> {
+    let before = ranges(registry).len();
+    registry.lie(Lie::CutBlob { after: 5_000, times: 1 });
+    let blob = repository(net, &registry.reference()).blob(&layer_of(artifact));
+    assert!(read(blob.open().await.unwrap()).await.unwrap() == artifact.layer_bytes());
+    ranges(registry).split_off(before)
+}
+
+#[tokio::test]
+async fn quirk_p17_a_host_without_ranges_is_asked_for_none_by_the_next_blob_either() {
+    let part = Some("bytes=5000-".to_owned());
+    for (lie, first) in [
+        (Lie::RangeIgnored, vec![None, part.clone()]),
+        (Lie::WrongContentRange, vec![None, part.clone(), None]),
+        (Lie::NoContentRange, vec![None, part.clone(), None]),
+        (Lie::RangeRefused(400), vec![None, part.clone(), None]),
+        (Lie::RangeRefused(416), vec![None, part.clone(), None]),
+    ] {
+        let (registry, [one, other]) = two_cut(lie.clone());
+        let net = net();
+        assert_eq!(read_cut(&net, &registry, &one).await, first, "{lie:?}");
+        assert_eq!(read_cut(&net, &registry, &other).await, [None, None], "{lie:?}");
+        // Nor for a part: the whole is read, in one request, and given up where the part ends.
+        let repository = repository(&net, &registry.reference());
+        let mut middle = repository.blob(&layer_of(&other)).open_range(1_000..2_000).await.unwrap();
+        let mut bytes = Vec::new();
+        while let Some(piece) = middle.next().await {
+            bytes.extend_from_slice(&piece.unwrap());
+        }
+        assert!(bytes == other.layer_bytes()[1_000..2_000], "{lie:?}");
+        assert_eq!(ranges(&registry).split_off(first.len() + 2), [None], "{lie:?}");
+        // What a client has seen is its own.
+        assert_eq!(read_cut(&self::net(), &registry, &other).await, first, "{lie:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_has_sent_a_part_is_asked_for_parts_after_an_odd_answer_too() {
+    let part = Some("bytes=5000-".to_owned());
+    let (registry, [one, other]) = two_cut(Lie::CutBlob { after: 5_000, times: 0 });
+    let net = net();
+    assert_eq!(read_cut(&net, &registry, &one).await, [None, part.clone()]);
+    registry.lie(Lie::RangeIgnored);
+    assert_eq!(read_cut(&net, &registry, &other).await, [None, part.clone()]);
+    registry.be_honest();
+    assert_eq!(read_cut(&net, &registry, &one).await, [None, part]);
+}
+
+#[tokio::test]
+async fn a_registry_whose_storage_has_no_ranges_is_remembered_by_the_one_who_redirects() {
+    let both = [fixture::random_bytes(11, 50_000), fixture::random_bytes(12, 50_000)];
+    let contents: Vec<_> = both.iter().map(|bytes| (Digest::sha256(bytes).to_string(), bytes.clone())).collect();
+    let storage = LyingServer::start_on([127, 0, 0, 3].into(), move |request, ctx| {
+        let (_, bytes) = contents.iter().find(|(digest, _)| request.path.contains(digest.as_str())).unwrap();
+        let asked = ctx.journal().entries().iter().filter(|entry| entry.target == request.path).count();
+        let answer = Response::ok(bytes.clone());
+        if asked == 1 { answer.cut_after(5_000) } else { answer }
+    });
+    let target = storage.url();
+    let server = LyingServer::start(move |request, _| Response::redirect(307, format!("{target}{}", request.path)));
+    let repository = repository(&net(), &format!("{}/acme/hello", server.host()));
+    for bytes in &both {
+        assert!(&read(repository.blob(&descriptor(bytes)).open().await.unwrap()).await.unwrap() == bytes);
+    }
+    let seen = |server: &LyingServer| -> Vec<Option<String>> {
+        server.journal().entries().iter().map(|entry| entry.headers.get("range").map(str::to_owned)).collect()
+    };
+    let once = [None, Some("bytes=5000-".to_owned()), None, None];
+    assert_eq!(seen(&server), once);
+    assert_eq!(seen(&storage), once);
+}
+
 #[tokio::test]
 async fn quirk_p19_the_body_behind_a_416_is_never_waited_for() {
     let bytes = fixture::random_bytes(3, 50_000);
