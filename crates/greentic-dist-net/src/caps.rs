@@ -45,7 +45,8 @@ pub struct Limits {
     pub page_bytes: u64,
     /// Most pages of one list. Default 10 000.
     pub pages: usize,
-    /// Largest body of a plain GET in bytes, unless the request says otherwise. Default 2 GiB.
+    /// Largest body of a plain GET in bytes, unless the request says otherwise, and largest blob that is copied or saved as a file.
+    /// Default 2 GiB.
     pub artifact_bytes: u64,
 }
 

@@ -48,13 +48,16 @@ struct Inner {
     detail: Option<SafeText>,
     /// Whether it is one file that is not ours, and not the directory.
     is_odd_file: bool,
+    /// Whether it is about a directory that is no cache.
+    is_outside: bool,
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
 impl StoreError {
     pub(crate) fn new(kind: StoreErrorKind, op: &'static str, path: &Path) -> Self {
         let path = path.to_owned();
-        Self(Box::new(Inner { kind, op, path, digest: None, detail: None, is_odd_file: false, source: None }))
+        let (digest, detail, source) = (None, None, None);
+        Self(Box::new(Inner { kind, op, path, digest, detail, is_odd_file: false, is_outside: false, source }))
     }
 
     /// Something at a name of ours that this program did not put there and could not take away.
@@ -62,6 +65,13 @@ impl StoreError {
         let mut error = Self::new(StoreErrorKind::NotOurs, op, path).with_detail(detail);
         error.0.is_odd_file = true;
         error
+    }
+
+    /// The same about a directory that is no cache.
+    #[must_use]
+    pub(crate) fn outside(mut self) -> Self {
+        self.0.is_outside = true;
+        self
     }
 
     /// A failed system call; the kind follows from the error.
@@ -153,6 +163,9 @@ impl StoreError {
                 "nothing was kept; try again, and tell whoever runs the registry if it stays so".to_owned()
             }
             StoreErrorKind::Locked => "wait for the other process, or stop it; its lock ends with it".to_owned(),
+            StoreErrorKind::NoSpace if self.0.is_outside => {
+                "free some space there, or choose a place on another file system".to_owned()
+            }
             StoreErrorKind::NoSpace => {
                 "free some space (`greentic-dist cache gc`), or choose another `--cache-dir`".to_owned()
             }

@@ -17,6 +17,7 @@ use crate::open::hash;
 use crate::os::{self, FileState};
 use crate::position::write_all_at;
 use crate::prover::{Broken, Prover};
+use crate::room::check_room_for;
 use crate::temp::{TempFile, discard};
 use crate::{Store, StoreError, StoreErrorKind};
 
@@ -128,14 +129,7 @@ impl Store {
         };
         ingest.resume(expected)?;
         let missing = expected.size_bytes.saturating_sub(ingest.offset());
-        if let Some(free) = os::free_bytes(&dir)
-            && free < missing
-        {
-            let detail = format!("{missing} bytes are needed and {free} are free");
-            return Err(StoreError::new(StoreErrorKind::NoSpace, OP, &dir)
-                .with_digest(&expected.digest)
-                .with_detail(&detail));
-        }
+        check_room_for(OP, &dir, missing).map_err(|error| error.with_digest(&expected.digest))?;
         Ok(ingest)
     }
 

@@ -120,6 +120,26 @@ impl ManifestKind {
             Self::Index(index) => index.artifact_type.as_deref(),
         }
     }
+
+    /// Refuses a manifest that the index which led to it calls by another type than it has, or by one that is no type of a manifest.
+    ///
+    /// `called` is the descriptor's media type, `said` what the server or the body calls the manifest; where neither does, its
+    /// shape decides.
+    ///
+    /// # Errors
+    /// [`ManifestError::Miscalled`].
+    pub fn check_called(&self, called: &str, said: Option<&str>) -> Result<(), ManifestError> {
+        let called = media_type::essence(called);
+        let (shape, usual) = match self {
+            Self::Image(_) => (ManifestType::Image, media_type::OCI_MANIFEST),
+            Self::Index(_) => (ManifestType::Index, media_type::OCI_INDEX),
+        };
+        if media_type::manifest_type(&called) == shape && said.is_none_or(|said| said == called) {
+            return Ok(());
+        }
+        let is = SafeText::excerpt(said.unwrap_or(usual), 100);
+        Err(ManifestError::Miscalled { called: SafeText::excerpt(&called, 100), is })
+    }
 }
 
 /// Why a body is no manifest this client accepts.
@@ -144,6 +164,14 @@ pub enum ManifestError {
     /// The manifest could be read as two different things.
     #[error("the manifest is ambiguous: {0}")]
     Ambiguous(SafeText),
+    /// The index that led to it calls it something else.
+    #[error("an index calls it {called}, and it is {is}")]
+    Miscalled {
+        /// What the index calls it.
+        called: SafeText,
+        /// What it is.
+        is: SafeText,
+    },
     /// Too many layers, index entries or bytes of annotations.
     #[error("the manifest has more than {limit} {what}")]
     TooMany {

@@ -9,7 +9,7 @@ use greentic_dist_types::{Descriptor, Digest, Mismatch, Verifier};
 use super::blob_event::{BlobEvent, Telling, Watcher};
 use crate::body::{Piece, Pieces, Start, Transfer};
 use crate::exchange::{Ask, Shared};
-use crate::{NetError, NetErrorKind};
+use crate::{Limit, NetError, NetErrorKind};
 
 /// A blob about to be fetched; made by [`Repository::blob`](super::Repository::blob).
 #[derive(Clone, Debug)]
@@ -103,6 +103,12 @@ impl BlobRequest {
     /// The size of the whole blob in bytes.
     pub const fn size_bytes(&self) -> u64 {
         self.size_bytes
+    }
+
+    /// The largest blob, in bytes, that whoever writes one to a disk is to take: [`Limits::artifact_bytes`](crate::Limits) of the
+    /// client. Not held here, where a blob is exactly as large as its descriptor says.
+    pub fn most_bytes(&self) -> u64 {
+        self.transport.limits.get(Limit::ArtifactBytes)
     }
 
     /// The blob as messages name it: `registry/repository@digest`.

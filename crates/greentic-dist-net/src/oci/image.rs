@@ -1,8 +1,7 @@
 //! From a tag to one artifact, through an index where there is one.
 
-use greentic_dist_types::media_type::{ManifestType, essence, manifest_type};
 use greentic_dist_types::{
-    Descriptor, Digest, Index, Manifest, ManifestKind, Mismatch, PlatformChoice, SafeText, SelectError, select_exactly,
+    Descriptor, Digest, Index, Manifest, ManifestKind, Mismatch, PlatformChoice, SelectError, select_exactly,
     select_platform, select_portable,
 };
 
@@ -84,7 +83,7 @@ impl Repository {
         };
         for other in others {
             let child = self.manifest(Selector::Digest(other.digest)).await?;
-            check(&other, &child)?;
+            child.check_against(&other)?;
             let named = other.platform.unwrap_or_default();
             let named =
                 PlatformChoice { os: vec![named.os], architecture: vec![named.architecture], variant: named.variant };
@@ -123,7 +122,7 @@ impl Repository {
                 return Err(NetError::new(NetErrorKind::Protocol, "an index points to itself"));
             }
             let child = self.manifest(Selector::Digest(chosen.digest)).await?;
-            check(&chosen, &child)?;
+            child.check_against(&chosen)?;
             indexes.push(std::mem::replace(&mut current, child));
         }
     }
@@ -137,28 +136,24 @@ fn unusable(why: SelectError) -> NetError {
     NetError::new(kind, "the index has no usable manifest").with_source(why)
 }
 
-/// Whether a manifest is what the descriptor of an index says. Its digest is proven already.
-fn check(descriptor: &Descriptor, child: &FetchedManifest) -> Result<(), NetError> {
-    let (expected, actual) = (descriptor.size_bytes, u64::try_from(child.raw.len()).unwrap_or(u64::MAX));
-    if actual != expected {
-        return Err(NetError::integrity(if actual > expected {
-            Mismatch::Long { expected }
-        } else {
-            Mismatch::Short { expected, actual }
-        }));
+impl FetchedManifest {
+    /// Refuses a manifest that is not what the descriptor that led to it says: its size, and its media type. Its digest is proven
+    /// already.
+    ///
+    /// # Errors
+    /// `Integrity` for the size; `Protocol` for the media type.
+    pub fn check_against(&self, descriptor: &Descriptor) -> Result<(), NetError> {
+        let (expected, actual) = (descriptor.size_bytes, u64::try_from(self.raw.len()).unwrap_or(u64::MAX));
+        let wrong = |error: NetError| error.with_detail(format!("{} is not what its index says", self.digest));
+        if actual != expected {
+            return Err(wrong(NetError::integrity(if actual > expected {
+                Mismatch::Long { expected }
+            } else {
+                Mismatch::Short { expected, actual }
+            })));
+        }
+        let said = Some(self.media_type.as_str()).filter(|_| self.is_typed);
+        let called = self.kind.check_called(&descriptor.media_type, said);
+        called.map_err(|error| wrong(NetError::new(NetErrorKind::Protocol, "").with_source(error)))
     }
-    let said = essence(&descriptor.media_type);
-    let shape = match child.kind {
-        ManifestKind::Image(_) => ManifestType::Image,
-        ManifestKind::Index(_) => ManifestType::Index,
-    };
-    if manifest_type(&said) != shape || (child.is_typed && child.media_type != said) {
-        let detail = format!(
-            "the index calls a manifest {}, which is {}",
-            SafeText::excerpt(&said, 100),
-            SafeText::excerpt(&child.media_type, 100)
-        );
-        return Err(NetError::new(NetErrorKind::Protocol, detail));
-    }
-    Ok(())
 }

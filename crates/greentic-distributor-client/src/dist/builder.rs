@@ -24,8 +24,7 @@ use crate::registries_conf::RegistriesConf;
 pub struct DistClientBuilder {
     pub(super) options: Option<DistOptions>,
     pub(super) platform: PlatformChoice,
-    pub(super) max_artifact_bytes: u64,
-    pub(super) index_depth: usize,
+    pub(super) limits: Limits,
     pub(super) operation: Option<Duration>,
     pub(super) proof: Proof,
     pub(super) reporter: Arc<dyn Reporter>,
@@ -47,8 +46,7 @@ impl DistClientBuilder {
         Self {
             options: None,
             platform: PlatformChoice::default(),
-            max_artifact_bytes: Limits::default().artifact_bytes,
-            index_depth: Limits::default().index_depth,
+            limits: Limits::default(),
             operation: None,
             proof: Proof::Stamped,
             reporter: Arc::new(Silent),
@@ -68,8 +66,7 @@ impl DistClientBuilder {
         let inner = &client.inner;
         Self {
             platform: inner.platform.clone(),
-            max_artifact_bytes: inner.max_artifact_bytes,
-            index_depth: inner.index_depth,
+            limits: inner.limits,
             operation: inner.operation,
             proof: inner.proof,
             reporter: Arc::clone(&inner.reporter),
@@ -91,19 +88,17 @@ impl DistClientBuilder {
         self
     }
 
-    /// Largest artifact that is taken, in bytes. Default: 2 GiB, or what [`DistClientBuilder::limits`] said before.
+    /// Largest artifact that is taken, in bytes, and largest blob that is copied. Default: 2 GiB, or what [`DistClientBuilder::limits`] said before.
     pub const fn max_artifact_bytes(mut self, bytes: u64) -> Self {
-        self.max_artifact_bytes = bytes;
+        self.limits.artifact_bytes = bytes;
         self
     }
 
     /// Caps on what servers may send, the largest artifact ([`Limits::artifact_bytes`]) among them: manifests, their layers,
     /// annotations and nesting, headers, error documents, tokens, lists, redirects. Default: [`Limits::default`]. An error about one
     /// names it ([`NetError::limit`](crate::dist::NetError::limit)).
-    pub fn limits(mut self, limits: Limits) -> Self {
-        self.max_artifact_bytes = limits.artifact_bytes;
-        self.index_depth = limits.index_depth;
-        self.net = self.net.limits(limits);
+    pub const fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
         self
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use greentic_dist_net::{ClientStats, Net, NetBuilder, NetStats, one_operation};
+use greentic_dist_net::{ClientStats, Limits, Net, NetBuilder, NetStats, one_operation};
 #[cfg(feature = "dist-cli")]
 use greentic_dist_net::{Credential, StaticCredentials};
 use greentic_dist_store::{Proof, Store};
@@ -45,9 +45,7 @@ pub(crate) struct Inner {
     pub(crate) options: DistOptions,
     pub(crate) rule: ArtifactRule,
     pub(crate) platform: PlatformChoice,
-    pub(crate) max_artifact_bytes: u64,
-    /// How many indexes may stand in each other.
-    pub(crate) index_depth: usize,
+    pub(crate) limits: Limits,
     /// The time of one call, as far as the network has a part in it.
     pub(crate) operation: Option<Duration>,
     pub(super) proof: Proof,
@@ -76,8 +74,7 @@ impl Inner {
         let DistClientBuilder {
             options,
             platform,
-            max_artifact_bytes,
-            index_depth,
+            limits,
             operation,
             proof,
             reporter,
@@ -94,14 +91,13 @@ impl Inner {
         let store = Store::with_options(options.cache_dir.clone(), store);
         let memory =
             CacheMemory { store: store.clone(), neighbours: neighbours.clone(), reporter: Arc::clone(&reporter) };
-        let net = net.offline(options.offline).observer(Arc::new(Wire(Arc::clone(&reporter))));
+        let net = net.limits(limits).offline(options.offline).observer(Arc::new(Wire(Arc::clone(&reporter))));
         Self {
             neighbours,
             store,
             rule,
             platform,
-            max_artifact_bytes,
-            index_depth,
+            limits,
             operation,
             proof,
             injector,

@@ -231,8 +231,8 @@ async fn keep<R: Read>(
             return Ok(ArtifactDescriptor { size_bytes: entry.record.size_bytes, ..descriptor });
         }
         let (size_bytes, mut reader) = open()?;
-        if size_bytes > inner.max_artifact_bytes {
-            return Err(DistError::TooLarge { reference: shown, limit_bytes: inner.max_artifact_bytes });
+        if size_bytes > inner.limits.artifact_bytes {
+            return Err(DistError::TooLarge { reference: shown, limit_bytes: inner.limits.artifact_bytes });
         }
         let mut ingest = inner.store.ingest(lock.lock(), Expected { digest, size_bytes }).map_err(wrap)?;
         // Whatever was brought of it before: it is read from the start.

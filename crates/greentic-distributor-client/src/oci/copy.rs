@@ -10,7 +10,7 @@ use super::graph::{Graph, Role, Source};
 use super::layout::{DirWriter, Layout};
 use super::registry::{RegistrySink, RegistrySource};
 use super::source::LayoutSource;
-use super::{Place, PlaceKind, sink};
+use super::{Place, PlaceKind, room, sink};
 use crate::blocking;
 use crate::dist::{DistClient, DistError};
 
@@ -99,9 +99,13 @@ impl DistClient {
     /// Cancel-safe: a dropped copy leaves no tag behind. A directory keeps what was transferred and goes on from there; an
     /// archive is written anew.
     ///
+    /// No blob is asked for when one of them is larger than [`Limits::artifact_bytes`](crate::oci::Limits), or when they have no
+    /// room together on the file system of a directory or archive; what a directory has of them counts as there.
+    ///
     /// # Errors
     /// [`DistError::Network`] and [`DistError::Layout`] by their kinds; [`DistError::Selection`] when an index has no
-    /// manifest for the platform; [`DistError::InvalidInput`] for a digest in `to` that is another.
+    /// manifest for the platform; [`DistError::InvalidInput`] for a digest in `to` that is another; [`DistError::TooLarge`];
+    /// [`DistError::CacheError`] where there is no room.
     pub async fn copy(&self, from: &Place, to: &Place, options: &CopyOptions) -> Result<CopyReport, DistError> {
         one_operation(self.inner.operation, Box::pin(self.copy_now(from, to, options))).await
     }
@@ -112,6 +116,7 @@ impl DistClient {
         if let Some(expected) = to.digest().filter(|expected| *expected != graph.root) {
             return Err(DistError::InvalidInput(format!("`{to}` names {expected}, and `{from}` is {}", graph.root)));
         }
+        room::check_sizes(&graph, &from.shown, self.inner.limits.artifact_bytes)?;
         if let Some(why) = &graph.could_not_ask {
             self.inner.warn(&format!("whether something refers to `{from}` could not be asked: {why}"));
         }
@@ -148,11 +153,15 @@ impl Job {
         let mut report = self.report();
         match &to.kind {
             PlaceKind::Layout { path, .. } => {
+                room::check_dir(&self.graph, path).await?;
                 let path = path.clone();
                 let writer = blocking::run(move || Ok(DirWriter::open(&path)?)).await?;
                 sink::into_dir(self, writer, &mut report).await?;
             }
-            PlaceKind::Archive { path, .. } => sink::into_archive(self, path, &mut report).await?,
+            PlaceKind::Archive { path, .. } => {
+                room::check_archive(&self.graph, path).await?;
+                sink::into_archive(self, path, &mut report).await?;
+            }
             PlaceKind::Registry(reference) => {
                 let mut sink = RegistrySink::new(&self.client, reference, &to.shown)?;
                 if let Some(from) = mount_from {

@@ -199,7 +199,7 @@ impl DistClient {
         root: &ProvenManifest,
     ) -> Result<Option<ProvenManifest>, DistError> {
         let mut current = root.clone();
-        for _ in 0..self.inner.index_depth {
+        for _ in 0..self.inner.limits.index_depth {
             let ManifestKind::Index(index) = &current.kind else { break };
             let Some(entry) = certain_entry(&self.inner, index) else { return Ok(None) };
             current = source.manifest(&entry.clone()).await?;

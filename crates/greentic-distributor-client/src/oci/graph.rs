@@ -50,7 +50,7 @@ pub(crate) enum Asked {
 pub(crate) trait Source: Send + Sync + fmt::Debug {
     /// What the place names.
     fn root(&self) -> BoxFuture<'_, Result<ProvenManifest, DistError>>;
-    /// The manifest a descriptor names; it has the descriptor's digest and size.
+    /// The manifest a descriptor names; it has the descriptor's digest, size and media type.
     fn manifest<'a>(&'a self, entry: &'a Descriptor) -> BoxFuture<'a, Result<ProvenManifest, DistError>>;
     /// The manifest a tag of the same place names.
     fn tagged<'a>(&'a self, tag: &'a str) -> BoxFuture<'a, Result<Option<ProvenManifest>, DistError>>;

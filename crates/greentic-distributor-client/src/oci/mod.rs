@@ -278,6 +278,7 @@ mod place;
 mod push;
 pub(crate) mod registry;
 mod remote;
+mod room;
 mod save;
 mod sink;
 mod source;

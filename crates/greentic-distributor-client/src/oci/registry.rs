@@ -75,18 +75,10 @@ impl Source for RegistrySource {
 
     fn manifest<'a>(&'a self, entry: &'a Descriptor) -> BoxFuture<'a, Result<ProvenManifest, DistError>> {
         Box::pin(async move {
-            let found = self.repository.manifest(Selector::Digest(entry.digest)).await;
-            let found: ProvenManifest = found.map_err(|error| self.wrap(error))?.into();
-            if found.raw.len() as u64 != entry.size_bytes {
-                let reason = format!(
-                    "what names {} says {} bytes, and it has {}",
-                    entry.digest,
-                    entry.size_bytes,
-                    found.raw.len()
-                );
-                return Err(DistError::CorruptArtifact { reference: self.shown.clone(), reason });
-            }
-            Ok(found)
+            let found =
+                self.repository.manifest(Selector::Digest(entry.digest)).await.map_err(|error| self.wrap(error))?;
+            found.check_against(entry).map_err(|error| self.wrap(error))?;
+            Ok(found.into())
         })
     }
 

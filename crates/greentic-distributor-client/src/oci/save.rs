@@ -8,7 +8,7 @@ use greentic_dist_types::{Descriptor, media_type};
 use tokio::sync::mpsc;
 
 use super::layout::Partial;
-use super::{LayoutError, LayoutProblem};
+use super::{LayoutError, LayoutProblem, room};
 use crate::blocking;
 use crate::dist::DistError;
 use crate::output_file::{Existing, check, unwritable};
@@ -28,8 +28,9 @@ const TRIES: u32 = 2;
 /// writing is left alone: then the bytes are in a file of their own beside it, which never stays.
 ///
 /// # Errors
-/// [`DistError::Network`] by kind; [`DistError::InvalidInput`] when `path` names no file, the file cannot be written, or there is
-/// one and it is to stay. All of this is looked at before any request, and once more when the file is put in its place: where
+/// [`DistError::Network`] by kind; [`DistError::TooLarge`] for a blob over [`Limits::artifact_bytes`](super::Limits) of the client;
+/// [`DistError::CacheError`] where the file system has no room for what is missing of it; [`DistError::InvalidInput`] when `path` names
+/// no file, the file cannot be written, or there is one and it is to stay. All of this is looked at before any request, and once more when the file is put in its place: where
 /// that fails nothing stays.
 pub async fn save_blob(
     repository: &Repository,
@@ -49,8 +50,12 @@ pub async fn save_blob(
 pub async fn save_blob_with(request: BlobRequest, path: &Path, replace: bool) -> Result<u64, DistError> {
     let existing = if replace { Existing::Replace } else { Existing::Keep };
     let target = path.to_owned();
-    let checked = blocking::run(move || check(&target, existing).map_err(|error| unwritable(&target, &error))).await;
-    checked.inspect_err(|error| request.abandon(cause(error)))?;
+    let size = room::check_size(&request.name(), request.size_bytes(), request.most_bytes());
+    let checked = blocking::run(move || {
+        size?;
+        check(&target, existing).map_err(|error| unwritable(&target, &error))
+    });
+    checked.await.inspect_err(|error| request.abandon(cause(error)))?;
     let mut tries = 0;
     loop {
         tries += 1;
@@ -86,7 +91,11 @@ async fn once(request: &BlobRequest, path: &Path, existing: Existing) -> Result<
     let failed = |error| DistError::from_net(&request.name(), error);
     let descriptor = Descriptor::new(media_type::OCTET_STREAM, request.digest(), request.size_bytes());
     let target = path.to_owned();
-    let begun = blocking::run(move || Partial::beside(&target, &descriptor).map_err(|error| explain(&target, error)));
+    let begun = blocking::run(move || {
+        let partial = Partial::beside(&target, &descriptor).map_err(|error| explain(&target, error))?;
+        room::check_file(&target, descriptor.size_bytes.saturating_sub(partial.offset()))?;
+        Ok(partial)
+    });
     let mut partial = begun.await.inspect_err(|error| request.abandon(cause(error)))?;
     let offset = partial.offset();
     let mut stream = request.clone().from_offset(offset).open_unverified().await.map_err(failed)?;

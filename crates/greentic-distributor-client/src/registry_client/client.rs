@@ -118,7 +118,7 @@ impl DefaultRegistryClient {
         };
         let wanted: Vec<&Descriptor> = image.layers.iter().filter(is_wanted).collect();
         let total = wanted.iter().fold(0_u64, |sum, layer| sum.saturating_add(layer.size_bytes));
-        let limit_bytes = client.inner.max_artifact_bytes;
+        let limit_bytes = client.inner.limits.artifact_bytes;
         if total > limit_bytes {
             return Err(Box::new(DistError::TooLarge { reference: shown, limit_bytes }).into());
         }

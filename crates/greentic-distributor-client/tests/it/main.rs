@@ -56,7 +56,9 @@ mod store_tenant;
 
 mod artifact_manifest;
 mod cap;
+mod copy_children;
 mod copy_layouts;
+mod copy_limits;
 mod copy_registries;
 mod providers;
 mod push;

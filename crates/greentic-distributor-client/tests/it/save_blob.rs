@@ -9,7 +9,8 @@ use greentic_dist_testkit::{LyingServer, Request, Response, fixture};
 use greentic_dist_types::Digest;
 use greentic_distributor_client::dist::{DistError, DistErrorKind};
 use greentic_distributor_client::oci::{
-    BlobEvent, BlobRequest, Client, Descriptor, Reference, Repository, RetryPolicy, save_blob, save_blob_with,
+    BlobEvent, BlobRequest, Client, Descriptor, Limit, Limits, Reference, Repository, RetryPolicy, save_blob,
+    save_blob_with,
 };
 use tempfile::TempDir;
 
@@ -270,4 +271,35 @@ async fn a_proven_file_that_finds_its_name_taken_is_told_as_a_failure_and_leaves
     assert_eq!(ends(&told), ["failed Output"]);
     assert_eq!(names(stage.dir.path()), ["hello.wasm"]);
     assert_eq!(fs::read(stage.target()).unwrap(), b"theirs");
+}
+
+#[tokio::test]
+async fn quirk_s09_a_blob_over_the_limit_or_without_room_is_not_asked_for() {
+    let mut stage = Stage::new(honest);
+    // More than the limit of 2 GiB; and what that file system has no room for, where there is no limit.
+    stage.blob.size_bytes = 1 << 50;
+    let error = stage.save().await.unwrap_err();
+    assert!(matches!(error, DistError::TooLarge { limit_bytes, .. } if limit_bytes == 2 << 30), "{error:?}");
+    assert!(error.to_string().contains(&stage.blob.digest.to_string()), "{error}");
+    assert!(error.hints().concat().contains("--set-limit artifact-bytes="), "{:?}", error.hints());
+
+    let limits = Limits::default().with(Limit::ArtifactBytes, u64::MAX);
+    let client = Client::builder().limits(limits).build().unwrap();
+    stage.repository = client.repository(&Reference::parse(&format!("{}/acme/hello", stage.server.host())).unwrap());
+    stage.blob.size_bytes = 1 << 60;
+    let failed = Arc::new(Mutex::new(Vec::new()));
+    let telling = Arc::clone(&failed);
+    let request = stage.repository.blob(&stage.blob).progress(move |event| {
+        telling.lock().unwrap().push(matches!(event, BlobEvent::Failed { .. }));
+    });
+    let error = save_blob_with(request, &stage.target(), false).await.unwrap_err();
+    assert_eq!((error.kind(), error.exit_code()), (DistErrorKind::Internal, 10), "{error:?}");
+    assert!(crate::support::chain(&error).contains("1152921504606846976 bytes are needed and"), "{error:?}");
+    assert_eq!(*failed.lock().unwrap(), [true]);
+    assert_eq!((stage.server.journal().len(), names(stage.dir.path())), (0, Vec::new()));
+    // What is there already needs no room: nothing but the last byte of this one is asked for.
+    stage.blob.size_bytes = SIZE as u64;
+    fs::write(stage.part(), &bytes()[..SIZE - 1]).unwrap();
+    stage.save().await.unwrap();
+    assert_eq!(stage.ranges(), [Some(format!("bytes={}-", SIZE - 1))]);
 }

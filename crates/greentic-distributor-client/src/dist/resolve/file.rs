@@ -23,7 +23,7 @@ pub(crate) async fn resolve(
     kind: ArtifactSourceKind,
     via: ResolvedVia,
 ) -> Result<ArtifactDescriptor, DistError> {
-    let (raw_ref, limit) = (raw_ref.to_owned(), inner.max_artifact_bytes);
+    let (raw_ref, limit) = (raw_ref.to_owned(), inner.limits.artifact_bytes);
     blocking::run(move || {
         let mut verifier = Verifier::measuring(Algorithm::Sha256, limit);
         copy(&path, limit, |chunk| verifier.update(chunk).map_err(|_too_large| too_large(&path, limit)))?;
@@ -39,7 +39,7 @@ pub(crate) async fn ingest(inner: &Arc<Inner>, descriptor: &ArtifactDescriptor) 
     let path = path_of(inner, descriptor)?;
     let (inner, descriptor) = (Arc::clone(inner), descriptor.clone());
     blocking::run(move || {
-        let limit = inner.max_artifact_bytes;
+        let limit = inner.limits.artifact_bytes;
         let wrap = |error| DistError::from_store(&descriptor.raw_ref, error);
         let mut ingest = inner.store.ingest_measured(limit).map_err(wrap)?;
         copy(&path, limit, |chunk| ingest.write(chunk).map_err(wrap))?;

@@ -32,7 +32,7 @@ pub(crate) async fn fetch_url(inner: &Arc<Inner>, url: &str, source_offline: boo
     let mut request = inner
         .net(&shown)?
         .get(url)
-        .max_bytes(inner.max_artifact_bytes)
+        .max_bytes(inner.limits.artifact_bytes)
         .allow_loopback_http(inner.options.allow_insecure_local_http);
     if let (Some(etag), Some(_)) = (memory.as_ref().and_then(|memory| memory.etag.as_deref()), &known) {
         request = request.if_none_match(etag);
@@ -54,7 +54,10 @@ pub(crate) async fn fetch_url(inner: &Arc<Inner>, url: &str, source_offline: boo
     let ingest = {
         let (inner, shown) = (Arc::clone(inner), shown.clone());
         blocking::run(move || {
-            inner.store.ingest_measured(inner.max_artifact_bytes).map_err(|error| DistError::from_store(&shown, error))
+            inner
+                .store
+                .ingest_measured(inner.limits.artifact_bytes)
+                .map_err(|error| DistError::from_store(&shown, error))
         })
         .await?
     };

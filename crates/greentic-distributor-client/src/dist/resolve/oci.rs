@@ -449,8 +449,8 @@ pub(crate) fn layer_of(
 }
 
 pub(crate) fn within_limit(inner: &Inner, shown: &str, choice: &LayerChoice<'_>) -> Result<Descriptor, DistError> {
-    if choice.layer.size_bytes > inner.max_artifact_bytes {
-        return Err(DistError::TooLarge { reference: shown.to_owned(), limit_bytes: inner.max_artifact_bytes });
+    if choice.layer.size_bytes > inner.limits.artifact_bytes {
+        return Err(DistError::TooLarge { reference: shown.to_owned(), limit_bytes: inner.limits.artifact_bytes });
     }
     tracing::debug!(reference = shown, media_type = %choice.layer.media_type, reason = %choice.reason, "layer chosen");
     Ok(choice.layer.clone())

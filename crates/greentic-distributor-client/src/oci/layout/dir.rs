@@ -72,6 +72,17 @@ impl DirWriter {
         Ok(false)
     }
 
+    /// Bytes of a blob that are in the directory at `path` already, whole or begun, as far as names and sizes tell: enough to know
+    /// how many more there will be, and no proof of anything. 0 where there is no directory.
+    pub(crate) fn bytes_there(path: &Path, descriptor: &Descriptor) -> u64 {
+        let (algorithm, hex) = (descriptor.digest.algorithm().name(), descriptor.digest.to_hex());
+        let whole = path.join(BLOBS).join(algorithm).join(&hex);
+        let begun = path.join(PARTIAL).join(format!("{algorithm}-{hex}"));
+        let sizes = [whole, begun].map(|file| std::fs::symlink_metadata(file).ok().filter(std::fs::Metadata::is_file));
+        let most = sizes.into_iter().flatten().map(|file| file.len()).max();
+        most.unwrap_or_default().min(descriptor.size_bytes)
+    }
+
     /// Begins to write a blob, after what an earlier attempt left of it.
     pub(crate) fn begin(&self, descriptor: &Descriptor) -> Result<Partial, LayoutError> {
         let failed = |error| LayoutError::io(&self.path, error);

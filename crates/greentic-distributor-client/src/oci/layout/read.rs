@@ -108,7 +108,7 @@ impl Layout {
         self.index.named(name).map(|entry| self.manifest(entry)).transpose()
     }
 
-    /// The manifest a descriptor names; digest and size must be the descriptor's.
+    /// The manifest a descriptor names; digest, size and media type must be the descriptor's.
     pub(crate) fn manifest(&self, descriptor: &Descriptor) -> Result<ProvenManifest, LayoutError> {
         if descriptor.size_bytes > MOST_MANIFEST_BYTES {
             let mismatch = Mismatch::TooLarge { limit: MOST_MANIFEST_BYTES };
@@ -131,8 +131,12 @@ impl Layout {
         let mut reader = VerifyReader::new(self.content_of(digest)?, verifier);
         let mut raw = Vec::new();
         reader.read_to_end(&mut raw).map_err(|error| self.reading(digest, error))?;
-        let kind = parse_manifest_within(&raw, media_type, &ManifestLimits::MOST)
-            .map_err(|source| self.error(LayoutProblem::Manifest { digest, source }))?;
+        // A body that says what it is has been held against what it is called, in that.
+        let parsed = parse_manifest_within(&raw, media_type, &ManifestLimits::MOST).and_then(|kind| {
+            media_type.map_or(Ok(()), |called| kind.check_called(called, None))?;
+            Ok(kind)
+        });
+        let kind = parsed.map_err(|source| self.error(LayoutProblem::Manifest { digest, source }))?;
         let media_type = media_type.map_or_else(|| type_of(&raw, &kind), ToOwned::to_owned);
         Ok(ProvenManifest { raw: raw.into(), digest, media_type, kind })
     }
