@@ -24,6 +24,7 @@ mod packs;
 mod power_cut;
 mod pull;
 mod race;
+mod registries_conf;
 mod sparse;
 mod tampered;
 mod tls;
