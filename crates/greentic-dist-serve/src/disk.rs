@@ -15,7 +15,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
-use greentic_dist_types::{Digest, limits, media_type};
+use greentic_dist_types::{Algorithm, Digest, limits, media_type};
 use serde_json::{Value, json};
 
 use crate::store::{ManifestRecord, Names};
@@ -54,8 +54,8 @@ impl Drop for TempPath {
 
 impl Disk {
     pub(crate) fn open(root: PathBuf) -> Result<(Self, Names), ServeError> {
-        for algorithm in ["sha256", "sha512"] {
-            let dir = root.join("blobs").join(algorithm);
+        for algorithm in Algorithm::ALL {
+            let dir = root.join("blobs").join(algorithm.name());
             fs::create_dir_all(&dir).map_err(ServeError::io("create", dir))?;
         }
         let lock_path = root.join(".lock");

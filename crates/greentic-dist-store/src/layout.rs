@@ -196,7 +196,7 @@ impl Paths {
         let hex = pin.to_hex();
         match pin.algorithm() {
             Algorithm::Sha256 => Some(self.sharded_root().join(hex.get(..2)?).join(hex.get(2..)?)),
-            Algorithm::Sha512 => None,
+            Algorithm::Sha384 | Algorithm::Sha512 => None,
         }
     }
 
@@ -406,7 +406,7 @@ mod tests {
     #[test]
     fn names_parse_back_to_the_digests_they_were_made_from() {
         let paths = Paths::new("/r".into(), ArtifactFile::Component);
-        for digest in [Digest::sha256(b"x"), Digest::of(Algorithm::Sha512, b"x")] {
+        for digest in Algorithm::ALL.map(|algorithm| Digest::of(algorithm, b"x")) {
             let last = |path: PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
             assert_eq!(parse_partial(&last(paths.partial(&digest))), Some(digest));
             assert_eq!(parse_note_name(&last(note_of(&paths.partial(&digest)))), Some(digest));
@@ -423,6 +423,7 @@ mod tests {
         assert_eq!(parse_entry_dir(&hex.to_uppercase()), None);
         assert_eq!(parse_entry_dir(hex.get(1..).unwrap()), None);
         assert_eq!(parse_partial(&format!("sha512-{hex}.part")), None);
+        assert_eq!(parse_partial(&format!("sha384-{hex}.part")), None);
         assert_eq!(parse_partial(&format!("sha256-{hex}.part.bak")), None);
         assert_eq!(parse_sharded("a", &hex), None);
         for name in [format!("bundle__{hex}.json"), format!("bundle:sha256:{hex}.json"), format!("{hex}.json")] {

@@ -53,12 +53,16 @@ impl Content {
 
 /// A blob under its SHA-512.
 pub fn sha512_blob(media_type: &str, bytes: impl Into<Vec<u8>>) -> Blob {
+    named_by(Algorithm::Sha512, media_type, bytes)
+}
+
+fn named_by(algorithm: Algorithm, media_type: &str, bytes: impl Into<Vec<u8>>) -> Blob {
     let bytes = bytes.into();
-    Blob { media_type: media_type.to_owned(), digest: Digest::of(Algorithm::Sha512, &bytes), bytes }
+    Blob { media_type: media_type.to_owned(), digest: Digest::of(algorithm, &bytes), bytes }
 }
 
 /// Every kind, by its name.
-pub fn kinds() -> [(&'static str, Content); 16] {
+pub fn kinds() -> [(&'static str, Content); 17] {
     [
         ("image", image()),
         ("index", index()),
@@ -75,6 +79,7 @@ pub fn kinds() -> [(&'static str, Content); 16] {
         ("non-distributable layer", non_distributable()),
         ("custom fields", custom_fields()),
         ("sha512", sha512()),
+        ("sha384", sha384()),
         ("4 MiB manifest", large_manifest()),
     ]
 }
@@ -256,6 +261,11 @@ pub fn inline_data() -> Content {
 /// An image whose layer is named by its SHA-512.
 pub fn sha512() -> Content {
     image_of(vec![sha512_blob(WASM_TYPE, random_bytes(8, 4_000))], &Value::Null)
+}
+
+/// An image whose layer is named by its SHA-384.
+pub fn sha384() -> Content {
+    image_of(vec![named_by(Algorithm::Sha384, WASM_TYPE, random_bytes(8, 4_000))], &Value::Null)
 }
 
 /// An image whose manifest has exactly 4 MiB, the most that registries must take.

@@ -5,14 +5,14 @@
 
 use crate::limits::REFERENCE_BYTES;
 use crate::{
-    Digest, ParseDigestError, ParseReferenceError, Reference, SafeText, is_explicit_registry, redact_reference,
-    redact_url,
+    Algorithm, Digest, ParseDigestError, ParseReferenceError, Reference, SafeText, is_explicit_registry,
+    redact_reference, redact_url,
 };
 
 /// A reference as typed, by kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SourceRef {
-    /// `sha256:…` or `sha512:…`: something that is in the cache.
+    /// `sha256:…`, `sha384:…` or `sha512:…`: something that is in the cache.
     Digest(Digest),
     /// `https://` or `http://`, verbatim.
     Url(String),
@@ -80,7 +80,8 @@ impl SourceRef {
         if SafeText::excerpt(text, PATH_OR_URL_BYTES).as_str() != text {
             return Err(ParseSourceError::Control(SafeText::excerpt(&redact_reference(text), 96)));
         }
-        if text.starts_with("sha256:") || text.starts_with("sha512:") {
+        let names_algorithm = |(name, _): (&str, &str)| Algorithm::ALL.iter().any(|known| known.name() == name);
+        if text.split_once(':').is_some_and(names_algorithm) {
             return Ok(Self::Digest(text.parse()?));
         }
         if let Some((scheme, rest)) = text.split_once("://") {

@@ -37,7 +37,7 @@ impl Session {
         let query = match digest.algorithm() {
             Algorithm::Sha256 => String::new(),
             // The registry hashes while the bytes arrive (end-4c); one that does not know the parameter ignores it.
-            other @ Algorithm::Sha512 => format!("?digest-algorithm={other}"),
+            other @ (Algorithm::Sha384 | Algorithm::Sha512) => format!("?digest-algorithm={other}"),
         };
         let path = format!("/v2/{}/blobs/uploads/{query}", repository.repository());
         let access = repository.access_for(Action::Push);

@@ -8,7 +8,7 @@ use greentic_dist_net::{
     Capabilities, HostConfig, HostEndpoint, HttpRule, Limit, Limits, Net, NetErrorClass, NetErrorKind, RetryPolicy,
     Selector,
 };
-use greentic_dist_testkit::fixture::{self, Artifact, MANIFEST_TYPE};
+use greentic_dist_testkit::fixture::{self, Artifact, Blob, MANIFEST_TYPE};
 use greentic_dist_testkit::scenario::{Auth, Lie, Part, Scenario, blob_host, bystander, hostile};
 use greentic_dist_testkit::{LyingServer, Response};
 use greentic_dist_types::{Algorithm, Digest, PlatformChoice, Reference};
@@ -306,6 +306,20 @@ async fn quirk_s07_a_header_that_echoes_the_digest_proves_nothing_and_weak_diges
     let asked = repository(&net, &registry.reference()).manifest(Selector::Digest(digest)).await;
     assert_eq!(asked.unwrap_err().kind(), NetErrorKind::Integrity);
     let long = Digest::of(Algorithm::Sha512, b"x").to_string();
+    // A longer hash that was cut short is no shorter one: SHA-384 is read, and proves nothing by a part of SHA-512.
+    let made = registry.artifact();
+    let cut = Digest::of(Algorithm::Sha512, &made.manifest_bytes).to_hex();
+    for (digest, is_it) in [
+        (Digest::of(Algorithm::Sha384, &made.manifest_bytes), true),
+        (format!("sha384:{}", &cut[..96]).parse().unwrap(), false),
+    ] {
+        let honest = Scenario::new(made.clone()).start();
+        let (media_type, bytes) = (MANIFEST_TYPE.to_owned(), made.manifest_bytes.clone());
+        honest.publish_document(&Blob { media_type, digest, bytes }, None);
+        let asked = repository(&net, &honest.reference()).manifest(Selector::Digest(digest)).await;
+        let found = asked.map(|found| found.digest).map_err(|error| error.kind());
+        assert_eq!(found, if is_it { Ok(digest) } else { Err(NetErrorKind::Integrity) });
+    }
     let weak = [
         "sha1:da39a3ee5e6b4b0d3255bfef95601890afd80709".to_owned(),
         "md5:d41d8cd98f00b204e9800998ecf8427e".to_owned(),

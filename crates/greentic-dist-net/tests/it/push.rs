@@ -377,18 +377,24 @@ async fn everything_is_pushed_to_docker_registry_and_comes_back() {
 }
 
 #[tokio::test]
-async fn a_sha512_blob_and_manifest_are_pushed_under_their_own_digest() {
+async fn a_sha512_blob_and_manifest_are_pushed_under_their_own_digest_and_sha384_ones_too() {
+    for algorithm in [Algorithm::Sha384, Algorithm::Sha512] {
+        pushed_under_its_own_digest(algorithm).await;
+    }
+}
+
+async fn pushed_under_its_own_digest(algorithm: Algorithm) {
     let registry = honest();
     let repository = repository(&net(), &format!("{}/acme/hello", registry.host()));
-    let digest = Digest::of(Algorithm::Sha512, b"content");
+    let digest = Digest::of(algorithm, b"content");
     let blob = BytesSource::described(Descriptor::new(WASM, digest, 7), &b"content"[..]);
     repository.put_blob(Arc::new(blob)).send().await.unwrap();
-    assert!(lines(&registry)[1].ends_with("?digest-algorithm=sha512"));
+    assert!(lines(&registry)[1].ends_with(&format!("?digest-algorithm={algorithm}")));
     assert_eq!(
         read(repository.blob(&Descriptor::new(WASM, digest, 7)).open().await.unwrap()).await.unwrap(),
         b"content"
     );
-    let manifest = with_blobs(&repository, b"layer", "").await.with_algorithm(Algorithm::Sha512);
+    let manifest = with_blobs(&repository, b"layer", "").await.with_algorithm(algorithm);
     repository.put_manifest(&manifest).tags(["a", "b"]).send().await.unwrap();
     let pulled = repository.manifest(Selector::Digest(*manifest.digest())).await.unwrap();
     assert_eq!(&pulled.raw, manifest.bytes());

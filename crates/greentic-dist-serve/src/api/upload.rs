@@ -27,9 +27,11 @@ pub(super) async fn post(store: &Arc<Store>, repository: &str, request: Request<
     let digest = param(query, "digest").map(|text| parse_digest(&text)).transpose()?;
     let algorithm = match (digest, param(query, "digest-algorithm").as_deref()) {
         (Some(digest), _) => digest.algorithm(),
-        (None, None | Some("sha256")) => Algorithm::Sha256,
-        (None, Some("sha512")) => Algorithm::Sha512,
-        (None, Some(other)) => return Err(ApiError::algorithm(other)),
+        (None, None) => Algorithm::Sha256,
+        (None, Some(name)) => {
+            let known = Algorithm::ALL.into_iter().find(|known| known.name() == name);
+            known.ok_or_else(|| ApiError::algorithm(name))?
+        }
     };
     let mut upload = Upload::begin(store, repository, algorithm)?;
     if let Some(digest) = digest {

@@ -163,12 +163,14 @@ fn a_part_of_other_content_is_never_sent() {
 }
 
 #[test]
-fn sha512_content_is_found_by_its_digest() {
+fn sha512_and_sha384_content_is_found_by_its_digest() {
     for (running, _dir) in both() {
-        let digest = Digest::of(Algorithm::Sha512, b"wide");
-        let pushed = ask(&running, "POST", &format!("/v2/a/blobs/uploads/?digest={digest}"), &[], b"wide");
-        assert_eq!((pushed.status, pushed.header("docker-content-digest")), (201, digest.to_string().as_str()));
-        assert_eq!(get(&running, &format!("/v2/a/blobs/{digest}")).body, b"wide");
+        for algorithm in [Algorithm::Sha384, Algorithm::Sha512] {
+            let digest = Digest::of(algorithm, b"wide");
+            let pushed = ask(&running, "POST", &format!("/v2/a/blobs/uploads/?digest={digest}"), &[], b"wide");
+            assert_eq!((pushed.status, pushed.header("docker-content-digest")), (201, digest.to_string().as_str()));
+            assert_eq!(get(&running, &format!("/v2/a/blobs/{digest}")).body, b"wide");
+        }
     }
 }
 

@@ -174,7 +174,7 @@ fn entries_that_name_nothing_or_contradict_themselves_are_told_with_index_and_fi
         ),
         (
             r#"[{"digest":"abcdef"}]"#,
-            "`[0].digest`: `abcdef` is not a digest: expected 64 (sha256) or 128 (sha512) hex characters",
+            "`[0].digest`: `abcdef` is not a digest: expected 64 (sha256), 96 (sha384) or 128 (sha512) hex characters",
         ),
         (
             r#"[{"digest":"SHA256:aa"}]"#,

@@ -3,7 +3,7 @@
 use greentic_dist_net::{NetError, NetErrorKind};
 use greentic_dist_store::{StoreError, StoreErrorKind};
 use greentic_dist_types::{
-    BundleLifecycleState, LockError, ParseReferenceError, SafeText, SelectError, redact_reference,
+    BundleLifecycleState, Digest, LockError, ParseReferenceError, SafeText, SelectError, redact_reference,
 };
 
 use super::component_manifest::ComponentManifestError;
@@ -347,7 +347,7 @@ impl DistError {
                 let name = SafeText::excerpt(reference, 64);
                 vec![format!("name the registry (`ghcr.io/{name}`), or write `./{name}` for a file")]
             }
-            Self::NotFound { reference } if reference.starts_with("sha256:") => {
+            Self::NotFound { reference } if reference.parse::<Digest>().is_ok() => {
                 vec!["a bare digest is only looked up in the cache; pull it as `host/name@sha256:…`".into()]
             }
             Self::ResolutionUnavailable { reference } => {

@@ -114,6 +114,8 @@ impl Layout {
 
 #[cfg(test)]
 mod tests {
+    use greentic_dist_types::Algorithm;
+
     use super::*;
 
     #[test]
@@ -124,7 +126,7 @@ mod tests {
         assert_eq!(Layout::around(&layout.copy("oci://x")), Some(layout.clone()));
         assert_eq!(Layout::around(&layout.by_digest(&digest)), Some(layout.clone()));
         assert!(layout.by_digest(&digest).ends_with(format!("by-digest/sha256-{}.json", digest.to_hex())));
-        for digest in [digest, Digest::of(greentic_dist_types::Algorithm::Sha512, b"")] {
+        for digest in Algorithm::ALL.map(|algorithm| Digest::of(algorithm, b"")) {
             let name = layout.by_digest(&digest).file_name().unwrap().to_str().unwrap().to_owned();
             assert_eq!(Layout::digest_of(&name), Some(digest));
             assert_eq!(Layout::digest_of(&format!(".{name}")), None);

@@ -135,9 +135,8 @@ impl CopyRecord {
     fn indexes_lead_to_manifest(&self) -> bool {
         let Some(mut outer) = self.index.as_ref() else { return false };
         for inner in &self.inner_indexes {
-            let [sha256, sha512] =
-                [Algorithm::Sha256, Algorithm::Sha512].map(|algorithm| Digest::of(algorithm, inner.as_bytes()));
-            if !names(outer, |digest| digest == sha256 || digest == sha512) {
+            let digests = Algorithm::ALL.map(|algorithm| Digest::of(algorithm, inner.as_bytes()));
+            if !names(outer, |digest| digests.contains(&digest)) {
                 return false;
             }
             outer = inner;

@@ -17,7 +17,7 @@ pub struct DigestRef {
 }
 
 impl DigestRef {
-    /// The digest, `sha256:` or `sha512:` and lower-case hex.
+    /// The digest, `sha256:`, `sha384:` or `sha512:` and lower-case hex.
     pub fn digest(&self) -> &str {
         &self.digest
     }

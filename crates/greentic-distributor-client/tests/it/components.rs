@@ -334,16 +334,18 @@ async fn d10_pins_may_be_written_in_capitals_and_in_sha512() {
     assert_eq!(component.original_reference, capitals);
     assert_eq!(component.resolved_digest, artifact.manifest_digest.to_string());
 
-    let long = Digest::of(Algorithm::Sha512, &artifact.manifest_bytes);
-    let document =
-        Blob { media_type: artifact.media_type.clone(), bytes: artifact.manifest_bytes.clone(), digest: long };
-    registry.publish_document(&document, None);
-    let component = resolver(&home).resolve_ref(&registry.pinned_to(long)).await.unwrap();
-    assert_holds(&component, artifact.layer_bytes());
-    assert_eq!(component.resolved_digest, long.to_string());
-    registry.journal().clear();
-    assert!(!resolver(&home).resolve_ref(&registry.pinned_to(long)).await.unwrap().fetched_from_network);
-    assert!(registry.journal().is_empty());
+    for algorithm in [Algorithm::Sha384, Algorithm::Sha512] {
+        let long = Digest::of(algorithm, &artifact.manifest_bytes);
+        let document =
+            Blob { media_type: artifact.media_type.clone(), bytes: artifact.manifest_bytes.clone(), digest: long };
+        registry.publish_document(&document, None);
+        let component = resolver(&home).resolve_ref(&registry.pinned_to(long)).await.unwrap();
+        assert_holds(&component, artifact.layer_bytes());
+        assert_eq!(component.resolved_digest, long.to_string());
+        registry.journal().clear();
+        assert!(!resolver(&home).resolve_ref(&registry.pinned_to(long)).await.unwrap().fetched_from_network);
+        assert!(registry.journal().is_empty());
+    }
 }
 
 #[tokio::test]

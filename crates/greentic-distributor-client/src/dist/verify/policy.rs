@@ -42,7 +42,7 @@ pub struct VerificationPolicy {
     pub trusted_issuers: Vec<String>,
     /// Issuers that are refused; letter case, blanks around and a slash at the end make no difference.
     pub deny_issuers: Vec<String>,
-    /// Digests that are refused, `sha256:…` or `sha512:…`: of a manifest, an index or of bytes. An entry that is no digest fails
+    /// Digests that are refused, `sha256:…`, `sha384:…` or `sha512:…`: of a manifest, an index or of bytes. An entry that is no digest fails
     /// every artifact.
     pub deny_digests: Vec<String>,
     /// Media types that are accepted; empty for all.

@@ -113,7 +113,7 @@ impl DirWriter {
     /// Adds manifests to the index, whose content is there.
     pub(crate) fn name(&self, manifests: &[Named]) -> Result<(), LayoutError> {
         let failed = |error| LayoutError::io(&self.path, error);
-        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+        for algorithm in Algorithm::ALL {
             if let Ok(folder) = self.blobs.folder(algorithm.name()) {
                 folder.sync().map_err(failed)?;
             }
