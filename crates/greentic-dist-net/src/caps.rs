@@ -41,13 +41,18 @@ pub struct Limits {
     pub token_bytes: usize,
     /// Most redirects of one request. Default 5.
     pub redirects: usize,
-    /// Largest page of a list in bytes. Default 16 MiB.
+    /// Largest page of tags or repositories in bytes; one of referrers is an index. Default 16 MiB.
     pub page_bytes: u64,
     /// Most pages of one list. Default 10 000.
     pub pages: usize,
     /// Largest body of a plain GET in bytes, unless the request says otherwise, and largest blob that is copied or saved as a file.
     /// Default 2 GiB.
     pub artifact_bytes: u64,
+    /// Largest blob in bytes that is read, whatever its descriptor says. Default: none, what is read is never more than the
+    /// descriptor says. See [`BlobRequest::max_bytes`](crate::BlobRequest::max_bytes) for one blob alone.
+    pub blob_bytes: u64,
+    /// Most bytes that a registry may ask for as the smallest chunk of an upload. Default 64 MiB.
+    pub least_chunk_bytes: u64,
 }
 
 impl Default for Limits {
@@ -67,6 +72,8 @@ impl Default for Limits {
             page_bytes: limits::PAGE_BYTES,
             pages: limits::PAGES,
             artifact_bytes: limits::ARTIFACT_BYTES,
+            blob_bytes: u64::MAX,
+            least_chunk_bytes: limits::LEAST_CHUNK_BYTES,
         }
     }
 }
@@ -103,11 +110,15 @@ pub enum Limit {
     Pages,
     /// [`Limits::artifact_bytes`].
     ArtifactBytes,
+    /// [`Limits::blob_bytes`].
+    BlobBytes,
+    /// [`Limits::least_chunk_bytes`].
+    LeastChunkBytes,
 }
 
 impl Limit {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::ManifestBytes,
         Self::Layers,
         Self::IndexEntries,
@@ -122,6 +133,8 @@ impl Limit {
         Self::PageBytes,
         Self::Pages,
         Self::ArtifactBytes,
+        Self::BlobBytes,
+        Self::LeastChunkBytes,
     ];
 
     /// Its name: that of the field, with hyphens.
@@ -141,6 +154,8 @@ impl Limit {
             Self::PageBytes => "page-bytes",
             Self::Pages => "pages",
             Self::ArtifactBytes => "artifact-bytes",
+            Self::BlobBytes => "blob-bytes",
+            Self::LeastChunkBytes => "least-chunk-bytes",
         }
     }
 
@@ -175,6 +190,8 @@ impl Limit {
             Self::PageBytes => "the size of a page",
             Self::Pages => "the number of pages",
             Self::ArtifactBytes => "the size of the answer",
+            Self::BlobBytes => "the size of the blob",
+            Self::LeastChunkBytes => "the smallest chunk the registry takes",
         }
     }
 
@@ -229,6 +246,8 @@ impl Limits {
             Limit::PageBytes => self.page_bytes,
             Limit::Pages => count(self.pages),
             Limit::ArtifactBytes => self.artifact_bytes,
+            Limit::BlobBytes => self.blob_bytes,
+            Limit::LeastChunkBytes => self.least_chunk_bytes,
         };
         value.min(limit.most())
     }
@@ -253,6 +272,8 @@ impl Limits {
             Limit::PageBytes => self.page_bytes = value,
             Limit::Pages => self.pages = count,
             Limit::ArtifactBytes => self.artifact_bytes = value,
+            Limit::BlobBytes => self.blob_bytes = value,
+            Limit::LeastChunkBytes => self.least_chunk_bytes = value,
         }
         self
     }

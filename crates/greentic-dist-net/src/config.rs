@@ -60,7 +60,8 @@ pub struct RetryPolicy {
     pub attempts: u32,
     /// Attempts when a loopback address refuses the connection: nobody is listening. Default 2.
     pub loopback_connect_attempts: u32,
-    /// Attempts when a name does not resolve. Default 2.
+    /// Attempts when a name does not resolve. Default 2: the system's resolver says "no such name" and "ask later" in one way, and the
+    /// second lookup asks no server of the registry's. With 1 neither is tried again.
     pub dns_attempts: u32,
     /// Upper bound of the first wait. Default 200 ms.
     pub base: Duration,

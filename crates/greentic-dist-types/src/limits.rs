@@ -10,6 +10,8 @@ pub const REFERENCE_BYTES: usize = 1024;
 pub const REPOSITORY_BYTES: usize = 255;
 /// Longest tag (distribution-spec grammar).
 pub const TAG_BYTES: usize = 128;
+/// Largest smallest chunk of an upload that a registry may ask for, in bytes: a larger one is no chunk any more.
+pub const LEAST_CHUNK_BYTES: u64 = 64 << 20;
 /// Largest manifest or index body. The spec asks registries to accept at least this much.
 pub const MANIFEST_BYTES: u64 = 4 << 20;
 /// The most [`MANIFEST_BYTES`] may be raised to: a manifest is held in memory as a whole.

@@ -39,7 +39,7 @@ pub struct BodyStream {
     etag: Option<String>,
     final_url: String,
     /// With the one of this body among them.
-    limits: Limits,
+    limits: Box<Limits>,
 }
 
 impl HttpGet {
@@ -87,7 +87,7 @@ impl HttpGet {
             ask.accept = &[StatusCode::OK, StatusCode::PARTIAL_CONTENT, StatusCode::NOT_MODIFIED];
         }
         let start = Start { offset: 0, size: None, limit: self.max_bytes, content_addressed: false, range_end: None };
-        let limits = Limits { artifact_bytes: self.max_bytes, ..self.transport.limits };
+        let limits = Box::new(Limits { artifact_bytes: self.max_bytes, ..self.transport.limits });
         let transfer = Transfer::open(self.transport, ask, start).await;
         let mut transfer = transfer.map_err(|error| limits.name(Limit::ArtifactBytes, error))?;
         if transfer.is_not_modified() {

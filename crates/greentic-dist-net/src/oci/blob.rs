@@ -20,6 +20,7 @@ pub struct BlobRequest {
     digest: Digest,
     pub(super) size_bytes: u64,
     pub(super) offset: u64,
+    max_bytes: Option<u64>,
     /// The proven content, where its descriptor carries it.
     pub(super) inline: Option<Bytes>,
 }
@@ -72,12 +73,19 @@ impl BlobRequest {
         let inline = inline.filter(|data| {
             u64::try_from(data.len()) == Ok(size_bytes) && Digest::of(digest.algorithm(), data) == digest
         });
-        Self { transport, ask, digest, size_bytes, offset: 0, inline }
+        Self { transport, ask, digest, size_bytes, offset: 0, max_bytes: None, inline }
     }
 
     /// Starts at this byte: the ones before are already there. Only for [`BlobRequest::open_unverified`].
     pub fn from_offset(mut self, offset: u64) -> Self {
         self.offset = offset;
+        self
+    }
+
+    /// Refuses a blob of more bytes than this, before anything is sent. Default: what
+    /// [`Limits::blob_bytes`](crate::Limits::blob_bytes) says, which holds beside it.
+    pub fn max_bytes(mut self, bytes: u64) -> Self {
+        self.max_bytes = Some(bytes);
         self
     }
 
@@ -123,7 +131,8 @@ impl BlobRequest {
     /// Cancel-safe: dropping the future gives up the request.
     ///
     /// # Errors
-    /// `InvalidInput` with an offset, since bytes that are not seen cannot be proven; `Integrity` when the announced size is
+    /// `InvalidInput` with an offset, since bytes that are not seen cannot be proven; `TooLarge` for a blob over
+    /// [`max_bytes`](BlobRequest::max_bytes), before anything is sent; `Integrity` when the announced size is
     /// another; otherwise by cause.
     pub async fn open(self) -> Result<BlobStream, NetError> {
         if self.offset > 0 {
@@ -173,8 +182,23 @@ impl BlobRequest {
         opened
     }
 
+    /// Refuses a blob that has more bytes than the caller takes.
+    pub(super) fn check_size(&self) -> Result<(), NetError> {
+        let limits = &self.transport.limits;
+        let error = match self.max_bytes {
+            Some(limit) if self.size_bytes > limit => NetError::integrity(Mismatch::TooLarge { limit }),
+            _ if self.size_bytes > limits.blob_bytes => limits.exceeded(Limit::BlobBytes),
+            _ => return Ok(()),
+        };
+        Err(match self.ask.url() {
+            Ok(url) => error.for_request(&self.ask.method, &url),
+            Err(_) => error,
+        })
+    }
+
     async fn begin(&self) -> Result<Transfer, NetError> {
         let (offset, size) = (self.offset, self.size_bytes);
+        self.check_size()?;
         if offset > size {
             let detail = format!("the offset {offset} is beyond the blob's {size} bytes");
             return Err(NetError::new(NetErrorKind::InvalidInput, detail));

@@ -25,9 +25,11 @@ impl BlobRequest {
     /// no other range by this client. Cancel-safe.
     ///
     /// # Errors
-    /// `InvalidInput` for a range that goes beyond the blob; otherwise by cause.
+    /// `InvalidInput` for a range that goes beyond the blob; `TooLarge` for a blob over [`max_bytes`](BlobRequest::max_bytes);
+    /// otherwise by cause.
     pub async fn open_range(self, range: Range<u64>) -> Result<BlobRange, NetError> {
         let size = self.size_bytes;
+        self.check_size()?;
         let left = range.end.checked_sub(range.start).filter(|_| range.end <= size).ok_or_else(|| {
             let detail = format!("{}..{} is no part of the blob's {size} bytes", range.start, range.end);
             NetError::new(NetErrorKind::InvalidInput, detail)

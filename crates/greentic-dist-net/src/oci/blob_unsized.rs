@@ -31,7 +31,9 @@ impl Repository {
     /// cause.
     pub async fn open_unsized(&self, digest: Digest, max_bytes: u64) -> Result<UnsizedBlobStream, NetError> {
         let request = self.blob(&Descriptor::new(media_type::OCTET_STREAM, digest, 0));
-        let start = Start { offset: 0, size: None, limit: max_bytes, content_addressed: true, range_end: None };
+        let limits = self.transport().limits;
+        let limit = max_bytes.min(limits.blob_bytes);
+        let start = Start { offset: 0, size: None, limit, content_addressed: true, range_end: None };
         let transfer = Transfer::open(Arc::clone(&request.transport), request.ask, start).await?;
         Ok(UnsizedBlobStream { transfer: Box::new(transfer), digest })
     }

@@ -33,6 +33,7 @@ impl BlobRequest {
         if self.size_bytes > limit {
             return Err(NetError::integrity(Mismatch::TooLarge { limit }));
         }
+        self.check_size()?;
         let Some(question) = self.question()? else { return self.read_whole().await };
         let reads = AtomicBool::new(false);
         let read = Box::pin(async {

@@ -21,13 +21,15 @@ type Refuse = fn(NetError, &Ask) -> NetError;
 /// A list of a registry, fetched page by page.
 ///
 /// Only the registry's own `Link` says where the next page is; it must be of the registry's own origin. Capped by
-/// [`Limits::pages`](crate::Limits) and [`Limits::page_bytes`](crate::Limits); a page that was there before ends the list with
+/// [`Limits::pages`](crate::Limits) and [`Limits::page_bytes`](crate::Limits), of referrers by `manifest_bytes`; a page that was there before ends the list with
 /// an error.
 pub struct Paged<T> {
     transport: Shared,
     next: Next<T>,
     read: Read<T>,
     refuse: Refuse,
+    /// How large a page may be.
+    limit: Limit,
     page_size: Option<u32>,
     after: Option<String>,
     seen: HashSet<Digest>,
@@ -68,6 +70,7 @@ impl<T> Paged<T> {
             next,
             read,
             refuse,
+            limit: Limit::PageBytes,
             page_size: None,
             after: None,
             seen: HashSet::new(),
@@ -87,6 +90,12 @@ impl<T> Paged<T> {
         let rest = self.after_page(ask, answer)?;
         self.next = Next::Ready(entries, rest);
         Ok(self)
+    }
+
+    /// The same with another limit for the size of its pages.
+    pub(super) fn limited_by(mut self, limit: Limit) -> Self {
+        self.limit = limit;
+        self
     }
 
     /// Asks for pages of so many entries: at least 1, at most 1000. Default: what the registry likes. Registries may send fewer
@@ -189,8 +198,8 @@ impl<T> Paged<T> {
             self.put_parameters(&mut ask);
         }
         let limits = &self.transport.limits;
-        let answer = self.transport.collect(&ask, limits.page_bytes).await;
-        let answer = answer.map_err(|error| (self.refuse)(limits.name(Limit::PageBytes, error), &ask))?;
+        let answer = self.transport.collect(&ask, limits.get(self.limit)).await;
+        let answer = answer.map_err(|error| (self.refuse)(limits.name(self.limit, error), &ask))?;
         self.seen.insert(of(&ask.url()?));
         let entries = (self.read)(&answer)?;
         self.next = self.after_page(&ask, &answer)?.map_or(Next::End, Next::Page);

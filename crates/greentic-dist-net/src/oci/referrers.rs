@@ -58,6 +58,7 @@ impl Repository {
             let limits = self.transport().limits;
             let read = move |answer: &Collected| entries(answer, wanted.as_deref(), &limits);
             let pages = Paged::new(self.transport(), ask.clone(), read, |error, _| error);
+            let pages = pages.limited_by(Limit::ManifestBytes);
             return Ok(Referrers { source: ReferrersSource::Api, pages: pages.starting_with(&ask, &answer)? });
         }
         let list = referrers_tag::list(self, action, subject).await?;

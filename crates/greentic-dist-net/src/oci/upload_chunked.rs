@@ -9,10 +9,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 use super::session::{Session, WRITTEN};
 use super::upload::{BlobUpload, CHUNK_BYTES, Failure, Step};
 use crate::exchange::Collected;
-use crate::{NetError, NetErrorKind};
-
-/// Largest smallest chunk that is put up with, in bytes: a larger one is no chunk any more.
-const MIN_LENGTH_BYTES: u64 = 64 << 20;
+use crate::{Limit, NetError, NetErrorKind};
 
 /// The first byte of the next chunk, as an answer tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,9 +59,9 @@ impl BlobUpload {
     /// The size of the chunks.
     fn chunk(&self, session: &Session, wanted: u64) -> Result<u64, NetError> {
         let least = session.min_chunk_bytes();
-        if least > MIN_LENGTH_BYTES {
-            let detail = format!("the registry takes no chunks under {least} bytes, more than {MIN_LENGTH_BYTES}");
-            return Err(NetError::new(NetErrorKind::Protocol, detail));
+        let limits = &self.repository.transport().limits;
+        if least > limits.least_chunk_bytes {
+            return Err(limits.exceeded(Limit::LeastChunkBytes).with_kind(NetErrorKind::Protocol));
         }
         if !self.source.is_replayable() {
             return Ok(u64::MAX);

@@ -186,3 +186,36 @@ fn building_a_client_needs_no_runtime_and_checks_its_settings() {
     let shared: Arc<greentic_dist_net::Net> = Arc::new(quick().requests_per_host(0).build().unwrap());
     assert!(!shared.is_offline());
 }
+
+#[tokio::test]
+async fn a_blob_over_the_limit_is_refused_before_anything_is_sent() {
+    let registry = Scenario::new(fixture::component()).start();
+    let layer = layer_of(registry.artifact());
+    let size = layer.size_bytes;
+    let limited = |limit| quick().limits(Limits { blob_bytes: limit, ..Limits::default() }).build().unwrap();
+    let blob = |net: &greentic_dist_net::Net| repository(net, &registry.reference()).blob(&layer);
+    let net = limited(size - 1);
+    let errors = [
+        blob(&net).open().await.map(drop).unwrap_err(),
+        blob(&net).bytes(size).await.map(drop).unwrap_err(),
+        blob(&net).to_writer(&mut Vec::new()).await.map(drop).unwrap_err(),
+        blob(&net).open_unverified().await.map(drop).unwrap_err(),
+        blob(&net).open_range(0..1).await.map(drop).unwrap_err(),
+    ];
+    for error in errors {
+        assert_eq!((error.kind(), error.limit()), (NetErrorKind::TooLarge, Some(Limit::BlobBytes)), "{error}");
+        assert!(error.hints().concat().contains("--set-limit blob-bytes="), "{:?}", error.hints());
+    }
+    // One blob alone: whoever calls knows the limit.
+    let unlimited = limited(u64::MAX);
+    let error = blob(&unlimited).max_bytes(size - 1).open().await.unwrap_err();
+    let mismatch = Some(Mismatch::TooLarge { limit: size - 1 });
+    assert_eq!((error.kind(), error.limit(), error.mismatch()), (NetErrorKind::TooLarge, None, mismatch));
+    let error = blob(&unlimited).max_bytes(size - 1).bytes(size).await.unwrap_err();
+    assert_eq!(error.mismatch(), mismatch);
+    assert!(registry.journal().is_empty());
+    for (net, most) in [(limited(size), u64::MAX), (limited(u64::MAX), size)] {
+        let read = read(blob(&net).max_bytes(most).open().await.unwrap()).await.unwrap();
+        assert!(read == registry.artifact().layer_bytes());
+    }
+}

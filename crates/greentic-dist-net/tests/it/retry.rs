@@ -151,3 +151,14 @@ async fn a_cancelled_request_leaves_the_client_usable() {
     registry.be_honest();
     assert_eq!(pull_layer(&net, &registry).await.unwrap(), registry.artifact().layer_bytes());
 }
+
+#[tokio::test]
+async fn a_name_that_does_not_resolve_is_looked_up_twice_and_once_where_that_is_set() {
+    // "No such name" and "ask later" are one answer of the system's resolver, told apart by nothing but text.
+    for (set, attempts) in [(RetryPolicy::default().dns_attempts, 2), (1, 1)] {
+        let retry = RetryPolicy { base: Duration::from_millis(1), dns_attempts: set, ..RetryPolicy::default() };
+        let net = quick().retry(retry).build().unwrap();
+        let error = ask(&net, "no-such-host.invalid/acme/hello").await.unwrap_err();
+        assert_eq!((error.kind(), error.attempts()), (NetErrorKind::Dns, attempts), "{error}");
+    }
+}

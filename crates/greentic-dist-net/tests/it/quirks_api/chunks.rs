@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use greentic_dist_net::{
-    BlobRead, BlobSource, BoxFuture, NetErrorKind, PushedBlob, RetryPolicy, SourceError, Timeouts, UploadMode,
+    BlobRead, BlobSource, BoxFuture, Limit, Limits, NetErrorKind, PushedBlob, RetryPolicy, SourceError, Timeouts,
+    UploadMode,
 };
 use greentic_dist_testkit::real::{DockerRegistry, ready};
 use greentic_dist_testkit::{LyingServer, Response};
@@ -113,8 +114,19 @@ async fn quirk_p36_a_smallest_chunk_is_honoured_up_to_a_cap() {
     assert_eq!(ranges(&server), ["POST", "PATCH 0-9", "PUT"]);
     for absurd in [(64 << 20) + 1, 1 << 40] {
         let server = script([least(absurd), Response::status(204, "")]);
-        assert_eq!(push(&server).await, Err(NetErrorKind::Protocol));
+        let upload = at(&net(), &server).put_blob(source(BYTES)).check_first(false).mode(CHUNKS);
+        let error = upload.send().await.unwrap_err();
+        assert_eq!((error.kind(), error.limit()), (NetErrorKind::Protocol, Some(Limit::LeastChunkBytes)), "{error}");
+        assert!(error.hints().concat().contains("--set-limit least-chunk-bytes="), "{:?}", error.hints());
         assert_eq!(ranges(&server), ["POST", "DELETE"]);
+    }
+    // Both ways.
+    for (limit, least_bytes, taken_whole) in [(65 << 20, (64 << 20) + 1, true), (5, 6, false)] {
+        let limits = Limits { least_chunk_bytes: limit, ..Limits::default() };
+        let server = script([least(least_bytes), taken("0-9"), created()]);
+        let net = quick().limits(limits).build().unwrap();
+        let sent = at(&net, &server).put_blob(source(BYTES)).check_first(false).mode(CHUNKS).send().await;
+        assert_eq!(sent.is_ok(), taken_whole, "{limit}");
     }
 }
 

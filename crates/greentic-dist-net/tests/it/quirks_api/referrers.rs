@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use greentic_dist_net::{Limit, NetErrorKind, ReferrersSource, ReferrersUpkeep, RetryPolicy, Timeouts};
+use greentic_dist_net::{Limit, Limits, NetErrorKind, ReferrersSource, ReferrersUpkeep, RetryPolicy, Timeouts};
 use greentic_dist_testkit::real::{DockerRegistry, ready};
 use greentic_dist_testkit::{LyingServer, Response};
 use greentic_dist_types::Digest;
@@ -109,6 +109,27 @@ async fn quirk_p42_a_filter_is_applied_here_too_and_pages_are_followed() {
     assert_eq!(digests, [Digest::sha256(b"one"), Digest::sha256(b"four")]);
     let first = format!("{}?artifactType=a%2Fb", api());
     assert_eq!(server.journal().lines(), [first.clone(), format!("{first}&page=2")]);
+}
+
+#[tokio::test]
+async fn every_page_of_referrers_is_limited_as_a_manifest_is() {
+    // Announced too large, and without an announcement: not read to its end either way.
+    for announced in [true, false] {
+        let server = serving(move |request, _| {
+            if request.param("page").is_none() {
+                let link = format!("<{}?page=2>; rel=\"next\"", request.target);
+                return list(&[entry("one", "a/b")]).header("Link", link);
+            }
+            let page = Response::ok(vec![b' '; 2 << 20]).header("Content-Type", OCI_INDEX);
+            if announced { page } else { page.chunked() }
+        });
+        let net = quick().limits(Limits { manifest_bytes: 1 << 20, ..Limits::default() }).build().unwrap();
+        let mut pages = at(&net, &server).referrers(&subject(), None).await.unwrap().pages;
+        assert_eq!(pages.next_page().await.unwrap().unwrap().len(), 1);
+        let error = pages.next_page().await.unwrap().unwrap_err();
+        assert_eq!((error.kind(), error.limit()), (NetErrorKind::TooLarge, Some(Limit::ManifestBytes)), "{error}");
+        assert!(net.stats().bytes_received < 1_200_000, "{:?}", net.stats());
+    }
 }
 
 #[tokio::test]
