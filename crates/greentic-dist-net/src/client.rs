@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use greentic_dist_types::{Reference, SafeText, redact_reference};
 use http::HeaderValue;
@@ -17,6 +18,7 @@ use crate::observer::{Observer, Silent};
 use crate::oci::{CredentialSource, Registries, RegistryHandle, Repository};
 use crate::pool::Pools;
 use crate::proxy::ProxyRule;
+use crate::splay::Splay;
 use crate::stats::{ClientStats, NetStats};
 use crate::target_policy::TargetPolicy;
 use crate::transport::Transport;
@@ -61,6 +63,7 @@ pub struct NetBuilder {
     requests_per_host: usize,
     idle_per_host: Option<usize>,
     proxy: ProxyRule,
+    splay: Splay,
     observer: Arc<dyn Observer>,
 }
 
@@ -86,6 +89,7 @@ impl Net {
             requests_per_host: REQUESTS_PER_HOST,
             idle_per_host: None,
             proxy: ProxyRule::System,
+            splay: Splay::default(),
             observer: Arc::new(Silent),
         }
     }
@@ -95,6 +99,22 @@ impl Net {
         let Transport { http, profile, .. } = &*self.transport;
         let registry = self.registries.get(reference.registry(), http, profile);
         Repository::new(Arc::clone(&self.transport), registry, reference.repository())
+    }
+
+    /// Waits as the first request would, see [`NetBuilder::splay`]: for whoever takes a lock before it asks. Cancel-safe.
+    ///
+    /// # Errors
+    /// `Timeout` when the time of the operation is up.
+    pub async fn wait_to_begin(&self) -> Result<(), NetError> {
+        let transport = &self.transport;
+        if transport.offline {
+            return Ok(());
+        }
+        let wait = async {
+            transport.splay.wait(&*transport.observer).await;
+            Ok(())
+        };
+        transport.within(wait).await
     }
 
     /// A registry as a whole, written as in references (`host` or `host:port`). Sends nothing.
@@ -263,6 +283,14 @@ impl NetBuilder {
         self
     }
 
+    /// Waits a random time below this before the first request, so that many that are started at once do not ask at once. Drawn when
+    /// the first request is about to be made: a client that asks nobody never waits. One wait for this builder, its clones and
+    /// everything they build. It counts for [`Timeouts::operation`]. Default none; more than an hour counts as an hour.
+    pub fn splay(mut self, time: Duration) -> Self {
+        self.splay = Splay::within(time);
+        self
+    }
+
     /// Who is told about retries, resumes and warnings.
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = observer;
@@ -300,6 +328,7 @@ impl NetBuilder {
             oauth2_passwords: self.oauth2_passwords,
             observer: self.observer,
             told: Told::default(),
+            splay: self.splay,
             hosts: HostLimits::new(self.requests_per_host, self.retry),
             user_agent,
             proxy,

@@ -117,6 +117,14 @@ impl Ask {
         }
     }
 
+    /// Tells whoever watches the blob that is asked for which endpoint answers.
+    pub(crate) fn tell_of(&self, reply: &Reply) {
+        let Some(access) = reply.elsewhere.as_ref().or(self.registry()) else { return };
+        if let Some(watcher) = &self.watcher {
+            watcher.tell(&BlobEvent::Endpoint { endpoint: &access.registry.address() });
+        }
+    }
+
     pub(crate) fn url(&self) -> Result<Url, NetError> {
         match &self.target {
             Target::Url(url) => Ok(url.clone()),

@@ -41,6 +41,7 @@ struct Endpoints {
 /// Notes that a mirror has answered.
 fn served(need: Need, mirror: &Registry, ask: &Ask) {
     mirror.answered(true);
+    tracing::debug!(mirror = mirror.address(), ?need, "a mirror answered");
     let Some(access) = ask.registry() else { return };
     mirror.serves(&access.repository);
     if need == Need::Name {
@@ -242,6 +243,7 @@ impl Transport {
             },
         };
         detour.skip(passed);
+        ask.tell_of(&reply);
         Ok(reply)
     }
 

@@ -39,6 +39,7 @@ mod resolver;
 mod retry;
 mod scheme;
 mod sent;
+mod splay;
 mod stats;
 mod target_policy;
 mod tls;
@@ -64,7 +65,8 @@ pub use crate::oci::{
     BytesSource, Credential, CredentialAnswer, CredentialSource, CredentialTarget, FetchedImage, FetchedManifest,
     ItemStream, Login, LoginOrigin, ManifestHead, ManifestUpload, Paged, PushedBlob, PushedManifest, RawManifest,
     Referrers, ReferrersSource, ReferrersUpkeep, RegistryHandle, RegistryVersion, Repository, RepositorySource,
-    Selector, SourceError, StaticCredentials, StreamSource, UnsizedBlobStream, UnverifiedBlobStream, UploadMode,
+    Revalidated, Selector, SourceError, StaticCredentials, StreamSource, UnsizedBlobStream, UnverifiedBlobStream,
+    UploadMode,
 };
 pub use crate::proxy::{Proxy, ProxyRule};
 pub use crate::rate_limit::RateLimit;

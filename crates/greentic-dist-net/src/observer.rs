@@ -34,6 +34,11 @@ pub enum Event<'a> {
         /// Why it did not serve.
         error: &'a NetError,
     },
+    /// The first request is made after `delay`, see [`NetBuilder::splay`](crate::NetBuilder::splay).
+    Splay {
+        /// The wait.
+        delay: Duration,
+    },
     /// Something a person should know that fails nothing: a registry's `Warning` header, a header that contradicts the body.
     Warning {
         /// The host it is about.

@@ -21,11 +21,12 @@ use crate::flight::Flights;
 use crate::host::{HostConfig, HostSource, Liars, Profile};
 use crate::limit::{HostLimit, HostLimits, Lane, Turn};
 use crate::oci::auth::Access;
-use crate::oci::{CredentialSource, FetchedManifest, Registry};
+use crate::oci::{CredentialSource, FetchedManifest, Registry, Revalidated};
 use crate::payload::{Opened, Payload, Watch};
 use crate::pool::Pools;
 use crate::proxy::ProxyRule;
 use crate::sent::SentSecrets;
+use crate::splay::Splay;
 use crate::stats::count;
 use crate::target_policy::{Guard, Reach, TargetPolicy, reach_of};
 use crate::trace::{Errand, Trace};
@@ -47,6 +48,7 @@ pub(crate) struct Transport {
     pub(crate) oauth2_passwords: bool,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) told: Told,
+    pub(crate) splay: Splay,
     pub(crate) proxy: ProxyRule,
     /// What is known of each host, the counters of what was done with it among it.
     pub(crate) hosts: HostLimits,
@@ -63,7 +65,7 @@ pub(crate) struct Transport {
     /// Manifests that are being asked for.
     pub(crate) manifests: Flights<ManifestQuestion, FetchedManifest>,
     /// Tags that are being asked whether they changed.
-    pub(crate) changes: Flights<ManifestQuestion, Option<FetchedManifest>>,
+    pub(crate) changes: Flights<ManifestQuestion, Revalidated>,
     /// Blobs that are being read into memory.
     pub(crate) blobs: Flights<BlobQuestion, Bytes>,
     /// How often something was written, which may change what a name means.
@@ -154,6 +156,7 @@ impl Transport {
         if self.offline {
             return Err(about(NetError::new(NetErrorKind::Offline, "")));
         }
+        self.splay.wait(&*self.observer).await;
         let host = self.hosts.of(&url);
         let Some(turn) = host.acquire(lane).await else {
             let detail = "the host has no room for another connection now";

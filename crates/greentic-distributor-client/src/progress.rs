@@ -54,6 +54,11 @@ pub enum Event<'a> {
         /// The reference of the transfer.
         reference: &'a str,
     },
+    /// The first request waits so long, see [`DistClientBuilder::splay`](crate::dist::DistClientBuilder::splay).
+    Splay {
+        /// The wait.
+        delay: Duration,
+    },
     /// Another process is fetching the same bytes; this one waits for it.
     Waiting {
         /// The reference of the transfer.

@@ -19,6 +19,11 @@ pub enum BlobEvent<'a> {
         /// The size of the whole blob in bytes.
         size_bytes: u64,
     },
+    /// An endpoint has answered, and sends the next bytes. Told before [`BlobEvent::Started`], and again for every further request.
+    Endpoint {
+        /// The endpoint that was asked, as `scheme://host[:port][/path]`, wherever it redirected.
+        endpoint: &'a str,
+    },
     /// Bytes came; they may be anything until [`BlobEvent::Verified`].
     Bytes {
         /// Bytes that are there now, those from before included.

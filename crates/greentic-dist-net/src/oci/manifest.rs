@@ -46,8 +46,20 @@ pub struct FetchedManifest {
     pub etag: Option<String>,
     /// The bytes, understood.
     pub kind: ManifestKind,
+    /// The endpoint that sent it, the registry's own or a mirror: `scheme://host[:port][/path]`, wherever it redirected. Of a manifest
+    /// that was asked for by its tag, the one whose word it is what the tag means.
+    pub served_by: String,
     /// Whether somebody said what `media_type` is, or it was only told by the shape.
     pub(crate) is_typed: bool,
+}
+
+/// What a registry says about a tag whose manifest is known.
+#[derive(Clone, Debug)]
+pub struct Revalidated {
+    /// The manifest, when the tag means another one now.
+    pub changed: Option<FetchedManifest>,
+    /// The endpoint that said so, as [`FetchedManifest::served_by`] has it.
+    pub served_by: String,
 }
 
 impl Repository {
@@ -189,20 +201,23 @@ impl Repository {
         etag: Option<&str>,
         known: &Digest,
     ) -> Result<Option<FetchedManifest>, NetError> {
+        Ok(self.revalidate(tag, etag, known).await?.changed)
+    }
+
+    /// As [`Repository::manifest_if_changed`], with the endpoint that answered.
+    ///
+    /// # Errors
+    /// As [`Repository::manifest`].
+    pub async fn revalidate(&self, tag: &str, etag: Option<&str>, known: &Digest) -> Result<Revalidated, NetError> {
         let question = self.question(Selector::Tag(tag), Some((etag.map(str::to_owned), *known)))?;
         let ask = Box::pin(self.ask_if_changed(tag, etag, known));
         self.transport().within(self.transport().changes.join(&question, ask)).await
     }
 
-    async fn ask_if_changed(
-        &self,
-        tag: &str,
-        etag: Option<&str>,
-        known: &Digest,
-    ) -> Result<Option<FetchedManifest>, NetError> {
+    async fn ask_if_changed(&self, tag: &str, etag: Option<&str>, known: &Digest) -> Result<Revalidated, NetError> {
         let selector = Selector::Tag(tag);
-        if self.still_names(tag, known).await? {
-            return Ok(None);
+        if let Some(served_by) = self.still_names(tag, known).await? {
+            return Ok(Revalidated { changed: None, served_by });
         }
         let mut ask = self.ask(selector);
         ask.accept = &[StatusCode::OK, StatusCode::NOT_MODIFIED];
@@ -214,7 +229,7 @@ impl Repository {
         let manifest = if collected.status != StatusCode::NOT_MODIFIED {
             self.understand(collected, selector)?
         } else if is_about(&collected.headers, condition, known) {
-            return Ok(None);
+            return Ok(Revalidated { changed: None, served_by: self.sender_of(&collected) });
         } else {
             let text =
                 "the registry answered \"not modified\" about another manifest than the known one; it is asked again";
@@ -222,28 +237,34 @@ impl Repository {
             self.manifest(selector).await?
         };
         let same = manifest.digest == *known || Digest::of(known.algorithm(), &manifest.raw) == *known;
-        Ok((!same).then_some(manifest))
+        let served_by = manifest.served_by.clone();
+        Ok(Revalidated { changed: (!same).then_some(manifest), served_by })
     }
 
-    /// Whether a registry that prefers to be asked so says by a HEAD that a tag names a manifest. What it does not say is not
-    /// known: `false`.
-    async fn still_names(&self, tag: &str, known: &Digest) -> Result<bool, NetError> {
+    /// The endpoint by which a registry that prefers to be asked so says by a HEAD that a tag names a manifest. What it does not say
+    /// is not known: `None`.
+    async fn still_names(&self, tag: &str, known: &Digest) -> Result<Option<String>, NetError> {
         self.known().mirrors(self.transport()).await?;
         if !self.known().prefers_head() || self.known().refuses_head() {
-            return Ok(false);
+            return Ok(None);
         }
         let mut ask = self.ask(Selector::Tag(tag));
         ask.method = Method::HEAD;
         match self.transport().collect(&ask, 0).await {
-            Ok(head) => Ok(digest_hint(&head.headers) == Some(*known)),
+            Ok(head) => Ok((digest_hint(&head.headers) == Some(*known)).then(|| self.sender_of(&head))),
             Err(error) if matches!(error.status(), Some(400 | 405 | 501)) => {
                 self.known().set_refuses_head();
-                Ok(false)
+                Ok(None)
             }
             // The answer to a GET says why.
-            Err(error) if matches!(error.status(), Some(403)) => Ok(false),
+            Err(error) if matches!(error.status(), Some(403)) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// The endpoint that answered.
+    fn sender_of(&self, answer: &Collected) -> String {
+        answer.elsewhere.as_ref().map_or_else(|| self.known().address(), |access| access.registry.address())
     }
 
     async fn fetch(&self, ask: &Ask, selector: Selector<'_>) -> Result<FetchedManifest, NetError> {
@@ -295,7 +316,8 @@ impl Repository {
             .map_err(|error| about(limits.refuse_manifest(error)))?;
         let (media_type, is_typed) = type_of(&answer.body, content_type, &kind);
         let etag = text(&answer.headers, header::ETAG).map(str::to_owned);
-        Ok(FetchedManifest { raw: answer.body, digest, media_type, etag, kind, is_typed })
+        let served_by = self.sender_of(&answer);
+        Ok(FetchedManifest { raw: answer.body, digest, media_type, etag, kind, served_by, is_typed })
     }
 }
 

@@ -48,7 +48,7 @@ pub use catalog::{RegistryHandle, RegistryVersion};
 pub use head_blob::BlobHead;
 pub(crate) use health::{Absence, QUARANTINE, leave_alone};
 pub use image::FetchedImage;
-pub use manifest::{FetchedManifest, ManifestHead};
+pub use manifest::{FetchedManifest, ManifestHead, Revalidated};
 pub use pagination::Paged;
 pub use put_manifest::{ManifestUpload, PushedManifest, RawManifest, ReferrersUpkeep};
 pub use referrers::{Referrers, ReferrersSource};

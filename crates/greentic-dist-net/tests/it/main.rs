@@ -15,6 +15,7 @@ mod blob_whole;
 mod client_certificates;
 mod deadline;
 mod endpoint_memory;
+mod endpoints;
 mod flow_control;
 mod hosts;
 mod http2;

@@ -27,6 +27,8 @@ impl Told {
         let told = Arc::clone(&self.0);
         request.progress(move |event| {
             let line = match event {
+                // See `endpoints.rs`.
+                BlobEvent::Endpoint { .. } => return,
                 BlobEvent::Started { offset, size_bytes } => format!("started {offset}/{size_bytes}"),
                 BlobEvent::Bytes { bytes } => format!("bytes {bytes}"),
                 BlobEvent::Retry { attempt, error, .. } => format!("retry {attempt} {:?}", error.status()),

@@ -8,8 +8,8 @@ use clap::{Parser, Subcommand};
 use super::commands::AuthCommand;
 use super::commands::{
     BundleCommand, CacheCommand, CatalogArgs, ComponentsCommand, CopyArgs, DeleteArgs, DemoArgs, DistributorCommand,
-    InspectArgs, LockArgs, PackArgs, PullArgs, PushArgs, ResolveArgs, RetentionCommand, ServeArgs, StoreCommand,
-    TagArgs, TagsArgs, VerifyArgs,
+    InspectArgs, LockArgs, PackArgs, PackCommand, PullArgs, PushArgs, ResolveArgs, RetentionCommand, ServeArgs,
+    StoreCommand, TagArgs, TagsArgs, VerifyArgs,
 };
 use super::quantity::{parse_age, parse_bytes};
 use crate::dist::Limit;
@@ -126,6 +126,23 @@ pub enum Commands {
     Distributor(DistributorCommand),
     /// Show the whole flow against a registry inside this process
     Demo(DemoArgs),
+}
+
+impl Commands {
+    /// Within which time the first request is made.
+    pub(super) fn splay(&self) -> Duration {
+        let splay = match self {
+            Self::Pull(args) => args.splay,
+            Self::Pack(PackArgs { command, fetch }) => {
+                let named = command.as_ref().map(|PackCommand::Fetch(args)| args).or(fetch.as_ref());
+                named.and_then(|args| args.splay)
+            }
+            Self::Components(ComponentsCommand::Fetch(args) | ComponentsCommand::Ls(args)) => args.splay,
+            Self::Bundle(BundleCommand::Stage(args)) => args.splay,
+            _ => None,
+        };
+        splay.unwrap_or_default()
+    }
 }
 
 /// `REGISTRY=HOST`, each `host` or `host:port`.

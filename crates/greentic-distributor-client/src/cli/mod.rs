@@ -132,6 +132,7 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
 /// [`CliError`] with the exit code and the message.
 pub async fn run_with_pack_client<C: RegistryClient>(cli: Cli, client: C) -> Result<(), CliError> {
     let (output, deadline) = (Output::new(cli.json), cli.deadline);
+    check_times(&cli)?;
     let (context, command) = prepare(cli, &output);
     let result = one_operation(deadline, Box::pin(commands::run_with_packs(&context, command, client))).await;
     conclude(&context, result)
@@ -159,9 +160,21 @@ pub async fn fetch_pack_for_cli<C: RegistryClient>(
 
 async fn run_with(cli: Cli, output: &Output) -> Result<(), CliError> {
     let deadline = cli.deadline;
+    check_times(&cli)?;
     let (context, command) = prepare(cli, output);
     // The whole command is one operation. On the heap: it is as large as the largest of the commands.
     conclude(&context, one_operation(deadline, Box::pin(commands::run(&context, command))).await)
+}
+
+/// The wait before the first request counts for the deadline: with a deadline that is no longer, some of a fleet could never be done.
+fn check_times(cli: &Cli) -> Result<(), CliError> {
+    let splay = cli.command.splay();
+    match cli.deadline {
+        Some(deadline) if !splay.is_zero() && deadline <= splay => {
+            Err(CliError::invalid("`--splay` is a part of the time that `--deadline` allows, and has to be shorter"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn conclude(context: &Context<'_>, result: Result<(), CliError>) -> Result<(), CliError> {
@@ -186,7 +199,7 @@ fn prepare(cli: Cli, output: &Output) -> (Context<'_>, Commands) {
     let policy = policy.allow_private_targets(cli.allow_private_targets);
     let limits = cli.set_limit.into_iter().fold(Limits::default(), |limits, (limit, value)| limits.with(limit, value));
     let client = DistClient::builder().options(options).target_policy(policy).limits(limits);
-    let mut client = client.reporter(Arc::clone(&reporter) as _);
+    let mut client = client.reporter(Arc::clone(&reporter) as _).splay(cli.command.splay());
     if let Some(dir) = cli.hosts_dir {
         client = client.hosts_dir(dir);
     }

@@ -30,6 +30,15 @@ pub(super) fn parse_age(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs(seconds))
 }
 
+/// Longest wait before the first request.
+const SPLAY: Duration = Duration::from_hours(1);
+
+/// Parses the time of `--splay`: an age of at most an hour.
+pub(super) fn parse_splay(text: &str) -> Result<Duration, String> {
+    let time = parse_age(text).ok().filter(|time| *time <= SPLAY);
+    time.ok_or_else(|| "expected a time like 30s or 5m, at most 1h".to_owned())
+}
+
 /// A number with at most three decimals, and a unit. `None` for anything else, and for what no 64 bits hold.
 fn parse(text: &str, units: &[(&str, u128)]) -> Option<u64> {
     let text = text.trim();

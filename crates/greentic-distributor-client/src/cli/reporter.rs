@@ -162,6 +162,9 @@ impl Reporter for TerminalReporter {
                 let who = holder.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
                 self.say(&format!("waiting for {who}, which is fetching {}", SafeText::excerpt(reference, NAME_CHARS)));
             }
+            Event::Splay { delay } => {
+                self.say(&format!("waiting {:.1} s before the first request (--splay)", delay.as_secs_f64()));
+            }
             Event::Warning { message } => self.warn(message),
         }
     }

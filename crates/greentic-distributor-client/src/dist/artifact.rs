@@ -80,6 +80,8 @@ pub struct ResolvedArtifact {
     content_digest: Digest,
     content_bytes: u64,
     rebuilt: bool,
+    resolved_by: Option<String>,
+    served_by: Vec<String>,
 }
 
 /// What a lock file should remember of an artifact.
@@ -136,6 +138,8 @@ impl ResolvedArtifact {
             content_digest: entry.content_digest,
             content_bytes: record.size_bytes,
             rebuilt: entry.rebuilt,
+            resolved_by: None,
+            served_by: Vec::new(),
             descriptor,
         }
     }
@@ -143,6 +147,28 @@ impl ResolvedArtifact {
     /// Digest of the artifact's bytes. Equal to the pin for everything but OCI sources.
     pub fn content_digest(&self) -> String {
         self.content_digest.to_string()
+    }
+
+    /// The endpoint that said what the reference means, as [`DistClient::resolved_by`](super::DistClient::resolved_by) has it.
+    pub fn resolved_by(&self) -> Option<&str> {
+        self.resolved_by.as_deref()
+    }
+
+    /// The endpoints that sent its bytes to this call, in the order in which they were asked, as `scheme://host[:port][/path]`: the
+    /// registry's own host, or mirrors; more than one where a transfer went on elsewhere. Empty for what was in the cache, and for what
+    /// comes from no registry.
+    pub fn served_by(&self) -> &[String] {
+        &self.served_by
+    }
+
+    /// The artifact with those who sent it.
+    pub(crate) fn served(mut self, by: Vec<String>) -> Self {
+        self.served_by = by;
+        self
+    }
+
+    pub(crate) fn set_resolved_by(&mut self, endpoint: Option<String>) {
+        self.resolved_by = endpoint;
     }
 
     pub(crate) const fn content(&self) -> Digest {

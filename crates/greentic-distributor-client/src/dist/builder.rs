@@ -202,6 +202,15 @@ impl DistClientBuilder {
         self.host_source(Arc::new(files))
     }
 
+    /// Waits a random time below this before the first request, so that a fleet that is told to fetch something at once does not ask
+    /// at once. A client that finds everything in its cache, or is offline, never waits; clients that are built like this one for
+    /// packs and components share its wait. It counts for [`Timeouts::operation`], and no lock is held meanwhile. Default none; more
+    /// than an hour counts as an hour.
+    pub fn splay(mut self, time: Duration) -> Self {
+        self.net = self.net.splay(time);
+        self
+    }
+
     /// Asks a registry itself what its tags mean, and no mirror, so that a mirror that is behind decides nothing. Content comes from
     /// mirrors as before. Default no.
     pub fn names_from_origin(mut self, only: bool) -> Self {

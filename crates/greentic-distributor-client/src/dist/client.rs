@@ -211,6 +211,13 @@ impl DistClient {
         one_operation(self.inner.operation, Box::pin(resolve::resolve(&self.inner, &source))).await
     }
 
+    /// The endpoint that told this client what the reference of a descriptor means, the registry's own host or a mirror, as
+    /// `scheme://host[:port][/path]`. `None` when nobody was asked when it was resolved last, or when it was resolved too long ago to
+    /// be remembered (512 references). No I/O.
+    pub fn resolved_by(&self, descriptor: &ArtifactDescriptor) -> Option<String> {
+        self.inner.memo.resolved_by(descriptor)
+    }
+
     /// Brings the artifact of a descriptor into the cache, or finds it there, and opens it.
     ///
     /// The bytes are hashed while they are written and appear in the cache only when they are the promised ones. A

@@ -16,7 +16,8 @@ use crate::blocking;
 /// Fetches, and makes room for what that brought.
 pub(crate) async fn fetch(inner: &Arc<Inner>, descriptor: &ArtifactDescriptor) -> Result<ResolvedArtifact, DistError> {
     let _wanted = cache::parse_digest(&descriptor.digest).ok().map(|pin| inner.holds.hold(pin));
-    let artifact = get(inner, descriptor).await?;
+    let mut artifact = get(inner, descriptor).await?;
+    artifact.set_resolved_by(inner.memo.resolved_by(descriptor));
     if artifact.fetched {
         let _brought = cache::parse_digest(&artifact.digest).ok().map(|pin| inner.holds.hold(pin));
         retention::cap::keep(inner).await;
@@ -62,6 +63,7 @@ async fn bring(
     shown: &str,
     offline: bool,
 ) -> Result<ResolvedArtifact, DistError> {
+    let mut served_by = Vec::new();
     let (entry, fetched) = match descriptor.source_kind {
         ArtifactSourceKind::CacheDigest => return Err(DistError::NotFound { reference: descriptor.digest.clone() }),
         ArtifactSourceKind::Oci | ArtifactSourceKind::Repo | ArtifactSourceKind::Store => {
@@ -69,7 +71,9 @@ async fn bring(
                 let adopted = fetch_oci::adopt(inner, descriptor).await?;
                 (adopted.ok_or_else(|| DistError::Offline { reference: shown.to_owned() })?, false)
             } else {
-                fetch_oci::fetch(inner, descriptor).await?
+                let brought = fetch_oci::fetch(inner, descriptor).await?;
+                served_by = brought.served_by;
+                (brought.entry, brought.fresh)
             }
         }
         // The address was written down without its secrets; asking for that would ask for something else.
@@ -80,7 +84,7 @@ async fn bring(
         ArtifactSourceKind::File | ArtifactSourceKind::Fixture => resolve::file::ingest(inner, descriptor).await?,
     };
     expect_pin(descriptor, shown, &entry)?;
-    Ok(ResolvedArtifact::from_entry(&entry, fetched, cache::hints(inner)))
+    Ok(ResolvedArtifact::from_entry(&entry, fetched, cache::hints(inner)).served(served_by))
 }
 
 /// Opens a cached entry. A damaged one is an exact error offline; online it is as good as none, and what is fetched takes

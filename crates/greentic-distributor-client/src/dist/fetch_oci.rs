@@ -1,8 +1,8 @@
 //! OCI artifacts on their way into the cache: a link to bytes that are here under another name, or a verified transfer.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use greentic_dist_net::{FetchedManifest, Net, Selector};
+use greentic_dist_net::{BlobEvent, FetchedManifest, Net, Selector};
 use greentic_dist_store::{Entry, EntryDraft, Expected, Ingest, Published, Sidecar, StoreError};
 use greentic_dist_types::{Descriptor, Digest, ManifestKind, Reference, SafeText, SourceRef, limits};
 
@@ -21,8 +21,17 @@ use crate::progress::Event;
 /// stale, and then it is the registry's answer. Each mirror that lied makes room for one try more.
 const TRIES: usize = 2;
 
-/// Brings the artifact of a pinned descriptor into the cache. The flag says whether this call did.
-pub(super) async fn fetch(inner: &Arc<Inner>, descriptor: &ArtifactDescriptor) -> Result<(Entry, bool), DistError> {
+/// An artifact that is in the cache now.
+pub(super) struct Brought {
+    pub(super) entry: Entry,
+    /// Whether this call brought it.
+    pub(super) fresh: bool,
+    /// The endpoints that sent its bytes.
+    pub(super) served_by: Vec<String>,
+}
+
+/// Brings the artifact of a pinned descriptor into the cache.
+pub(super) async fn fetch(inner: &Arc<Inner>, descriptor: &ArtifactDescriptor) -> Result<Brought, DistError> {
     let shown = descriptor.raw_ref.as_str();
     let reference = pinned_reference(descriptor)?;
     let pin = cache::parse_digest(&descriptor.digest)?;
@@ -48,7 +57,8 @@ pub(super) async fn fetch(inner: &Arc<Inner>, descriptor: &ArtifactDescriptor) -
         return Err(other_layer(&published.entry, shown));
     }
     fetch::remember(inner, &pin).await?;
-    Ok((published.entry, published.fresh))
+    let served_by = std::mem::take(&mut *wanted.senders());
+    Ok(Brought { entry: published.entry, fresh: published.fresh, served_by })
 }
 
 fn mirrors(inner: &Inner, shown: &str, wanted: &Wanted) -> Result<usize, DistError> {
@@ -101,6 +111,8 @@ struct Wanted {
     reference: Reference,
     resolved: ResolvedManifest,
     layer: Descriptor,
+    /// The endpoints that sent bytes in the present attempt.
+    served_by: Mutex<Vec<String>>,
 }
 
 /// How bytes are asked for.
@@ -225,7 +237,10 @@ async fn transfer(
     missing: Missing,
 ) -> Result<Published, DistError> {
     let Missing { ingest, lock, sidecars } = missing;
+    wanted.senders().clear();
+    let watched = Arc::clone(wanted);
     let request = net.repository(&wanted.reference).blob(&wanted.layer).from_offset(ingest.offset());
+    let request = request.progress(move |event| watched.note(event));
     let wrap = |error| DistError::from_net(shown, error);
     let wanted = Arc::clone(wanted);
     let draft = move |_| wanted.entry(sidecars);
@@ -250,7 +265,20 @@ impl Wanted {
     ) -> Result<Self, DistError> {
         let (shown, artifact_type) = (&descriptor.raw_ref, descriptor.artifact_type);
         let layer = resolve::oci::layer_of(inner, shown, artifact_type, &resolved.manifest)?;
-        Ok(Self { descriptor: descriptor.clone(), reference, resolved, layer })
+        Ok(Self { descriptor: descriptor.clone(), reference, resolved, layer, served_by: Mutex::default() })
+    }
+
+    fn senders(&self) -> MutexGuard<'_, Vec<String>> {
+        self.served_by.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes an endpoint that sends bytes.
+    fn note(&self, event: &BlobEvent<'_>) {
+        let BlobEvent::Endpoint { endpoint } = event else { return };
+        let mut senders = self.senders();
+        if !senders.iter().any(|known| known == endpoint) {
+            senders.push((*endpoint).to_owned());
+        }
     }
 
     /// What a fetcher keeps beside the artifact.

@@ -53,6 +53,8 @@ pub struct ArtifactInspection {
     pub annotations: serde_json::Map<String, serde_json::Value>,
     /// Whether this call brought it, which it does for what has no manifest to be described by.
     pub fetched: bool,
+    /// The endpoint that said what the reference means, as [`DistClient::resolved_by`] has it.
+    pub resolved_by: Option<String>,
     /// What its OCI manifest says, and what is said about it; `None` for what has no such manifest.
     pub oci: Option<ArtifactDescription>,
 }
@@ -105,6 +107,7 @@ impl DistClient {
             }
             (descriptor, _) => descriptor?,
         };
+        let resolved_by = self.resolved_by(&descriptor);
         let found = match self.uncached(&descriptor).await? {
             Some(found) => found,
             None => self.cached(&descriptor).await?,
@@ -112,7 +115,8 @@ impl DistClient {
         let pin = cache::parse_digest(&found.digest)?;
         let manifest = found.manifest_path.as_ref().and_then(|path| std::fs::read(path).ok()).map(Bytes::from);
         let oci = self.described(target.as_ref(), pin, manifest).await;
-        Ok(Inspected::Artifact(Box::new(ArtifactInspection { reference: reference.to_owned(), oci, ..found })))
+        let reference = reference.to_owned();
+        Ok(Inspected::Artifact(Box::new(ArtifactInspection { reference, resolved_by, oci, ..found })))
     }
 
     /// An artifact of a registry that is not here, as the manifest that was just resolved tells it. `None` for everything else.
@@ -245,6 +249,7 @@ impl ArtifactInspection {
             manifest_path: None,
             annotations: descriptor.annotations.clone(),
             fetched: false,
+            resolved_by: None,
             oci: None,
         }
     }

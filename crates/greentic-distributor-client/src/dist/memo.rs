@@ -10,6 +10,8 @@ use bytes::Bytes;
 use greentic_dist_store::RefRecord;
 use greentic_dist_types::{Digest, Manifest};
 
+use super::ArtifactDescriptor;
+
 /// A manifest that was fetched and proven, and where its name came from.
 #[derive(Clone, Debug)]
 pub(super) struct ResolvedManifest {
@@ -40,6 +42,8 @@ struct Inner {
     bytes: usize,
     brought: HashSet<Digest>,
     offline: HashSet<Digest>,
+    /// By reference and pin, the endpoint that said that the one means the other.
+    resolved_by: HashMap<(String, String), String>,
 }
 
 impl ResolvedManifest {
@@ -101,6 +105,25 @@ impl Memo {
         } else if inner.offline.len() < ENTRIES || inner.offline.contains(&pin) {
             inner.offline.insert(pin);
         }
+    }
+
+    /// Notes which endpoint said what a reference means; `None` when nobody was asked this time.
+    pub(super) fn note_resolved_by(&self, descriptor: &ArtifactDescriptor, endpoint: Option<String>) {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (descriptor.raw_ref.clone(), descriptor.digest.clone());
+        if inner.resolved_by.len() >= ENTRIES {
+            inner.resolved_by.clear();
+        }
+        match endpoint {
+            Some(endpoint) => drop(inner.resolved_by.insert(key, endpoint)),
+            None => drop(inner.resolved_by.remove(&key)),
+        }
+    }
+
+    /// The endpoint that said what the reference of a descriptor means, when it was resolved last.
+    pub(super) fn resolved_by(&self, descriptor: &ArtifactDescriptor) -> Option<String> {
+        let key = (descriptor.raw_ref.clone(), descriptor.digest.clone());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).resolved_by.get(&key).cloned()
     }
 
     /// Whether the source this pin was last resolved from forbade the network.

@@ -19,6 +19,7 @@ impl fmt::Debug for Wire {
 impl Observer for Wire {
     fn event(&self, event: &NetEvent<'_>) {
         let message = match event {
+            NetEvent::Splay { delay } => return self.0.event(&Event::Splay { delay: *delay }),
             NetEvent::Retry { attempt, delay, error } => {
                 format!("attempt {attempt} failed ({error}); trying again in {} ms", delay.as_millis())
             }

@@ -298,8 +298,9 @@ pub use greentic_dist_net::{
     NetBuilder as ClientBuilder, NetError as Error, NetErrorClass as ErrorClass, NetErrorKind as ErrorKind, NetStats,
     Observer, Paged, Piece, Proxy, ProxyRule, PushedBlob, PushedManifest, RangePolicy, RateLimit, RawManifest,
     Referrers, ReferrersSource, ReferrersUpkeep, RegistriesFile, RegistriesFileError, RegistryError,
-    RegistryHandle as Registry, RegistryVersion, Repository, RepositorySource, RetryPolicy, Selector, SlowestBody,
-    SourceError, StaticCredentials, StreamSource, TargetPolicy, Timeouts, UnverifiedBlobStream, UploadMode,
+    RegistryHandle as Registry, RegistryVersion, Repository, RepositorySource, RetryPolicy, Revalidated, Selector,
+    SlowestBody, SourceError, StaticCredentials, StreamSource, TargetPolicy, Timeouts, UnverifiedBlobStream,
+    UploadMode,
 };
 pub use greentic_dist_types::{
     Algorithm, Descriptor, Digest, Index as ImageIndex, Manifest as ImageManifest, ManifestError, ManifestKind,

@@ -125,7 +125,7 @@ impl Fetcher {
     pub(crate) async fn resolve(&self, client: &DefaultRegistryClient, asked: &Asked) -> Result<Resolved, FetchError> {
         let inner = &self.engine(client).inner;
         client.expect(&asked.reference);
-        let Resolution { descriptor, index_digest, from_cache } =
+        let Resolution { descriptor, index_digest, from_cache, .. } =
             match resolve_named(inner, &asked.target(), self.rules.offline).await {
                 Ok(resolution) => resolution,
                 Err(error) => return Err(self.told_exactly(FetchError::from_dist(error, asked), asked).await),

@@ -24,7 +24,7 @@ fn resolve_tells_the_digest_and_what_it_is_of() {
         outcome.json(),
         json!({
             "reference": reference, "digest": pin, "canonical_ref": format!("oci://{}/acme/hello@{pin}", registry.host()),
-            "media_type": "application/wasm", "size_bytes": 200_000,
+            "media_type": "application/wasm", "size_bytes": 200_000, "resolved_by": registry.url(),
         })
     );
     assert_eq!(outcome.stderr, "");
@@ -41,7 +41,17 @@ fn pull_tells_both_digests_and_the_path() {
         let document = outcome.json();
         assert_eq!(
             keys(&document),
-            ["cache_path", "content_digest", "digest", "fetched", "media_type", "reference", "size_bytes"]
+            [
+                "cache_path",
+                "content_digest",
+                "digest",
+                "fetched",
+                "media_type",
+                "reference",
+                "resolved_by",
+                "served_by",
+                "size_bytes",
+            ]
         );
         assert_eq!(document["reference"], registry.reference());
         assert_eq!(document["digest"], sample().manifest_digest.to_string());
@@ -91,6 +101,7 @@ fn inspect_tells_what_is_beside_the_artifact() {
             "media_type",
             "oci",
             "reference",
+            "resolved_by",
             "size_bytes",
         ]
     );

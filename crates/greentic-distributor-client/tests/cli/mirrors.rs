@@ -198,3 +198,57 @@ fn a_mirror_that_has_not_a_tag_of_an_unreachable_registry_is_no_reason_to_say_th
     let outcome = bench.dist(["--json", "--hosts-dir", &hosts, "pull", &origin.reference()]).output();
     error_of(&outcome, 3, "not_found");
 }
+
+/// Runs with `--json` behind these host configurations.
+#[track_caller]
+fn told<const N: usize>(bench: &Bench, hosts: &str, args: [&str; N]) -> Value {
+    let outcome = bench.dist(["--json", "--hosts-dir", hosts]).args(args).output();
+    outcome.expect_code(0).json()
+}
+
+#[test]
+fn the_endpoint_that_said_what_a_tag_means_and_those_that_sent_the_bytes_are_named() {
+    let (bench, origin, near) = (Bench::new(), registry(), mirror([]));
+    let (tag, pinned) = (origin.reference(), origin.pinned());
+    let hosts = bench.hosts_dir(&origin, &[&near]);
+    let by = |told: &Value| (told["resolved_by"].clone(), told["served_by"].clone());
+    let pulled = told(&bench, &hosts, ["pull", &tag]);
+    assert_eq!(by(&pulled), (json!(origin.url()), json!([near.url()])), "names are the origin's to say");
+    // A tag that means the same: the origin said so, and nobody sent anything.
+    assert_eq!(by(&told(&bench, &hosts, ["pull", &tag])), (json!(origin.url()), json!([])));
+    assert_eq!(by(&told(&bench, &hosts, ["pull", &pinned])), (Value::Null, json!([])), "nobody is asked");
+    assert_eq!(by(&told(&bench, &hosts, ["--offline", "pull", &tag])), (Value::Null, json!([])));
+
+    // A mirror that is behind says what the tag means, and is named.
+    let hosts = bench.hosts_dir_with(&origin, &[&near], "\"pull\", \"resolve\"");
+    let newer = fixture::artifact(WASM_TYPE, fixture::random_bytes(9, 5_000));
+    origin.publish(&newer, "1");
+    for command in ["resolve", "inspect", "pull"] {
+        let stale = told(&bench, &hosts, [command, &tag]);
+        assert_eq!(stale["resolved_by"], near.url(), "{command}");
+        assert_eq!(stale["digest"], sample().manifest_digest.to_string(), "{command}");
+        let fresh = told(&bench, &hosts, ["--origin-tags", command, &tag]);
+        assert_eq!(fresh["resolved_by"], origin.url(), "{command}");
+        assert_eq!(fresh["digest"], newer.manifest_digest.to_string(), "{command}");
+    }
+    let inspected = bench.dist(["--hosts-dir", &hosts, "inspect", &tag]).output();
+    assert!(
+        inspected.expect_code(0).stdout.contains(&format!("resolved by: {}\n", near.url())),
+        "{}",
+        inspected.stdout
+    );
+}
+
+#[test]
+fn a_transfer_that_went_on_elsewhere_names_both() {
+    let (bench, origin) = (Bench::new(), registry());
+    let cutting = mirror([Lie::CutBlob { after: 20_000, times: 1 }]);
+    let hosts = bench.hosts_dir(&origin, &[&cutting]);
+    let pulled = told(&bench, &hosts, ["pull", &origin.pinned()]);
+    assert_eq!(pulled["served_by"], json!([cutting.url(), origin.url()]));
+    assert_eq!(pulled["resolved_by"], cutting.url(), "it sent the manifest of the pin");
+    // Who sent wrong bytes has sent nothing that is there.
+    let (bench, liar) = (Bench::new(), mirror([Lie::WrongBlob]));
+    let hosts = bench.hosts_dir(&origin, &[&liar]);
+    assert_eq!(told(&bench, &hosts, ["pull", &origin.pinned()])["served_by"], json!([origin.url()]));
+}

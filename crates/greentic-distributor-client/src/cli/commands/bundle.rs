@@ -1,5 +1,7 @@
 //! `greentic-dist bundle stage|warm|rollback|ls|show|state`.
 
+use std::time::Duration;
+
 use greentic_dist_types::{BundleId, SafeText};
 use serde_json::json;
 
@@ -9,6 +11,7 @@ use crate::dist::{
     AccessMode, BundleLifecycleState, BundleRecord, DistErrorKind, RollbackBundleInput, StageBundleInput,
     WarmBundleInput,
 };
+use crate::dist_cli::quantity::parse_splay;
 use crate::dist_cli::{CliError, PolicyArgs};
 
 /// Commands on bundles: artifacts that somebody relies on.
@@ -50,6 +53,9 @@ pub struct StageArgs {
     /// Whom of them it is for; repeated in the result
     #[arg(long)]
     pub team: Option<String>,
+    /// Wait a random time below this before the first request, like 30s or 5m, at most 1h; not when everything is in the cache [default: do not wait]
+    #[arg(long, value_name = "TIME", value_parser = parse_splay)]
+    pub splay: Option<Duration>,
 }
 
 /// How a bundle is meant to be used.

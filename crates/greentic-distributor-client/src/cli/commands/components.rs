@@ -1,6 +1,7 @@
 //! `greentic-dist components fetch|ls MANIFEST.json`: the components that a pack names.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use greentic_dist_types::SafeText;
 use serde_json::{Value, json};
@@ -8,6 +9,7 @@ use serde_json::{Value, json};
 use super::Context;
 use crate::dist::chain;
 use crate::dist_cli::output::{echoed, error_value};
+use crate::dist_cli::quantity::parse_splay;
 use crate::dist_cli::{CliError, policy};
 use crate::oci_components::{
     ComponentResolveOptions, ComponentsExtension, ComponentsMode, DefaultRegistryClient, OciComponentError,
@@ -35,6 +37,9 @@ pub struct ComponentsArgs {
     /// Take tags for what they mean now
     #[arg(long)]
     pub allow_tags: bool,
+    /// Wait a random time below this before the first request, like 30s or 5m, at most 1h; not when everything is in the cache [default: do not wait]
+    #[arg(long, value_name = "TIME", value_parser = parse_splay)]
+    pub splay: Option<Duration>,
 }
 
 pub(crate) async fn run(context: &Context<'_>, command: &ComponentsCommand) -> Result<(), CliError> {

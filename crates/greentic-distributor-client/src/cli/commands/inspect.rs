@@ -44,6 +44,9 @@ pub(crate) async fn run(context: &Context<'_>, args: &InspectArgs) -> Result<(),
     }
     output.line(&format!("reference: {}", SafeText::excerpt(&found.canonical_ref, 1_024)));
     output.line(&format!("digest: {}", found.digest));
+    if let Some(endpoint) = &found.resolved_by {
+        output.line(&format!("resolved by: {}", SafeText::excerpt(endpoint, 1_024)));
+    }
     output.line(&format!("content digest: {}", found.content_digest));
     output.line(&format!("size: {} bytes", found.size_bytes));
     output.line(&format!("cached: {}", found.cached));

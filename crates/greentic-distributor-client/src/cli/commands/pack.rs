@@ -1,6 +1,7 @@
 //! `greentic-dist pack REF`: a pack into its cache, and into a file where one is named.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use greentic_dist_types::redact_reference;
 use serde_json::json;
@@ -8,6 +9,7 @@ use serde_json::json;
 use super::{Context, output_file, replace_hint};
 use crate::dist_cli::CliError;
 use crate::dist_cli::output::echoed;
+use crate::dist_cli::quantity::parse_splay;
 use crate::oci_packs::{OciPackFetcher, PackFetchOptions, RegistryClient};
 
 /// Arguments of `greentic-dist pack`.
@@ -44,6 +46,9 @@ pub struct PackFetchArgs {
     /// Replace a file of that name
     #[arg(long, requires = "output")]
     pub force: bool,
+    /// Wait a random time below this before the first request, like 30s or 5m, at most 1h; not when everything is in the cache [default: do not wait]
+    #[arg(long, value_name = "TIME", value_parser = parse_splay)]
+    pub splay: Option<Duration>,
 }
 
 pub(crate) async fn run<C: RegistryClient>(context: &Context<'_>, args: PackArgs, client: C) -> Result<(), CliError> {

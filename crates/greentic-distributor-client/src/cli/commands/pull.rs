@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use greentic_dist_types::SafeText;
 use serde_json::{Value, json};
@@ -11,6 +12,7 @@ use super::{Context, conclude, conclude_list};
 use crate::dist::{DistError, LockMode, LockPullItem, ResolvedArtifact};
 use crate::dist_cli::CliError;
 use crate::dist_cli::output::{echoed, error_value};
+use crate::dist_cli::quantity::parse_splay;
 
 /// Arguments of `greentic-dist pull`.
 #[derive(Debug, clap::Args)]
@@ -24,6 +26,9 @@ pub struct PullArgs {
     /// Refuse a lock file that is out of date (exit code 9) [default lock file: `pack.lock.json`]
     #[arg(long)]
     pub locked: bool,
+    /// Wait a random time below this before the first request, like 30s or 5m, at most 1h; not when everything is in the cache [default: do not wait]
+    #[arg(long, value_name = "TIME", value_parser = parse_splay)]
+    pub splay: Option<Duration>,
 }
 
 pub(crate) async fn run(context: &Context<'_>, args: &PullArgs) -> Result<(), CliError> {
@@ -111,5 +116,7 @@ fn describe(reference: &str, artifact: &ResolvedArtifact) -> Value {
         "fetched": artifact.fetched,
         "size_bytes": artifact.content_length,
         "media_type": artifact.content_type,
+        "resolved_by": artifact.resolved_by(),
+        "served_by": artifact.served_by(),
     })
 }

@@ -26,6 +26,8 @@ pub(crate) async fn fetch_url(inner: &Arc<Inner>, url: &str, source_offline: boo
     }
     let parsed = check_url(inner, url)?;
     let shown = redact_url(url);
+    // Nobody else waits for a lock while this client waits for its time.
+    inner.net(&shown)?.wait_to_begin().await.map_err(|error| DistError::from_net(&shown, error))?;
     let lock = transfer::lock(inner, &shown, Digest::sha256(url.as_bytes())).await?;
     // Under the lock: whoever had it before may have brought the bytes.
     let (memory, known) = recall(inner, url, false).await?;

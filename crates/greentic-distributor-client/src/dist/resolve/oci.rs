@@ -70,7 +70,9 @@ pub(crate) async fn resolve(
     target: &Target,
     offline: bool,
 ) -> Result<ArtifactDescriptor, DistError> {
-    resolve_named(inner, target, offline).await.map(|resolution| resolution.descriptor)
+    let Resolution { descriptor, resolved_by, .. } = resolve_named(inner, target, offline).await?;
+    inner.memo.note_resolved_by(&descriptor, resolved_by);
+    Ok(descriptor)
 }
 
 /// What a reference means, and how that is known.
@@ -80,6 +82,8 @@ pub(crate) struct Resolution {
     pub(crate) index_digest: Option<Digest>,
     /// Whether no manifest had to be fetched.
     pub(crate) from_cache: bool,
+    /// The endpoint that said what the reference means, where one was asked.
+    pub(crate) resolved_by: Option<String>,
 }
 
 /// As [`resolve`], with what fetchers tell beside the descriptor.
@@ -111,20 +115,18 @@ pub(crate) async fn resolve_named(inner: &Arc<Inner>, target: &Target, offline: 
     let found = match (&known.memory, &known.descriptor) {
         (Some(memory), Some(descriptor)) => {
             let named = memory.index_digest.unwrap_or(memory.pin);
-            let changed = repository
-                .manifest_if_changed(target.reference.tag_or_latest(), memory.etag.as_deref(), &named)
-                .await
-                .map_err(wrap)?;
-            match changed {
-                None => {
-                    note_pinned_index(inner, target, memory).await?;
-                    return Ok(cached(descriptor, known.index_digest()));
-                }
-                Some(manifest) => manifest,
-            }
+            let tag = target.reference.tag_or_latest();
+            let said = repository.revalidate(tag, memory.etag.as_deref(), &named).await.map_err(wrap)?;
+            let Some(manifest) = said.changed else {
+                note_pinned_index(inner, target, memory).await?;
+                let resolved_by = Some(said.served_by);
+                return Ok(Resolution { resolved_by, ..cached(descriptor, known.index_digest()) });
+            };
+            manifest
         }
         _ => repository.manifest(target.selector()).await.map_err(wrap)?,
     };
+    let resolved_by = Some(found.served_by.clone());
     let content = |manifest: &Manifest| inner.rule.taken(manifest).ok().map(|choice| choice.layer.digest);
     let image = image_of(inner, &repository, found, content).await.map_err(wrap)?;
     let index_digest = image.index.as_ref().map(|index| index.digest);
@@ -135,7 +137,7 @@ pub(crate) async fn resolve_named(inner: &Arc<Inner>, target: &Target, offline: 
         let raw_ref = SafeText::excerpt(&target.raw_ref, 200);
         inner.warn(&format!("`{raw_ref}` was {} and is now {}", memory.pin, descriptor.digest));
     }
-    Ok(Resolution { descriptor, index_digest, from_cache: false })
+    Ok(Resolution { descriptor, index_digest, from_cache: false, resolved_by })
 }
 
 /// Goes on from a manifest to the image for this client. Artifacts are the same on every platform, so that a common one does where
@@ -166,7 +168,7 @@ pub(crate) fn certain_entry<'a>(inner: &Inner, index: &'a Index) -> Option<&'a D
 }
 
 fn cached(descriptor: &ArtifactDescriptor, index_digest: Option<Digest>) -> Resolution {
-    Resolution { descriptor: descriptor.clone(), index_digest, from_cache: true }
+    Resolution { descriptor: descriptor.clone(), index_digest, from_cache: true, resolved_by: None }
 }
 
 /// The descriptor of a pinned manifest that this client fetched before: a fetcher is often asked what a pin means, and then for
@@ -246,7 +248,7 @@ async fn of_neighbours(inner: &Arc<Inner>, target: &Target) -> Result<Option<Res
             let index = memory.as_ref().and_then(|memory| memory.index.clone()).map(Bytes::from);
             let refs = memory.into_iter().collect();
             inner.memo.insert(ResolvedManifest { pin, raw: raw.into(), manifest, index_digest, index, refs });
-            return Ok(Some(Resolution { descriptor, index_digest, from_cache: true }));
+            return Ok(Some(Resolution { descriptor, index_digest, from_cache: true, resolved_by: None }));
         }
         Ok(None)
     })
