@@ -132,10 +132,10 @@ fn row_2_digests_in_capitals_of_another_length_or_algorithm_are_refused_with_the
         (format!("sha256:{}", "A".repeat(64)), "only lower-case hex characters are allowed"),
         (format!("sha256:{}", &hex[1..]), "sha256 needs exactly 64 hex characters"),
         (format!("sha256:{hex}a"), "sha256 needs exactly 64 hex characters"),
-        (format!("md5:{}", &hex[32..]), "only sha256 and sha512 are supported"),
-        (format!("sha1:{}", &hex[24..]), "only sha256 and sha512 are supported"),
+        (format!("md5:{}", &hex[32..]), "only sha256, sha384 and sha512 are supported"),
+        (format!("sha1:{}", &hex[24..]), "only sha256, sha384 and sha512 are supported"),
         (format!("SHA256:{hex}"), "the algorithm is written in lower case"),
-        (format!("sha256+b64:{hex}"), "only sha256 and sha512 are supported"),
+        (format!("sha256+b64:{hex}"), "only sha256, sha384 and sha512 are supported"),
     ] {
         no_reference(&home, &format!("ghcr.io/a/b@{digest}"), reason);
         no_reference(&home, &format!("oci://ghcr.io/a/b:1@{digest}"), reason);
