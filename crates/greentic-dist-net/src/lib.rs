@@ -19,6 +19,7 @@ mod connect;
 mod deadline;
 mod error;
 mod exchange;
+mod exit_code;
 mod fallback;
 mod flight;
 #[cfg(feature = "fuzzing")]

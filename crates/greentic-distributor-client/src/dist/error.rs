@@ -241,6 +241,12 @@ impl DistErrorKind {
         }
     }
 
+    fn of_exit_code(code: i32) -> Self {
+        use DistErrorKind as K;
+        let all = [K::InvalidInput, K::NotFound, K::Offline, K::Auth, K::Policy, K::Temporary, K::Integrity];
+        all.into_iter().find(|kind| kind.exit_code() == code).unwrap_or(K::Internal)
+    }
+
     /// The stable name used in JSON.
     pub const fn code(self) -> &'static str {
         match self {
@@ -447,20 +453,12 @@ fn unknown(error: &NetError) -> &'static str {
     if error.has_code("MANIFEST_UNKNOWN") { ": manifest unknown" } else { "" }
 }
 
+/// The kind that has the failure's exit code, or that of the layout which could not be read.
 pub(crate) fn kind_of_net(error: &NetError) -> DistErrorKind {
-    match error.kind() {
-        NetErrorKind::NotFound => DistErrorKind::NotFound,
-        NetErrorKind::Unauthorized | NetErrorKind::Forbidden => DistErrorKind::Auth,
-        NetErrorKind::Integrity => DistErrorKind::Integrity,
-        NetErrorKind::Offline => DistErrorKind::Offline,
-        NetErrorKind::InvalidInput | NetErrorKind::Config => DistErrorKind::InvalidInput,
-        NetErrorKind::Refused => DistErrorKind::Policy,
-        NetErrorKind::Source => {
-            let layout = std::error::Error::source(error).and_then(|source| source.downcast_ref::<LayoutError>());
-            layout.map_or(DistErrorKind::Internal, LayoutError::kind)
-        }
-        _ if error.is_transient() => DistErrorKind::Temporary,
-        _ => DistErrorKind::Internal,
+    let layout = std::error::Error::source(error).and_then(|source| source.downcast_ref::<LayoutError>());
+    match layout.filter(|_| error.kind() == NetErrorKind::Source) {
+        Some(layout) => layout.kind(),
+        None => DistErrorKind::of_exit_code(error.exit_code()),
     }
 }
 
