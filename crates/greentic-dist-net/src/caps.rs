@@ -45,6 +45,14 @@ pub struct Limits {
     pub page_bytes: u64,
     /// Most pages of one list. Default 10 000.
     pub pages: usize,
+    /// Most manifests of one artifact that is copied, those of its indexes and what refers to it included. Default 10 000.
+    pub copy_manifests: usize,
+    /// Most bytes of these manifests together. They are held in memory. Default 64 MiB.
+    pub copy_manifest_bytes: u64,
+    /// Most referrers of one manifest, where all of them are wanted: for a copy and a description. Default 10 000.
+    pub referrers: usize,
+    /// How many steps away from an artifact what refers to it is looked for: a signature of its SBOM is two. Default 8.
+    pub referrer_depth: usize,
     /// Largest body of a plain GET in bytes, unless the request says otherwise, and largest blob that is copied or saved as a file.
     /// Default 2 GiB.
     pub artifact_bytes: u64,
@@ -71,6 +79,10 @@ impl Default for Limits {
             redirects: limits::REDIRECTS,
             page_bytes: limits::PAGE_BYTES,
             pages: limits::PAGES,
+            copy_manifests: limits::COPY_MANIFESTS,
+            copy_manifest_bytes: limits::COPY_MANIFEST_BYTES,
+            referrers: limits::REFERRERS,
+            referrer_depth: limits::REFERRER_DEPTH,
             artifact_bytes: limits::ARTIFACT_BYTES,
             blob_bytes: u64::MAX,
             least_chunk_bytes: limits::LEAST_CHUNK_BYTES,
@@ -108,6 +120,14 @@ pub enum Limit {
     PageBytes,
     /// [`Limits::pages`].
     Pages,
+    /// [`Limits::copy_manifests`].
+    CopyManifests,
+    /// [`Limits::copy_manifest_bytes`].
+    CopyManifestBytes,
+    /// [`Limits::referrers`].
+    Referrers,
+    /// [`Limits::referrer_depth`].
+    ReferrerDepth,
     /// [`Limits::artifact_bytes`].
     ArtifactBytes,
     /// [`Limits::blob_bytes`].
@@ -118,7 +138,7 @@ pub enum Limit {
 
 impl Limit {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 20] = [
         Self::ManifestBytes,
         Self::Layers,
         Self::IndexEntries,
@@ -132,6 +152,10 @@ impl Limit {
         Self::Redirects,
         Self::PageBytes,
         Self::Pages,
+        Self::CopyManifests,
+        Self::CopyManifestBytes,
+        Self::Referrers,
+        Self::ReferrerDepth,
         Self::ArtifactBytes,
         Self::BlobBytes,
         Self::LeastChunkBytes,
@@ -153,6 +177,10 @@ impl Limit {
             Self::Redirects => "redirects",
             Self::PageBytes => "page-bytes",
             Self::Pages => "pages",
+            Self::CopyManifests => "copy-manifests",
+            Self::CopyManifestBytes => "copy-manifest-bytes",
+            Self::Referrers => "referrers",
+            Self::ReferrerDepth => "referrer-depth",
             Self::ArtifactBytes => "artifact-bytes",
             Self::BlobBytes => "blob-bytes",
             Self::LeastChunkBytes => "least-chunk-bytes",
@@ -189,6 +217,10 @@ impl Limit {
             Self::Redirects => "the number of redirects",
             Self::PageBytes => "the size of a page",
             Self::Pages => "the number of pages",
+            Self::CopyManifests => "the number of manifests that belong to it",
+            Self::CopyManifestBytes => "the size of the manifests that belong to it",
+            Self::Referrers => "the number of referrers",
+            Self::ReferrerDepth => "the number of steps to what refers to it",
             Self::ArtifactBytes => "the size of the answer",
             Self::BlobBytes => "the size of the blob",
             Self::LeastChunkBytes => "the smallest chunk the registry takes",
@@ -245,6 +277,10 @@ impl Limits {
             Limit::Redirects => count(self.redirects),
             Limit::PageBytes => self.page_bytes,
             Limit::Pages => count(self.pages),
+            Limit::CopyManifests => count(self.copy_manifests),
+            Limit::CopyManifestBytes => self.copy_manifest_bytes,
+            Limit::Referrers => count(self.referrers),
+            Limit::ReferrerDepth => count(self.referrer_depth),
             Limit::ArtifactBytes => self.artifact_bytes,
             Limit::BlobBytes => self.blob_bytes,
             Limit::LeastChunkBytes => self.least_chunk_bytes,
@@ -271,6 +307,10 @@ impl Limits {
             Limit::Redirects => self.redirects = count,
             Limit::PageBytes => self.page_bytes = value,
             Limit::Pages => self.pages = count,
+            Limit::CopyManifests => self.copy_manifests = count,
+            Limit::CopyManifestBytes => self.copy_manifest_bytes = value,
+            Limit::Referrers => self.referrers = count,
+            Limit::ReferrerDepth => self.referrer_depth = count,
             Limit::ArtifactBytes => self.artifact_bytes = value,
             Limit::BlobBytes => self.blob_bytes = value,
             Limit::LeastChunkBytes => self.least_chunk_bytes = value,
@@ -321,11 +361,13 @@ impl Limits {
         refused.with_source(error)
     }
 
-    /// The error about an answer that has more of something than a limit allows.
-    pub(crate) fn exceeded(&self, limit: Limit) -> NetError {
+    /// The error about what has more of something than a limit allows: `TooLarge`, and `Protocol` for indexes that are nested too
+    /// deeply. It names the limit ([`NetError::limit`]), and how that is raised is among its hints.
+    pub fn exceeded(&self, limit: Limit) -> NetError {
         let in_force = self.get(limit);
         let detail = format!("{} exceeds the limit `{limit}` of {in_force}", limit.what());
-        NetError::new(NetErrorKind::TooLarge, detail).with_limit(limit, limit.advice(in_force))
+        let kind = if limit == Limit::IndexDepth { NetErrorKind::Protocol } else { NetErrorKind::TooLarge };
+        NetError::new(kind, detail).with_limit(limit, limit.advice(in_force))
     }
 
     /// The error about a header so large that it was not read to its end: it exceeds one of two limits, and nobody knows which.

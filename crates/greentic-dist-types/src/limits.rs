@@ -55,6 +55,14 @@ pub const REDIRECTS: usize = 5;
 pub const PAGE_BYTES: u64 = 16 << 20;
 /// Most pages of one list: a server that always names another one is not followed for ever.
 pub const PAGES: usize = 10_000;
+/// Most manifests that belong to one artifact which is copied: more than anybody publishes for one, referrers included.
+pub const COPY_MANIFESTS: usize = 10_000;
+/// Most bytes of these manifests together: they are held in memory until all of them are known.
+pub const COPY_MANIFEST_BYTES: u64 = 64 << 20;
+/// Most referrers of one manifest.
+pub const REFERRERS: usize = 10_000;
+/// How many steps what refers to something may be away from the artifact: a signature of an SBOM of it is two.
+pub const REFERRER_DEPTH: usize = 8;
 /// Largest artifact taken without being asked to take more.
 pub const ARTIFACT_BYTES: u64 = 2 << 30;
 /// Largest `entry.json` or other record of the store.

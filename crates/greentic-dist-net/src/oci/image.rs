@@ -112,8 +112,7 @@ impl Repository {
             };
             visited.push(current.digest);
             if visited.len() > self.transport().limits.index_depth {
-                let exceeded = self.transport().limits.exceeded(Limit::IndexDepth);
-                return Err(exceeded.with_kind(NetErrorKind::Protocol));
+                return Err(self.transport().limits.exceeded(Limit::IndexDepth));
             }
             let (chosen, other) = choose(index).map_err(unusable)?;
             let chosen = chosen.clone();

@@ -178,19 +178,32 @@ impl<T> Paged<T> {
         T: Send,
     {
         let transport = Shared::clone(&self.transport);
-        transport.within(self.collect_all(limit)).await
+        let all = transport.within(self.collect_all(limit)).await?;
+        all.ok_or_else(|| NetError::new(NetErrorKind::TooLarge, format!("the list has more than {limit} entries")))
     }
 
-    async fn collect_all(mut self, limit: usize) -> Result<Vec<T>, NetError> {
+    /// The whole list, of at most as many entries as a limit of the client allows.
+    pub(super) async fn collect_within(self, limit: Limit) -> Result<Vec<T>, NetError>
+    where
+        T: Send,
+    {
+        let transport = Shared::clone(&self.transport);
+        let most = usize::try_from(transport.limits.get(limit)).unwrap_or(usize::MAX);
+        let all = transport.within(self.collect_all(most)).await?;
+        all.ok_or_else(|| transport.limits.exceeded(limit))
+    }
+
+    /// `None` for more entries than `limit`.
+    async fn collect_all(mut self, limit: usize) -> Result<Option<Vec<T>>, NetError> {
         let mut all = Vec::new();
         while let Some(page) = self.next_page().await {
             let page = page?;
             if all.len().saturating_add(page.len()) > limit {
-                return Err(NetError::new(NetErrorKind::TooLarge, format!("the list has more than {limit} entries")));
+                return Ok(None);
             }
             all.extend(page);
         }
-        Ok(all)
+        Ok(Some(all))
     }
 
     async fn fetch(&mut self, mut ask: Ask) -> Result<Vec<T>, NetError> {

@@ -31,6 +31,16 @@ pub struct Referrers {
     pub pages: Paged<Descriptor>,
 }
 
+impl Referrers {
+    /// All of them, at most [`Limits::referrers`](crate::Limits). One request for each further page. Cancel-safe.
+    ///
+    /// # Errors
+    /// `TooLarge` when there are more, and then [`NetError::limit`] is that limit; otherwise as [`Paged::next_page`].
+    pub async fn all(self) -> Result<Vec<Descriptor>, NetError> {
+        self.pages.collect_within(Limit::Referrers).await
+    }
+}
+
 impl Repository {
     /// What refers to the manifest of this digest, only manifests of one artifact type when that is given.
     ///

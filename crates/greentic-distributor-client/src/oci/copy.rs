@@ -6,7 +6,7 @@ use greentic_dist_net::one_operation;
 use greentic_dist_types::{PlatformChoice, Reference};
 use serde::Serialize;
 
-use super::graph::{Graph, Role, Source};
+use super::graph::{Bounds, Graph, Role, Source};
 use super::layout::{DirWriter, Layout};
 use super::registry::{RegistrySink, RegistrySource};
 use super::source::LayoutSource;
@@ -18,6 +18,8 @@ use crate::dist::{DistClient, DistError};
 pub(super) const JOBS: usize = 4;
 /// Most blobs at a time.
 const MOST_JOBS: usize = 16;
+/// How many of those that are listed and not there a warning names.
+const WARNED_OF: usize = 5;
 
 /// What is copied, and how.
 #[derive(Clone, Debug)]
@@ -66,6 +68,8 @@ pub struct CopyReport {
     pub bytes_copied: u64,
     /// Manifests that refer to the artifact, signatures by tag included.
     pub referrers: usize,
+    /// What is listed as referring to it and not there any more: it was left out.
+    pub referrers_gone: usize,
     /// Why nobody knows whether something refers to it, where the source could not be asked.
     pub referrers_unknown: Option<String>,
 }
@@ -99,6 +103,10 @@ impl DistClient {
     /// Cancel-safe: a dropped copy leaves no tag behind. A directory keeps what was transferred and goes on from there; an
     /// archive is written anew.
     ///
+    /// What belongs to the artifact is found first, within the limits of nesting, of manifests and of referrers
+    /// ([`Limits::index_depth`](crate::oci::Limits), `copy_manifests`, `copy_manifest_bytes`, `referrers`, `referrer_depth`). What is
+    /// listed as a referrer and not there any more is left out, told to the reporter and counted.
+    ///
     /// No blob is asked for when one of them is larger than [`Limits::artifact_bytes`](crate::oci::Limits), or when they have no
     /// room together on the file system of a directory or archive; what a directory has of them counts as there.
     ///
@@ -112,13 +120,23 @@ impl DistClient {
 
     async fn copy_now(&self, from: &Place, to: &Place, options: &CopyOptions) -> Result<CopyReport, DistError> {
         let source = self.source_at(from).await?;
-        let graph = Graph::find(&source, options.platform.as_ref(), options.referrers).await?;
+        let bounds = Bounds { shown: from.shown.clone(), limits: self.inner.limits };
+        let graph = Graph::find(&source, bounds, options.platform.as_ref(), options.referrers).await?;
         if let Some(expected) = to.digest().filter(|expected| *expected != graph.root) {
             return Err(DistError::InvalidInput(format!("`{to}` names {expected}, and `{from}` is {}", graph.root)));
         }
         room::check_sizes(&graph, &from.shown, self.inner.limits.artifact_bytes)?;
         if let Some(why) = &graph.could_not_ask {
             self.inner.warn(&format!("whether something refers to `{from}` could not be asked: {why}"));
+        }
+        if !graph.gone.is_empty() {
+            let named: Vec<&str> = graph.gone.iter().take(WARNED_OF).map(String::as_str).collect();
+            let more = if graph.gone.len() > WARNED_OF { ", …" } else { "" };
+            self.inner.warn(&format!(
+                "of what refers to `{from}`, {} are listed and not there any more; left out: {}{more}",
+                graph.gone.len(),
+                named.join(", ")
+            ));
         }
         let names = to.tag().or_else(|| from.tag()).map(ToOwned::to_owned);
         let job = Job {
@@ -181,6 +199,7 @@ impl Job {
             media_type: root.map(|root| root.media_type.clone()).unwrap_or_default(),
             tags: self.names.clone(),
             referrers: self.graph.nodes.iter().filter(|node| is_around(&node.role)).count(),
+            referrers_gone: self.graph.gone.len(),
             referrers_unknown: self.graph.could_not_ask.as_ref().map(ToString::to_string),
             ..CopyReport::default()
         }

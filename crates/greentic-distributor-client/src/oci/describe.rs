@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::graph::{Asked, ProvenManifest, Source};
-use super::{Place, RateLimit};
+use super::{Limit, Place, RateLimit};
 use crate::dist::resolve::oci::certain_entry;
 use crate::dist::{DistClient, DistError};
 
@@ -218,9 +218,14 @@ pub(crate) async fn asked(
     let mut description = ArtifactDescription::of(root, chosen);
     let mut referrers: Vec<ContentDescription> = Vec::new();
     for subject in std::iter::once(root).chain(chosen).map(|manifest| manifest.digest) {
-        match source.referrers(subject).await? {
-            Asked::Found(found) => referrers.extend(found.iter().map(ContentDescription::from)),
-            Asked::CouldNotAsk(why) => description.referrers_unknown = Some(why.to_string()),
+        match source.referrers(subject).await {
+            Ok(Asked::Found(found)) => referrers.extend(found.iter().map(ContentDescription::from)),
+            Ok(Asked::CouldNotAsk(why)) => description.referrers_unknown = Some(why.to_string()),
+            // Who looks at an artifact is not kept from it by how much refers to it.
+            Err(DistError::Network { source, .. }) if source.limit() == Some(Limit::Referrers) => {
+                description.referrers_unknown = Some(source.to_string());
+            }
+            Err(error) => return Err(error),
         }
     }
     if description.referrers_unknown.is_none() {

@@ -1,22 +1,16 @@
 //! What belongs to an artifact: its manifests, their children, what refers to them. Found before anything is moved.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use greentic_dist_net::{BlobSource, BoxFuture, RateLimit, same_operation};
+use greentic_dist_net::{BlobSource, BoxFuture, Limit, Limits, RateLimit, same_operation};
 use greentic_dist_types::{Descriptor, Digest, ManifestKind, PlatformChoice, SafeText, media_type, select_exactly};
 use tokio::task::JoinSet;
 
-use crate::dist::DistError;
+use crate::dist::{DistError, DistErrorKind};
 
-/// Most manifests of one artifact, referrers included.
-const MANIFESTS: usize = 10_000;
-/// Most bytes of manifests held at once.
-const MANIFEST_BYTES: u64 = 64 << 20;
-/// How many indexes may stand in each other.
-const DEPTH: usize = 8;
 /// Questions about manifests at a time.
 pub(crate) const QUESTIONS: usize = 8;
 /// What cosign and its peers append to the name they derive from a digest.
@@ -92,6 +86,33 @@ pub(crate) struct Graph {
     pub(crate) nodes: Vec<Node>,
     /// Why nobody knows whether something refers to the artifact, where that could not be asked.
     pub(crate) could_not_ask: Option<SafeText>,
+    /// What stands in a list of what refers to it, or has a name by which it does, and is not there: digests and tags.
+    pub(crate) gone: BTreeSet<String>,
+}
+
+/// How much may belong to an artifact, and what errors about that name.
+#[derive(Clone, Debug)]
+pub(crate) struct Bounds {
+    /// The place.
+    pub(crate) shown: String,
+    pub(crate) limits: Limits,
+}
+
+impl Bounds {
+    fn exceeded(&self, limit: Limit) -> DistError {
+        DistError::from_net(&self.shown, self.limits.exceeded(limit))
+    }
+
+    /// Refuses manifests that are too many, or too much.
+    fn check(&self, count: usize, bytes: u64) -> Result<(), DistError> {
+        if count > self.limits.copy_manifests {
+            return Err(self.exceeded(Limit::CopyManifests));
+        }
+        if bytes > self.limits.copy_manifest_bytes {
+            return Err(self.exceeded(Limit::CopyManifestBytes));
+        }
+        Ok(())
+    }
 }
 
 impl ProvenManifest {
@@ -139,24 +160,26 @@ impl Graph {
     /// With a platform, an index is narrowed to its one manifest. Cancel-safe.
     ///
     /// # Errors
-    /// The source's; [`DistError::InvalidInput`] for indexes nested too deeply or more manifests than anybody publishes.
+    /// The source's; [`DistError::Network`] with the limit for indexes nested too deeply and for more manifests than are taken.
     pub(crate) async fn find(
         source: &Arc<dyn Source>,
+        bounds: Bounds,
         platform: Option<&PlatformChoice>,
         with_referrers: bool,
     ) -> Result<Self, DistError> {
         let mut root = source.root().await?;
         if let Some(platform) = platform {
-            root = narrow(source, root, platform).await?;
+            root = narrow(source, &bounds, root, platform).await?;
         }
-        let mut finder = Finder { source: Arc::clone(source), found: HashMap::new(), bytes: 0 };
+        let source = Arc::clone(source);
+        let mut finder = Finder { source, bounds, found: HashMap::new(), bytes: 0, gone: BTreeSet::new() };
         let digest = root.digest;
         finder.close(vec![(root, Role::Root)]).await?;
         let mut could_not_ask = None;
         if with_referrers {
             could_not_ask = finder.attach(digest).await?;
         }
-        Ok(Self { root: digest, nodes: finder.ordered(digest), could_not_ask })
+        Ok(Self { root: digest, nodes: finder.ordered(digest), could_not_ask, gone: finder.gone })
     }
 
     /// Every blob of every manifest, each once, sorted by digest.
@@ -174,38 +197,40 @@ impl Graph {
 /// Goes down through indexes to the manifest of a platform.
 async fn narrow(
     source: &Arc<dyn Source>,
+    bounds: &Bounds,
     root: ProvenManifest,
     platform: &PlatformChoice,
 ) -> Result<ProvenManifest, DistError> {
     let mut current = root;
-    for _ in 0..DEPTH {
-        let chosen = match &current.kind {
-            ManifestKind::Image(_) => return Ok(current),
-            ManifestKind::Index(index) => select_exactly(index, platform)
-                .map_err(|source| DistError::Selection { reference: current.digest.to_string(), source })?
-                .clone(),
-        };
+    let mut depth = 0;
+    loop {
+        let ManifestKind::Index(index) = &current.kind else { return Ok(current) };
+        depth += 1;
+        if depth > bounds.limits.index_depth {
+            return Err(bounds.exceeded(Limit::IndexDepth));
+        }
+        let chosen = select_exactly(index, platform)
+            .map_err(|source| DistError::Selection { reference: current.digest.to_string(), source })?
+            .clone();
         current = source.manifest(&chosen).await?;
     }
-    Err(too_deep())
-}
-
-fn too_deep() -> DistError {
-    DistError::InvalidInput(format!("indexes are nested more than {DEPTH} deep"))
 }
 
 /// What was found so far.
 struct Finder {
     source: Arc<dyn Source>,
+    bounds: Bounds,
     found: HashMap<Digest, Node>,
     bytes: u64,
+    gone: BTreeSet<String>,
 }
 
 impl Finder {
     /// Adds manifests and all their children, level by level.
     async fn close(&mut self, starts: Vec<(ProvenManifest, Role)>) -> Result<(), DistError> {
         let mut level = starts;
-        for _ in 0..=DEPTH {
+        let mut depth = 0;
+        loop {
             let mut wanted: Vec<Descriptor> = Vec::new();
             for (manifest, role) in level {
                 if self.found.contains_key(&manifest.digest) {
@@ -219,6 +244,11 @@ impl Finder {
             if wanted.is_empty() {
                 return Ok(());
             }
+            depth += 1;
+            if depth > self.bounds.limits.index_depth {
+                return Err(self.bounds.exceeded(Limit::IndexDepth));
+            }
+            self.expect(&wanted)?;
             let source = Arc::clone(&self.source);
             let fetched = gather(wanted, QUESTIONS, move |child| {
                 let source = Arc::clone(&source);
@@ -226,17 +256,17 @@ impl Finder {
             });
             level = fetched.await?.into_iter().map(|manifest| (manifest, Role::Child)).collect();
         }
-        Err(too_deep())
+    }
+
+    /// Refuses manifests that are about to be fetched and are too many, or too much, beside those that are there.
+    fn expect(&self, wanted: &[Descriptor]) -> Result<(), DistError> {
+        let bytes = wanted.iter().fold(self.bytes, |bytes, one| bytes.saturating_add(one.size_bytes));
+        self.bounds.check(self.found.len() + wanted.len(), bytes)
     }
 
     fn add(&mut self, manifest: ProvenManifest, role: Role) -> Result<(), DistError> {
         self.bytes = self.bytes.saturating_add(manifest.raw.len() as u64);
-        if self.found.len() >= MANIFESTS || self.bytes > MANIFEST_BYTES {
-            return Err(DistError::InvalidInput(format!(
-                "more than {MANIFESTS} manifests, or {} MiB of them, belong to it",
-                MANIFEST_BYTES >> 20
-            )));
-        }
+        self.bounds.check(self.found.len() + 1, self.bytes)?;
         self.found.insert(manifest.digest, Node { manifest, role });
         Ok(())
     }
@@ -245,7 +275,8 @@ impl Finder {
     async fn attach(&mut self, root: Digest) -> Result<Option<SafeText>, DistError> {
         let mut silent = None;
         let mut asked: HashSet<Digest> = HashSet::new();
-        for _ in 0..=DEPTH {
+        let mut steps = 0;
+        loop {
             let ask: Vec<Digest> = self
                 .ordered(root)
                 .iter()
@@ -256,15 +287,20 @@ impl Finder {
             if ask.is_empty() {
                 return Ok(silent);
             }
-            let source = Arc::clone(&self.source);
+            if steps > self.bounds.limits.referrer_depth {
+                return Err(self.bounds.exceeded(Limit::ReferrerDepth));
+            }
+            steps += 1;
+            let (source, bounds) = (Arc::clone(&self.source), self.bounds.clone());
             let answers = gather(ask, QUESTIONS, move |digest| {
-                let source = Arc::clone(&source);
-                async move { around(&source, digest).await }
+                let (source, bounds) = (Arc::clone(&source), bounds.clone());
+                async move { around(&source, &bounds, digest).await }
             });
             for (subject, answer) in answers.await? {
                 if let Some(why) = answer.silence {
                     silent.get_or_insert(why);
                 }
+                self.gone.extend(answer.gone);
                 // What does not say that it refers to the subject is somebody's mistake, not a referrer.
                 let referrers = answer.referrers.into_iter().filter(|one| subject_of(&one.kind) == Some(subject));
                 let referrers = referrers.map(|manifest| (manifest, Role::Referrer));
@@ -273,7 +309,6 @@ impl Finder {
                 self.close(starts).await?;
             }
         }
-        Err(DistError::InvalidInput(format!("what refers to it is more than {DEPTH} steps away")))
     }
 
     /// Children before their index, the subject before what refers to it; apart from that by digest, so that the same
@@ -311,14 +346,22 @@ struct Around {
     referrers: Vec<ProvenManifest>,
     attached: Vec<(String, ProvenManifest)>,
     silence: Option<SafeText>,
+    gone: Vec<String>,
 }
 
-async fn around(source: &Arc<dyn Source>, subject: Digest) -> Result<(Digest, Around), DistError> {
-    let mut around = Around { referrers: Vec::new(), attached: Vec::new(), silence: None };
+async fn around(source: &Arc<dyn Source>, bounds: &Bounds, subject: Digest) -> Result<(Digest, Around), DistError> {
+    let mut around = Around { referrers: Vec::new(), attached: Vec::new(), silence: None, gone: Vec::new() };
     match source.referrers(subject).await? {
-        Asked::Found(entries) => {
+        Asked::Found(mut entries) => {
+            let mut seen = HashSet::new();
+            entries.retain(|entry| seen.insert(entry.digest));
+            bounds.check(entries.len(), entries.iter().fold(0, |sum: u64, one| sum.saturating_add(one.size_bytes)))?;
             for entry in entries {
-                around.referrers.push(source.manifest(&entry).await?);
+                if let Some(manifest) = if_there(source.manifest(&entry).await)? {
+                    around.referrers.push(manifest);
+                } else {
+                    around.gone.push(entry.digest.to_string());
+                }
             }
         }
         Asked::CouldNotAsk(why) => around.silence = Some(why),
@@ -326,11 +369,23 @@ async fn around(source: &Arc<dyn Source>, subject: Digest) -> Result<(Digest, Ar
     let tag = referrers_tag(subject);
     for suffix in ATTACHED {
         let tag = format!("{tag}.{suffix}");
-        if let Some(manifest) = source.tagged(&tag).await? {
-            around.attached.push((tag, manifest));
+        match if_there(source.tagged(&tag).await)? {
+            Some(Some(manifest)) => around.attached.push((tag, manifest)),
+            Some(None) => {}
+            None => around.gone.push(tag),
         }
     }
     Ok((subject, around))
+}
+
+/// What was listed, unless it is not there: lists of what refers to something outlive what they list. Whatever else went wrong
+/// leaves open whether it is there.
+fn if_there<T>(listed: Result<T, DistError>) -> Result<Option<T>, DistError> {
+    match listed {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == DistErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Does the same with each of several things, a few at a time, and returns the results in their order.

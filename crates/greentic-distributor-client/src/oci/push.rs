@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::artifact::{Artifact, PushKind, Said};
 use super::copy::{JOBS, Job};
-use super::graph::{Asked, Graph, ProvenManifest, Source};
+use super::graph::{Asked, Bounds, Graph, ProvenManifest, Source};
 use super::source::FileBlob;
 use super::{Place, PlaceKind};
 use crate::blocking;
@@ -87,7 +87,7 @@ impl DistClient {
     ///
     /// # Errors
     /// [`DistError::InvalidInput`] for a file that is not what it is to be pushed as, for unusable annotations and tags;
-    /// [`DistError::CacheError`] for a file that cannot be read; [`DistError::Network`] and [`DistError::Layout`] by kind.
+    /// [`DistError::CacheError`] for a file that cannot be read, and for a layout that has no room; [`DistError::Network`] and [`DistError::Layout`] by kind.
     pub async fn push(&self, file: &Path, to: &Place, options: &PushOptions) -> Result<PushReport, DistError> {
         one_operation(self.inner.operation, Box::pin(self.push_now(file, to, options))).await
     }
@@ -127,7 +127,8 @@ impl DistClient {
             return Ok(report);
         }
         let source: Arc<dyn Source> = Arc::new(FileSource(Arc::new(artifact)));
-        let graph = Graph::find(&source, None, false).await?;
+        let bounds = Bounds { shown: to.shown.clone(), limits: self.inner.limits };
+        let graph = Graph::find(&source, bounds, None, false).await?;
         let job = Job {
             source,
             graph,

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use greentic_dist_net::{
-    BlobSource, BoxFuture, FetchedManifest, NetError, NetErrorKind, PushedBlob, RateLimit, RawManifest, Repository,
-    Selector,
+    BlobSource, BoxFuture, FetchedManifest, Limit, NetError, NetErrorKind, PushedBlob, RateLimit, RawManifest,
+    Repository, Selector,
 };
 use greentic_dist_types::{Descriptor, Digest, ManifestKind, Reference, SafeText};
 
@@ -15,8 +15,6 @@ use super::sink::{Moved, shown};
 use crate::dist::{DistClient, DistError};
 use crate::progress::Event;
 
-/// Most referrers of one manifest.
-const REFERRERS: usize = 10_000;
 /// Size in bytes up to which a config is sent without asking for it: a question costs as much as half of sending it.
 const SENT_UNASKED: u64 = 64 << 10;
 
@@ -43,15 +41,16 @@ impl RegistrySource {
 }
 
 /// What refers to a manifest. A registry that refuses to say so, or says nothing intelligible, leaves that unknown; one that
-/// does not answer fails.
+/// does not answer fails, and so does one that says more than the limit, which can be raised.
 pub(super) async fn referrers(repository: &Repository, subject: &Digest) -> Result<Asked, NetError> {
     let found = match repository.referrers(subject, None).await {
-        Ok(found) => found.pages.collect(REFERRERS).await,
+        Ok(found) => found.all().await,
         Err(error) => Err(error),
     };
     match found {
         Ok(found) => Ok(Asked::Found(found)),
         Err(error) if error.is_transient() || error.kind() == NetErrorKind::Offline => Err(error),
+        Err(error) if error.limit() == Some(Limit::Referrers) => Err(error),
         Err(error) => Ok(Asked::CouldNotAsk(SafeText::new(&error.to_string()))),
     }
 }

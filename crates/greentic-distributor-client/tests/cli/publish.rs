@@ -115,7 +115,7 @@ fn copy_prints_the_digest_and_counts_what_it_did() {
         json!({
             "digest": digest, "media_type": "application/vnd.oci.image.manifest.v1+json", "tags": ["1"],
             "manifests_copied": 0, "manifests_present": 1, "blobs_copied": 0, "blobs_present": 2, "blobs_mounted": 0,
-            "bytes_copied": 0, "referrers": 0, "referrers_unknown": null,
+            "bytes_copied": 0, "referrers": 0, "referrers_gone": 0, "referrers_unknown": null,
         })
     );
     let tar = dir.path().join("hello.tar");
@@ -132,6 +132,27 @@ fn copy_prints_the_digest_and_counts_what_it_did() {
     let platform = bench.run(["copy", "--platform", "wasm", &source, &layout]);
     platform.expect_code(2);
     bench.assert_nothing_outside_changed();
+}
+
+#[test]
+fn the_limits_of_a_copy_are_named_and_raised_on_the_command_line() {
+    let (bench, registry) = (Bench::new(), registry());
+    let (dir, file) = component(&bench);
+    let reference = format!("{}/acme/hello:1", registry.host());
+    ok(&bench.run(["push", file.to_str().unwrap(), &reference]));
+    let to = format!("oci-layout:{}", dir.path().join("layout").display());
+    for (limit, named) in [
+        ("artifact-bytes=200", "--set-limit artifact-bytes=400"),
+        ("copy-manifest-bytes=100", "--set-limit copy-manifest-bytes=200"),
+    ] {
+        let refused = bench.run(["--json", "copy", "--set-limit", limit, &reference, &to]);
+        let error = error_of(&refused, 10, "internal");
+        assert!(error["hints"].to_string().contains(named), "{error}");
+        assert!(!dir.path().join("layout").exists());
+    }
+    let (blobs, manifests) = ("artifact-bytes=400", "copy-manifest-bytes=4KiB");
+    let copied = bench.run(["--json", "copy", "--set-limit", blobs, "--set-limit", manifests, &reference, &to]);
+    assert_eq!(ok(&copied).json()["referrers_gone"], 0);
 }
 
 #[test]

@@ -479,6 +479,13 @@ async fn hostile_archives(content: &Content, layer: &Blob, secret: &Path) {
     }
 }
 
+/// A layout as an archive, written by other code than the client's.
+pub(crate) fn archived(layout: &Path) -> Vec<u8> {
+    let snapshot = TreeSnapshot::of(layout);
+    let members = snapshot.files().into_iter().map(|name| Member::file(name, &fs::read(layout.join(name)).unwrap()));
+    members.flat_map(|member| member.bytes()).chain([0; 1024]).collect()
+}
+
 /// A member of a tar archive, written by other code than the client's.
 struct Member {
     name: String,

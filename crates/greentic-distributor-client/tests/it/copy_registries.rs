@@ -5,6 +5,7 @@ use std::path::Path;
 
 use greentic_dist_serve::{Registry, RunningRegistry};
 use greentic_dist_testkit::content::{self, Content};
+use greentic_dist_testkit::fixture::{self, Blob, WASM_TYPE, random_bytes};
 use greentic_dist_types::Digest;
 use greentic_distributor_client::dist::{DistError, DistErrorKind};
 use greentic_distributor_client::oci::{CopyOptions, CopyReport, Place};
@@ -227,4 +228,31 @@ async fn what_is_missing_at_the_source_ends_the_copy_before_a_tag_is_set() {
     let error = copy(&dir(from.path()), &at(&registry.host(), "acme/hello:1")).await.unwrap_err();
     assert_eq!(error.kind(), DistErrorKind::Integrity, "{}", chain(&error));
     assert!(!asked(&registry, 0).iter().any(|line| line.starts_with("PUT /v2/acme/hello/manifests")));
+}
+
+#[tokio::test]
+async fn a_copy_of_three_layers_reads_five_times_and_nine_times_with_what_may_refer_to_it() {
+    let layers = (1..=3).map(|seed| Blob::new(WASM_TYPE, random_bytes(seed, 1_000))).collect();
+    let artifact = fixture::artifact_of(layers, &[]);
+    let registry = fixture::served(&artifact);
+    let from = at(&registry.host(), "acme/hello:1");
+    let work = tempfile::tempdir().unwrap();
+    let already = registry.journal().len();
+    let alone = CopyOptions { referrers: false, ..CopyOptions::default() };
+    Home::new().client().copy(&from, &dir(&work.path().join("alone")), &alone).await.unwrap();
+    let mut five: Vec<String> =
+        artifact.blobs().map(|blob| format!("GET /v2/acme/hello/blobs/{} 200", blob.digest)).collect();
+    five.push("GET /v2/acme/hello/manifests/1 200".to_owned());
+    five.sort();
+    assert_eq!((asked(&registry, already), five.len()), (five.clone(), 5));
+
+    let already = registry.journal().len();
+    copy(&from, &dir(&work.path().join("default"))).await.unwrap();
+    let mut nine = five;
+    let digest = artifact.manifest_digest;
+    nine.push(format!("GET /v2/acme/hello/referrers/{digest} 200"));
+    let attached = |kind| format!("GET /v2/acme/hello/manifests/sha256-{}.{kind} 404", digest.to_hex());
+    nine.extend(["sig", "att", "sbom"].map(attached));
+    nine.sort();
+    assert_eq!((asked(&registry, already), nine.len()), (nine.clone(), 9));
 }

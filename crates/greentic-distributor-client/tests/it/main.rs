@@ -59,6 +59,7 @@ mod cap;
 mod copy_children;
 mod copy_layouts;
 mod copy_limits;
+mod copy_referrers;
 mod copy_registries;
 mod providers;
 mod push;

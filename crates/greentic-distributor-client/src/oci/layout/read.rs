@@ -158,10 +158,11 @@ impl Layout {
             if found.iter().any(|known| known.digest == entry.digest) {
                 continue;
             }
-            if let Some(manifest) = self.manifest_if_one(entry)?
-                && subject_of(&manifest.kind) == Some(subject)
-            {
-                found.push(manifest.descriptor());
+            match self.manifest_if_one(entry)? {
+                Some(manifest) if subject_of(&manifest.kind) == Some(subject) => found.push(manifest.descriptor()),
+                // Whoever asks for it learns that it is not there, as in a registry.
+                None if self.lacks(entry.digest)? => found.push(entry.clone()),
+                _ => {}
             }
         }
         Ok(found)
@@ -199,6 +200,14 @@ impl Layout {
                 LayoutProblem::Missing(_) | LayoutProblem::Manifest { .. } => Ok(None),
                 _ => Err(error),
             },
+        }
+    }
+
+    fn lacks(&self, digest: Digest) -> Result<bool, LayoutError> {
+        match self.content_of(digest) {
+            Ok(_) => Ok(false),
+            Err(error) if matches!(error.problem(), LayoutProblem::Missing(_)) => Ok(true),
+            Err(error) => Err(error),
         }
     }
 
