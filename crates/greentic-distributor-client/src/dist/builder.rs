@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use greentic_dist_net::{
-    CredentialSource, HostConfig, HostSource, HttpRule, Limits, NetBuilder, ProxyRule, RangePolicy, RetryPolicy,
-    TargetPolicy, Timeouts,
+    CredentialSource, HostConfig, HostSource, HttpRule, Limits, NetBuilder, Observer, ProxyRule, RangePolicy,
+    RetryPolicy, TargetPolicy, Timeouts,
 };
 use greentic_dist_store::{Proof, StoreOptions};
 use greentic_dist_types::PlatformChoice;
@@ -28,6 +28,7 @@ pub struct DistClientBuilder {
     pub(super) operation: Option<Duration>,
     pub(super) proof: Proof,
     pub(super) reporter: Arc<dyn Reporter>,
+    pub(super) observer: Option<Arc<dyn Observer>>,
     pub(super) opener: Arc<dyn ArtifactOpener>,
     pub(super) injector: Option<Arc<dyn ResolveRefInjector>>,
     pub(super) tenant_registry: Option<String>,
@@ -50,6 +51,7 @@ impl DistClientBuilder {
             operation: None,
             proof: Proof::Stamped,
             reporter: Arc::new(Silent),
+            observer: None,
             opener: Arc::new(CacheOpener),
             injector: None,
             tenant_registry: None,
@@ -70,6 +72,7 @@ impl DistClientBuilder {
             operation: inner.operation,
             proof: inner.proof,
             reporter: Arc::clone(&inner.reporter),
+            observer: inner.observer.clone(),
             net: inner.net_settings.clone(),
             ..Self::new()
         }
@@ -112,6 +115,14 @@ impl DistClientBuilder {
     /// Who is told about progress. Default: nobody.
     pub fn reporter(mut self, reporter: Arc<dyn Reporter>) -> Self {
         self.reporter = reporter;
+        self
+    }
+
+    /// Who is told about requests that are made again, transfers that go on after a cut, mirrors that did not serve and warnings of
+    /// servers, each with its cause: for counters and logs. Called on the async threads: must not block. The reporter is told of them
+    /// in words, too. Default: nobody.
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = Some(observer);
         self
     }
 

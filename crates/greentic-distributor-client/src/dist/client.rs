@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use greentic_dist_net::{ClientStats, Limits, Net, NetBuilder, NetStats, one_operation};
+use greentic_dist_net::{ClientStats, Limits, Net, NetBuilder, NetStats, Observer, one_operation};
 #[cfg(feature = "dist-cli")]
 use greentic_dist_net::{Credential, StaticCredentials};
 use greentic_dist_store::{Proof, Store};
@@ -53,6 +53,7 @@ pub(crate) struct Inner {
     /// Other caches of this user, to be linked from before anything is downloaded.
     pub(super) neighbours: Vec<Store>,
     pub(crate) reporter: Arc<dyn Reporter>,
+    pub(super) observer: Option<Arc<dyn Observer>>,
     pub(super) opener: Arc<dyn ArtifactOpener>,
     pub(super) injector: Option<Arc<dyn ResolveRefInjector>>,
     pub(super) memo: Memo,
@@ -78,6 +79,7 @@ impl Inner {
             operation,
             proof,
             reporter,
+            observer,
             opener,
             injector,
             tenant_registry,
@@ -91,7 +93,8 @@ impl Inner {
         let store = Store::with_options(options.cache_dir.clone(), store);
         let memory =
             CacheMemory { store: store.clone(), neighbours: neighbours.clone(), reporter: Arc::clone(&reporter) };
-        let net = net.limits(limits).offline(options.offline).observer(Arc::new(Wire(Arc::clone(&reporter))));
+        let wire = Wire { reporter: Arc::clone(&reporter), observer: observer.clone() };
+        let net = net.limits(limits).offline(options.offline).observer(Arc::new(wire));
         Self {
             neighbours,
             store,
@@ -109,6 +112,7 @@ impl Inner {
             cache_hits: AtomicU64::new(0),
             net_settings: net.endpoint_memory(Arc::new(memory)),
             reporter,
+            observer,
             opener,
             net: OnceLock::new(),
             options,

@@ -1,4 +1,4 @@
-//! What the wire has to say, told to the reporter in words.
+//! What the wire has to say, told to the reporter in words, and to whoever wants it as it is.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,8 +7,11 @@ use greentic_dist_net::{Event as NetEvent, Observer};
 
 use crate::progress::{Event, Reporter};
 
-/// Tells the reporter what a person should know about the wire.
-pub(super) struct Wire(pub(super) Arc<dyn Reporter>);
+/// Tells the reporter what a person should know about the wire, and the observer everything.
+pub(super) struct Wire {
+    pub(super) reporter: Arc<dyn Reporter>,
+    pub(super) observer: Option<Arc<dyn Observer>>,
+}
 
 impl fmt::Debug for Wire {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -18,8 +21,11 @@ impl fmt::Debug for Wire {
 
 impl Observer for Wire {
     fn event(&self, event: &NetEvent<'_>) {
+        if let Some(observer) = &self.observer {
+            observer.event(event);
+        }
         let message = match event {
-            NetEvent::Splay { delay } => return self.0.event(&Event::Splay { delay: *delay }),
+            NetEvent::Splay { delay } => return self.reporter.event(&Event::Splay { delay: *delay }),
             NetEvent::Retry { attempt, delay, error } => {
                 format!("attempt {attempt} failed ({error}); trying again in {} ms", delay.as_millis())
             }
@@ -30,6 +36,6 @@ impl Observer for Wire {
             NetEvent::Warning { host, text } => format!("{host} says: {text}"),
             _ => return,
         };
-        self.0.event(&Event::Warning { message: &message });
+        self.reporter.event(&Event::Warning { message: &message });
     }
 }

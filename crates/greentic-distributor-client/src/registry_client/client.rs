@@ -63,7 +63,7 @@ impl DefaultRegistryClient {
     }
 
     /// A client that reaches registries as `client` does: its hosts and mirrors, logins, certificates, timeouts, retries,
-    /// limits, platform, and its reporter. Its cache directory, and whether it is offline, are the fetcher's own.
+    /// limits, platform, and its reporter and observer. Its cache directory, and whether it is offline, are the fetcher's own.
     pub fn like(client: &DistClient) -> Self {
         Self { like: Some(client.clone()), ..Self::default() }
     }

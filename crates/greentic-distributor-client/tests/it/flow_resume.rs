@@ -1,12 +1,17 @@
 //! Transfers that stop in the middle, and who goes on with them.
 
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use greentic_dist_testkit::TreeSnapshot;
-use greentic_dist_testkit::scenario::{Lie, LyingRegistry, Scenario};
-use greentic_distributor_client::dist::DistErrorKind;
+use greentic_dist_testkit::scenario::{Lie, LyingRegistry, Part, Scenario};
+use greentic_distributor_client::dist::{DistErrorKind, NetEvent, Observer};
+use greentic_distributor_client::oci_components::{
+    ComponentResolveOptions, DefaultRegistryClient, OciComponentResolver,
+};
 
+use crate::cap::Warnings;
 use crate::support::{Home, assert_delivers, assert_fails, sample};
 
 fn part(home: &Home, registry: &LyingRegistry) -> PathBuf {
@@ -102,4 +107,44 @@ async fn a_dropped_resolve_leaves_nothing() {
     assert!(TreeSnapshot::of(&home.cache()).files().is_empty());
     registry.be_honest();
     assert_delivers(&client.resolve_ref(&reference).await.unwrap(), registry.artifact());
+}
+
+/// Writes down what it is told.
+#[derive(Debug, Default)]
+struct Seen(Mutex<Vec<String>>);
+
+impl Observer for Seen {
+    fn event(&self, event: &NetEvent<'_>) {
+        let line = match event {
+            NetEvent::Retry { attempt, error, .. } => format!("retry {attempt} after {:?}", error.status()),
+            NetEvent::Resume { offset, .. } => format!("resume at {offset}"),
+            other => format!("{other:?}"),
+        };
+        self.0.lock().unwrap().push(line);
+    }
+}
+
+#[tokio::test]
+async fn who_observes_a_client_is_told_of_retries_and_cuts_and_the_reporter_still_in_words() {
+    let busy = Lie::Status { on: Part::Manifest, status: 503, times: 1, retry_after: None };
+    let registry = Scenario::new(sample()).lie(busy).lie(Lie::CutBlob { after: 120_000, times: 1 }).start();
+    let (home, seen, words) = (Home::new(), Arc::<Seen>::default(), Arc::<Warnings>::default());
+    let client = home.builder().observer(Arc::clone(&seen) as _).reporter(Arc::clone(&words) as _).build();
+    assert_delivers(&client.resolve_ref(&registry.reference()).await.unwrap(), registry.artifact());
+    let told = std::mem::take(&mut *seen.0.lock().unwrap());
+    assert_eq!(told, ["retry 1 after Some(503)", "resume at 120000"]);
+    let words = words.0.lock().unwrap().clone();
+    assert!(words[0].contains("attempt 1 failed") && words[1].contains("stopped at byte 120000"), "{words:?}");
+    assert_eq!(words.len(), 2);
+
+    // So is who watches a client that is made like it, for packs and components.
+    let registry = Scenario::new(sample()).lie(Lie::CutBlob { after: 90_000, times: 1 }).start();
+    let options = ComponentResolveOptions {
+        allow_tags: true,
+        cache_dir: home.path().join("components"),
+        ..ComponentResolveOptions::default()
+    };
+    let resolver = OciComponentResolver::with_client(DefaultRegistryClient::like(&client), options);
+    resolver.resolve_ref(&registry.reference()).await.unwrap();
+    assert_eq!(*seen.0.lock().unwrap(), ["resume at 90000"]);
 }
