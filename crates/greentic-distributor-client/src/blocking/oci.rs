@@ -12,7 +12,7 @@ use crate::dist::DistError;
 use crate::oci::{
     self, BlobHead, BlobRange, BlobRequest, BlobSource, BlobStream, BlobUpload, Descriptor, Digest, Error,
     FetchedImage, FetchedManifest, ManifestHead, ManifestUpload, Paged, PlatformChoice, PushedBlob, PushedManifest,
-    RawManifest, Reference, ReferrersUpkeep, RegistryVersion, Selector,
+    RawManifest, Reference, ReferrersUpkeep, RegistryVersion, Revalidated, Selector,
 };
 
 /// Waits for what a registry is asked.
@@ -141,6 +141,14 @@ impl Repository {
         known: &Digest,
     ) -> Result<Option<FetchedManifest>, Error> {
         wait(self.0.manifest_if_changed(tag, etag, known))
+    }
+
+    /// The same, with the endpoint that answered; see [`oci::Repository::revalidate`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn revalidate(&self, tag: &str, etag: Option<&str>, known: &Digest) -> Result<Revalidated, Error> {
+        wait(self.0.revalidate(tag, etag, known))
     }
 
     /// The manifest for a platform, through an index where there is one; see [`oci::Repository::image`].

@@ -215,7 +215,7 @@ impl DistClientBuilder {
 
     /// Waits a random time below this before the first request, so that a fleet that is told to fetch something at once does not ask
     /// at once. A client that finds everything in its cache, or is offline, never waits; clients that are built like this one for
-    /// packs and components share its wait. It counts for [`Timeouts::operation`], and no lock is held meanwhile. Default none; more
+    /// packs and components share its wait. It counts for [`Timeouts::operation`], and no lock of an artifact is held meanwhile. Default none; more
     /// than an hour counts as an hour.
     pub fn splay(mut self, time: Duration) -> Self {
         self.net = self.net.splay(time);

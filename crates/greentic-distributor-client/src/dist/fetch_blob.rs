@@ -45,6 +45,8 @@ pub(crate) async fn fetch(
     digest: Digest,
 ) -> Result<(Entry, bool), DistError> {
     let net = inner.net(shown)?.clone();
+    // Nobody else waits for a lock while this client waits for its time.
+    net.wait_to_begin().await.map_err(|error| DistError::from_net(shown, error))?;
     let mut tries = 0;
     loop {
         tries += 1;

@@ -223,6 +223,9 @@ fn the_endpoint_that_said_what_a_tag_means_and_those_that_sent_the_bytes_are_nam
     let hosts = bench.hosts_dir_with(&origin, &[&near], "\"pull\", \"resolve\"");
     let newer = fixture::artifact(WASM_TYPE, fixture::random_bytes(9, 5_000));
     origin.publish(&newer, "1");
+    let immune = told(&bench, &hosts, ["pull", &origin.pinned_to(newer.manifest_digest)]);
+    assert_eq!(immune["digest"], newer.manifest_digest.to_string(), "a digest means the same everywhere");
+    assert_eq!(by(&immune), (json!(origin.url()), json!([origin.url()])), "the mirror has it not");
     for command in ["resolve", "inspect", "pull"] {
         let stale = told(&bench, &hosts, [command, &tag]);
         assert_eq!(stale["resolved_by"], near.url(), "{command}");

@@ -105,6 +105,8 @@ fn life_of_a_manifest() {
     let manifest = repository.manifest(Selector::Tag("1")).unwrap();
     let again = repository.manifest_if_changed("1", manifest.etag.as_deref(), &manifest.digest).unwrap();
     assert!(again.is_none());
+    let said = repository.revalidate("1", manifest.etag.as_deref(), &manifest.digest).unwrap();
+    assert_eq!((said.changed.is_none(), said.served_by), (true, format!("http://{}", registry.host())));
     let image = repository.image(Selector::Tag("1"), &PlatformChoice::default()).unwrap();
     let ManifestKind::Image(image) = &image.manifest.kind else { panic!("an image") };
     let layer = &image.layers[0];
