@@ -10,123 +10,9 @@ use greentic_dist_types::{Digest, Mismatch, SafeText, redact_url};
 use http::Method;
 use url::Url;
 
+use crate::error_kind::{NetErrorClass, NetErrorKind};
 use crate::sent::SentSecrets;
 use crate::{Limit, RateLimit};
-
-/// What kind of failure a [`NetError`] is. Decide by this, never by its text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum NetErrorKind {
-    /// The server says the thing does not exist (404, 410), or an index has no manifest for the wanted platform.
-    NotFound,
-    /// A login is needed or the one given was rejected.
-    Unauthorized,
-    /// The login is known and may not do this (403, 451).
-    Forbidden,
-    /// Too many requests (429), or a wait longer than the cap was asked for.
-    RateLimited,
-    /// The peer was silent or slow for longer than allowed.
-    Timeout,
-    /// No connection could be made.
-    Connect,
-    /// The host name could not be resolved.
-    Dns,
-    /// The TLS handshake failed: an untrusted, expired or foreign certificate, or no TLS at all on the other side.
-    Tls,
-    /// The connection ended in the middle of an answer.
-    Interrupted,
-    /// The server failed (5xx).
-    Server,
-    /// The answer breaks the protocol or is not what was asked for.
-    Protocol,
-    /// The answer is larger than the limit in force.
-    TooLarge,
-    /// The bytes are not the promised ones; [`NetError::mismatch`] says how.
-    Integrity,
-    /// The registry does not offer what was asked for: deletion, a catalog, upload in chunks.
-    Unsupported,
-    /// Somebody else changed the same thing at the same time, again and again.
-    Conflict,
-    /// The content that was to be sent could not be read.
-    Source,
-    /// What came could not be written to where the caller wanted it.
-    Output,
-    /// Refused by this client's own rules: a redirect, a token realm, a downgrade, a plain-text password.
-    Refused,
-    /// The caller asked for something that cannot be asked.
-    InvalidInput,
-    /// A setting of this client cannot be used: a host configuration, a certificate, a proxy.
-    Config,
-    /// Offline mode: no socket was opened.
-    Offline,
-}
-
-impl NetErrorKind {
-    /// Whether failures of this kind usually pass by themselves. [`NetError::is_transient`] knows more.
-    pub const fn is_transient(self) -> bool {
-        matches!(
-            self,
-            Self::RateLimited
-                | Self::Timeout
-                | Self::Connect
-                | Self::Dns
-                | Self::Interrupted
-                | Self::Server
-                | Self::Conflict
-        )
-    }
-
-    const fn sentence(self) -> &'static str {
-        match self {
-            Self::NotFound => "nothing was found",
-            Self::Unauthorized => "a login is needed",
-            Self::Forbidden => "access was denied",
-            Self::RateLimited => "the server asks to slow down",
-            Self::Timeout => "the server did not answer in time",
-            Self::Connect => "no connection could be made",
-            Self::Dns => "the host name could not be resolved",
-            Self::Tls => "the TLS handshake failed",
-            Self::Interrupted => "the connection ended too early",
-            Self::Server => "the server failed",
-            Self::Protocol => "the answer breaks the protocol",
-            Self::TooLarge => "the answer is too large",
-            Self::Integrity => "the bytes are not the promised ones",
-            Self::Unsupported => "the registry does not offer this",
-            Self::Conflict => "somebody else changed the same thing at the same time",
-            Self::Source => "the content could not be read",
-            Self::Output => "what came could not be written",
-            Self::Refused => "the request was refused by policy",
-            Self::InvalidInput => "the request is invalid",
-            Self::Config => "a setting of this client cannot be used",
-            Self::Offline => "offline mode is on and no connection was made",
-        }
-    }
-}
-
-/// The few classes a caller may want to tell apart, coarser than [`NetErrorKind`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum NetErrorClass {
-    /// No answer came, or not all of it: connection, name, TLS, silence, an end in the middle.
-    Network,
-    /// A login is needed, was rejected, or may not do this.
-    Authentication,
-    /// It does not exist.
-    NotFound,
-    /// Too many requests.
-    RateLimit {
-        /// How long the server asks to wait, when it says so.
-        retry_after: Option<Duration>,
-    },
-    /// The server failed.
-    Server,
-    /// What was asked or answered is not valid: bytes, sizes, documents, references, places this client does not go to.
-    Validation,
-    /// A setting of this client cannot be used, or a place of the caller's not be written to.
-    Config,
-    /// Offline mode.
-    Offline,
-}
 
 /// One entry of a registry's error document (distribution-spec, "Error Codes"), sanitised.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,6 +33,16 @@ pub struct EndpointFailure {
     pub error: NetError,
 }
 
+/// What was asked for, whichever requests that took.
+#[derive(Clone, Debug)]
+pub(crate) struct Question {
+    /// As references write it.
+    pub(crate) host: String,
+    /// Empty where it is about none.
+    pub(crate) repository: Arc<str>,
+    pub(crate) op: &'static str,
+}
+
 /// A failed request. Cheap to move; the facts live behind a pointer.
 ///
 /// `Display` says what failed, for which request, after how many attempts; it never repeats [`Error::source`] and
@@ -161,6 +57,7 @@ struct Facts {
     hints: Vec<Cow<'static, str>>,
     who: &'static str,
     request: Option<(Method, String)>,
+    question: Option<Question>,
     status: Option<u16>,
     errors: Vec<RegistryError>,
     digests: Vec<Digest>,
@@ -185,6 +82,7 @@ impl NetError {
             hints: Vec::new(),
             who: "server",
             request: None,
+            question: None,
             status: None,
             errors: Vec::new(),
             digests: Vec::new(),
@@ -229,6 +127,11 @@ impl NetError {
         if self.0.request.is_none() {
             self.0.request = Some((method.clone(), redact_url(url.as_str())));
         }
+        self
+    }
+
+    pub(crate) fn for_question(mut self, question: Question) -> Self {
+        self.0.question.get_or_insert(question);
         self
     }
 
@@ -358,6 +261,23 @@ impl NetError {
         self.0.request.as_ref().map(|(_, url)| url.as_str())
     }
 
+    /// The host that was asked, as references write it (`ghcr.io`, `docker.io`, `127.0.0.1:5000`): a registry, one of its mirrors, or
+    /// the server of a URL. A redirect may have led elsewhere, see [`NetError::url`]. `None` when nothing was about to be asked.
+    pub fn host(&self) -> Option<&str> {
+        self.0.question.as_ref().map(|question| question.host.as_str())
+    }
+
+    /// The repository it was about, as it is called at [`NetError::host`]; `None` for a registry as a whole and for plain URLs.
+    pub fn repository(&self) -> Option<&str> {
+        self.0.question.as_ref().map(|question| &*question.repository).filter(|name| !name.is_empty())
+    }
+
+    /// What was asked for: `manifest`, `blob`, `tags`, `referrers`, `catalog`, `ping`, `upload`, `list` (a later page), `url` (no
+    /// registry). The names are those of the span `oci.request`.
+    pub fn operation(&self) -> Option<&'static str> {
+        self.0.question.as_ref().map(|question| question.op)
+    }
+
     /// The status that was answered.
     pub const fn status(&self) -> Option<u16> {
         self.0.status
@@ -433,7 +353,8 @@ impl NetError {
         matches!(self.0.kind, NetErrorKind::Timeout)
     }
 
-    /// What a person can do about it, most specific first. Never empty advice, may be an empty list.
+    /// What a person can do about it, most specific first. Never empty advice, may be an empty list: where a failure is of the
+    /// caller's own making, or is one of this client's rules, the message says all there is.
     pub fn hints(&self) -> Vec<String> {
         let mut hints: Vec<String> = self.0.hints.iter().map(|hint| hint.clone().into_owned()).collect();
         match self.0.kind {
@@ -445,12 +366,15 @@ impl NetError {
                 hints.extend(self.0.rate_limit.and_then(|limit| limit.in_words()));
             }
             NetErrorKind::Offline => hints.push("run the same command once without offline mode".into()),
-            NetErrorKind::Dns | NetErrorKind::Connect if hints.is_empty() => {
-                hints.push("check the host name, the port, the network and the proxy settings".into());
-            }
+            kind if hints.is_empty() => hints.extend(kind.advice().map(str::to_owned)),
             _ => {}
         }
         hints
+    }
+
+    /// Whether there is advice that is more than what holds for every failure of the kind.
+    pub fn has_own_hints(&self) -> bool {
+        !self.0.hints.is_empty()
     }
 }
 
@@ -516,6 +440,22 @@ mod tests {
         assert!(
             NetError::new(NetErrorKind::Dns, "").is_connect() && NetError::new(NetErrorKind::Timeout, "").is_timeout()
         );
+    }
+
+    #[test]
+    fn advice_for_the_kind_is_given_where_there_is_none_of_its_own() {
+        use NetErrorKind as K;
+        for kind in [K::NotFound, K::Forbidden, K::Timeout, K::Connect, K::Dns, K::Tls, K::Interrupted] {
+            let hints = NetError::new(kind, "").hints();
+            assert!(hints.len() == 1 && hints[0].len() > 20 && !hints[0].contains('\n'), "{kind:?}: {hints:?}");
+        }
+        for kind in [K::Server, K::Protocol, K::Integrity, K::Conflict, K::RateLimited, K::Offline] {
+            assert_eq!(NetError::new(kind, "").hints().len(), 1, "{kind:?}");
+        }
+        let own = NetError::new(K::NotFound, "").with_hint("log in");
+        assert_eq!((own.hints(), own.has_own_hints()), (vec!["log in".to_owned()], true));
+        assert!(!NetError::new(K::NotFound, "").has_own_hints());
+        assert!(NetError::new(K::Refused, "").hints().is_empty());
     }
 
     #[test]

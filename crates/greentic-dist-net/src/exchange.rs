@@ -9,6 +9,7 @@ use greentic_dist_types::{SafeText, redact_url};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use url::Url;
 
+use crate::error::Question;
 use crate::fallback::Detour;
 use crate::host::Profile;
 use crate::limit::Lane;
@@ -20,7 +21,7 @@ use crate::retry::Retry;
 use crate::sent::SentSecrets;
 use crate::stats::count;
 use crate::target_policy::{Guard, Reach};
-use crate::trace::{Errand, op_of};
+use crate::trace::{Errand, authority, op_of};
 use crate::transport::{Reply, Transport};
 use crate::verdict::refusal;
 use crate::warning::warnings;
@@ -204,6 +205,24 @@ impl Ask {
         matches!(&self.target, Target::Registry(access, _) if access.registry.capabilities().is_some())
     }
 
+    /// The error with the request it is about, and what was asked for by it.
+    pub(crate) fn about(&self, error: NetError) -> NetError {
+        match self.url() {
+            Ok(url) => self.name(error).for_request(&self.method, &url),
+            Err(_) => self.name(error),
+        }
+    }
+
+    /// The error with what was asked for.
+    pub(crate) fn name(&self, error: NetError) -> NetError {
+        let (host, repository) = match (self.registry(), &self.target) {
+            (Some(access), _) => (access.registry.name().to_owned(), Arc::clone(&access.repository)),
+            (None, Target::Url(url)) => (authority(url), Arc::default()),
+            (None, _) => return error,
+        };
+        error.for_question(Question { host, repository, op: self.op() })
+    }
+
     /// The error with what is known about the login.
     fn explain(&self, error: NetError) -> NetError {
         match self.access() {
@@ -247,7 +266,7 @@ impl Transport {
         loop {
             match self.attempt(ask, &mut tried).await {
                 Ok(reply) => return Ok(reply),
-                Err(error) => self.pause_telling(&mut retry, error, |event| ask.tell(event)).await?,
+                Err(error) => self.pause_telling(&mut retry, ask.name(error), |event| ask.tell(event)).await?,
             }
             tried.failed = retry.attempts();
         }
@@ -269,7 +288,7 @@ impl Transport {
             };
             match attempt.await {
                 Ok(collected) => return Ok(collected),
-                Err(error) => self.pause(&mut retry, error).await?,
+                Err(error) => self.pause(&mut retry, ask.name(error)).await?,
             }
             tried.failed = retry.attempts();
         }
@@ -286,7 +305,7 @@ impl Transport {
 
     /// As [`Transport::tell`], with one attempt: a new login is tried, a failure is not.
     pub(crate) async fn tell_once(&self, ask: &Ask) -> Result<Collected, NetError> {
-        let reply = self.attempt(ask, &mut Tried::default()).await?;
+        let reply = self.attempt(ask, &mut Tried::default()).await.map_err(|error| ask.name(error))?;
         Ok(self.close(reply).await)
     }
 

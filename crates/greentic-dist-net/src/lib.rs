@@ -18,6 +18,7 @@ mod config;
 mod connect;
 mod deadline;
 mod error;
+mod error_kind;
 mod exchange;
 mod exit_code;
 mod fallback;
@@ -54,7 +55,8 @@ pub use crate::caps::{Limit, Limits, UnknownLimit};
 pub use crate::client::{Net, NetBuilder};
 pub use crate::config::{HttpRule, RangePolicy, RetryPolicy, SlowestBody, Timeouts, is_loopback};
 pub use crate::deadline::{DeadlinePassed, one_operation, same_operation};
-pub use crate::error::{EndpointFailure, NetError, NetErrorClass, NetErrorKind, RegistryError};
+pub use crate::error::{EndpointFailure, NetError, RegistryError};
+pub use crate::error_kind::{NetErrorClass, NetErrorKind, WRONG_BYTES};
 pub use crate::host::{
     Capabilities, EndpointMemory, HostConfig, HostEndpoint, HostSource, HostsFile, HostsFileEndpoint, HostsFileError,
     RegistriesFile, RegistriesFileError,

@@ -37,6 +37,12 @@ pub(crate) fn op_of(method: &Method, path: &str) -> &'static str {
     }
 }
 
+/// The host, with a port that is not the usual one.
+pub(crate) fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
 /// The span `oci.request` of one request over one hop, until the end of its answer's body.
 ///
 /// Its fields: `op` (what is asked for: `ping`, `catalog`, `tags`, `manifest`, `referrers`, `blob`, `upload`, `list` for a page at a
@@ -51,8 +57,7 @@ pub(crate) struct Trace {
 
 impl Trace {
     pub(crate) fn of(method: &Method, url: &Url, errand: &Errand) -> Self {
-        let host = url.host_str().unwrap_or_default();
-        let host = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+        let host = authority(url);
         let span = tracing::debug_span!(
             "oci.request",
             op = if errand.op.is_empty() { "url" } else { errand.op },

@@ -21,7 +21,7 @@ pub use greentic_dist_types::Reference;
 
 pub(crate) use asked::Asked;
 pub(crate) use complete::{Found, complete};
-pub(crate) use error::{FetchError, WRONG_BYTES, offline_hint};
+pub(crate) use error::{FetchError, offline_hint};
 pub(crate) use fetcher::{FetchRules, Fetched, Fetcher, Named};
 pub(crate) use metadata::Metadata;
 

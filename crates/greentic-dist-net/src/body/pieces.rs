@@ -163,10 +163,7 @@ impl Pieces {
     }
 
     fn about(&self, error: NetError) -> NetError {
-        match self.split.ask.url() {
-            Ok(url) => error.for_request(&self.split.ask.method, &url),
-            Err(_) => error,
-        }
+        self.split.ask.about(error)
     }
 
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Piece, NetError>>> {

@@ -492,9 +492,6 @@ impl Transfer {
 
     /// Names the request in an error about its body.
     pub(crate) fn about(&self, error: NetError) -> NetError {
-        match self.ask.url() {
-            Ok(url) => error.for_request(&self.ask.method, &url),
-            Err(_) => error,
-        }
+        self.ask.about(error)
     }
 }

@@ -190,10 +190,7 @@ impl BlobRequest {
             _ if self.size_bytes > limits.blob_bytes => limits.exceeded(Limit::BlobBytes),
             _ => return Ok(()),
         };
-        Err(match self.ask.url() {
-            Ok(url) => error.for_request(&self.ask.method, &url),
-            Err(_) => error,
-        })
+        Err(self.ask.about(error))
     }
 
     async fn begin(&self) -> Result<Transfer, NetError> {

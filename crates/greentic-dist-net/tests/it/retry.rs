@@ -1,11 +1,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use greentic_dist_net::{Net, NetErrorKind, RetryPolicy, Selector, Timeouts};
+use greentic_dist_net::{BytesSource, Net, NetErrorKind, RetryPolicy, Selector, Timeouts};
 use greentic_dist_testkit::scenario::{Lie, Part, Scenario, retry_after_date};
 use greentic_dist_testkit::{LyingServer, Response, fixture};
 
-use crate::support::{Recorder, net, pull_layer, quick, repository, until};
+use crate::support::{Recorder, layer_of, net, pull_layer, quick, repository, until};
 
 async fn ask(net: &Net, reference: &str) -> Result<(), greentic_dist_net::NetError> {
     repository(net, reference).manifest(Selector::Tag("1")).await.map(drop)
@@ -161,4 +161,43 @@ async fn a_name_that_does_not_resolve_is_looked_up_twice_and_once_where_that_is_
         let error = ask(&net, "no-such-host.invalid/acme/hello").await.unwrap_err();
         assert_eq!((error.kind(), error.attempts()), (NetErrorKind::Dns, attempts), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_failure_says_which_host_and_repository_were_asked_for_what() {
+    let registry = Scenario::new(fixture::component()).lie(Lie::status(Part::All, 404)).start();
+    let (net, host) = (net(), registry.host());
+    let repository = repository(&net, &registry.reference());
+    let about = |error: greentic_dist_net::NetError| {
+        let host = error.host().unwrap_or_default().to_owned();
+        (host, error.repository().map(str::to_owned), error.operation().unwrap_or_default())
+    };
+    let layer = layer_of(registry.artifact());
+    let name = Some("acme/hello".to_owned());
+    let source = BytesSource::new("application/wasm", &b"new"[..]);
+    for (error, op) in [
+        (repository.manifest(Selector::Tag("1")).await.map(drop).unwrap_err(), "manifest"),
+        (repository.head_manifest(Selector::Tag("1")).await.map(drop).unwrap_err(), "manifest"),
+        (repository.blob(&layer).open().await.map(drop).unwrap_err(), "blob"),
+        (repository.tags().collect(1).await.map(drop).unwrap_err(), "tags"),
+        (repository.put_blob(Arc::new(source)).check_first(false).send().await.map(drop).unwrap_err(), "upload"),
+        (repository.delete_tag("1").await.unwrap_err(), "manifest"),
+    ] {
+        assert_eq!(about(error), (host.clone(), name.clone(), op));
+    }
+    let error = net.registry(&host).unwrap().ping().await.map(drop).unwrap_err();
+    assert_eq!(about(error), (host.clone(), None, "ping"));
+    // A body that ends too early, and one that is wrong.
+    for (lie, kind) in [
+        (Lie::CutBlob { after: 0, times: Lie::ALWAYS }, NetErrorKind::Interrupted),
+        (Lie::WrongBlob, NetErrorKind::Integrity),
+    ] {
+        registry.be_honest();
+        registry.lie(lie);
+        let error = pull_layer(&net, &registry).await.unwrap_err();
+        assert_eq!((error.kind(), error.hints().len()), (kind, 1), "{error}");
+        assert_eq!(about(error), (host.clone(), name.clone(), "blob"));
+    }
+    let error = net.get(&format!("http://{host}/x")).allow_loopback_http(true).open().await.map(drop);
+    assert_eq!(about(error.unwrap_err()), (host, None, "url"));
 }

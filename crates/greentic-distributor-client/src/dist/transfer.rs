@@ -72,7 +72,7 @@ pub(super) trait ChunkSource: Send {
 
 /// Whether the wire knows more about wrong bytes than that they are.
 fn says_more(error: &NetError) -> bool {
-    !error.endpoints().is_empty() || !error.hints().is_empty()
+    !error.endpoints().is_empty() || error.has_own_hints()
 }
 
 impl ChunkSource for greentic_dist_net::BlobPieces {

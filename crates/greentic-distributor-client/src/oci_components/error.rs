@@ -5,7 +5,7 @@ use std::io;
 use greentic_dist_types::{SafeText, SelectError, redact_reference};
 
 use crate::dist::{ComponentManifestError, DistError, DistErrorKind};
-use crate::registry_client::{FetchError, RegistryClientError, WRONG_BYTES, offline_hint};
+use crate::registry_client::{FetchError, RegistryClientError, offline_hint};
 
 /// Any failure of an [`OciComponentResolver`](super::OciComponentResolver).
 ///
@@ -202,7 +202,7 @@ impl OciComponentError {
             }
             Self::Corrupt { .. } => vec![
                 "fetch it again while online; a damaged cache entry is replaced by a verified one".into(),
-                WRONG_BYTES.into(),
+                greentic_dist_net::WRONG_BYTES.into(),
             ],
             Self::MissingLayers { .. } => {
                 vec![
@@ -210,7 +210,7 @@ impl OciComponentError {
                         .into(),
                 ]
             }
-            Self::DigestMismatch { .. } => vec![WRONG_BYTES.into()],
+            Self::DigestMismatch { .. } => vec![greentic_dist_net::WRONG_BYTES.into()],
             Self::MissingComponent { .. } => {
                 vec!["push the component with one of the types that are looked for, such as `application/wasm`".into()]
             }

@@ -5,7 +5,7 @@ use std::io;
 use greentic_dist_types::{SelectError, redact_reference};
 
 use crate::dist::{DistError, DistErrorKind};
-use crate::registry_client::{FetchError, RegistryClientError, WRONG_BYTES, offline_hint};
+use crate::registry_client::{FetchError, RegistryClientError, offline_hint};
 
 /// Any failure of an [`OciPackFetcher`](super::OciPackFetcher).
 ///
@@ -166,7 +166,7 @@ impl OciPackError {
             }
             Self::Corrupt { .. } => vec![
                 "fetch it again while online; a damaged cache entry is replaced by a verified one".into(),
-                WRONG_BYTES.into(),
+                greentic_dist_net::WRONG_BYTES.into(),
             ],
             Self::MissingLayers { .. } => {
                 vec![
@@ -174,7 +174,7 @@ impl OciPackError {
                         .into(),
                 ]
             }
-            Self::DigestMismatch { .. } => vec![WRONG_BYTES.into()],
+            Self::DigestMismatch { .. } => vec![greentic_dist_net::WRONG_BYTES.into()],
             Self::NoUsableLayer { .. } => {
                 vec!["accept another layer type (`add_accepted_layer_media_type`), or push it with one of the pack types".into()]
             }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use greentic_dist_net::{NetError, NetErrorKind};
+use greentic_dist_net::NetError;
 use greentic_dist_types::{Digest, Mismatch, SafeText, SelectError};
 
 use super::asked::Asked;
@@ -42,27 +42,11 @@ impl RegistryClientError {
     pub fn hints(&self) -> Vec<String> {
         match self {
             Self::GenericError(_) => Vec::new(),
-            Self::RequestError(error) => {
-                let mut hints = error.hints();
-                match error.kind() {
-                    _ if !hints.is_empty() => {}
-                    NetErrorKind::NotFound => hints.push(NOT_THERE.to_owned()),
-                    NetErrorKind::Integrity => hints.push(WRONG_BYTES.to_owned()),
-                    _ => {}
-                }
-                hints
-            }
+            Self::RequestError(error) => error.hints(),
             Self::Client(error) => error.hints(),
         }
     }
 }
-
-/// What to do where a registry knows no such thing.
-const NOT_THERE: &str =
-    "check the name, and the tag or digest; many registries also say so of what is there, to who is not logged in";
-/// What to do where a registry sends other bytes than were promised.
-pub(crate) const WRONG_BYTES: &str = "wrong bytes are never kept; when trying again ends the same way, the registry, or a proxy before it, has other \
-bytes than the digest promises, and the publisher has to push it again";
 
 /// What to do where offline mode is in the way.
 pub(crate) fn offline_hint() -> String {

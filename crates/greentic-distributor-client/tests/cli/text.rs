@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use greentic_dist_testkit::fixture::{self, WASM_TYPE};
 use greentic_dist_testkit::process::Run;
-use greentic_dist_testkit::scenario::Scenario;
+use greentic_dist_testkit::scenario::{Lie, Part, Scenario};
 
 use crate::support::{BIN, Bench, OLD_BIN, registry, sample};
 
@@ -262,4 +262,20 @@ fn row_6_a_directory_that_looks_like_a_reference_is_never_read_in_its_place() {
         outcome.stderr
     );
     assert_eq!(bench.dist(["pull", "./tool.wasm"]).dir(bench.path()).output().stderr, "");
+}
+
+#[test]
+fn a_failure_that_only_its_kind_is_known_of_says_the_next_step_in_one_line() {
+    for (lie, exit, advice) in [
+        (Lie::status(Part::All, 404), 3, "check the name, and the tag or digest"),
+        (Lie::status(Part::All, 410), 3, "check the name, and the tag or digest"),
+        (Lie::CutBlob { after: 0, times: Lie::ALWAYS }, 7, "try again; where it stays so, look for a proxy"),
+    ] {
+        let registry = Scenario::new(sample()).lie(lie.clone()).start();
+        let outcome = Bench::new().run(["pull", &registry.reference()]);
+        outcome.expect_code(exit);
+        let hints: Vec<&str> =
+            outcome.stderr.lines().filter_map(|line| line.trim_start().strip_prefix("hint: ")).collect();
+        assert!(hints.len() == 1 && hints[0].starts_with(advice), "{lie:?}: {}", outcome.stderr);
+    }
 }
