@@ -127,6 +127,12 @@ fn copy_prints_the_digest_and_counts_what_it_did() {
     let elsewhere = format!("{}/other/hello:2", registry.host());
     assert_eq!(ok(&bench.run(["copy", tar.to_str().unwrap(), &elsewhere])).line(), digest);
     assert_eq!(ok(&bench.run(["resolve", &elsewhere])).line(), digest);
+    let already = registry.journal().len();
+    let unasked = format!("{}/unasked/hello:2", registry.host());
+    assert_eq!(ok(&bench.run(["copy", "--assume-missing", tar.to_str().unwrap(), &unasked])).line(), digest);
+    let mut methods: Vec<String> = registry.journal()[already..].iter().map(|one| one.method.clone()).collect();
+    methods.sort();
+    assert_eq!(methods, ["POST", "POST", "PUT", "PUT", "PUT"], "two blobs and a manifest, and no question");
     let absent = bench.run(["--json", "copy", &format!("oci-layout:{}", dir.path().join("no").display()), &layout]);
     error_of(&absent, 3, "not_found");
     let platform = bench.run(["copy", "--platform", "wasm", &source, &layout]);

@@ -29,6 +29,9 @@ pub struct CopyArgs {
     /// Replace an archive that is there
     #[arg(long)]
     pub force: bool,
+    /// Do not ask the registry what it has: it is known to have nothing of it
+    #[arg(long)]
+    pub assume_missing: bool,
 }
 
 pub(crate) async fn run(context: &Context<'_>, args: &CopyArgs) -> Result<(), CliError> {
@@ -38,7 +41,7 @@ pub(crate) async fn run(context: &Context<'_>, args: &CopyArgs) -> Result<(), Cl
         referrers: !args.no_referrers,
         jobs: usize::from(args.jobs),
         replace: args.force,
-        assume_missing: false,
+        assume_missing: args.assume_missing,
     };
     let report = context.client.copy(&from, &to, &options).await?;
     let output = context.output;
