@@ -5,7 +5,7 @@
 //! up to what is configured.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::StatusCode;
@@ -26,8 +26,9 @@ const SUCCESSES: u32 = 20;
 const HTTP2_ERRORS: u8 = 2;
 /// The number for a host that speaks nothing but HTTP/2.
 const HTTP2_ONLY: u8 = u8::MAX;
-/// Segments of blobs at a time from one host, however many requests it gets otherwise: many do not like more connections.
-const SEGMENTS: usize = 8;
+/// Blobs and files read at a time from one host up to which segments are asked for beside them, however many requests it gets
+/// otherwise: many do not like more connections. The first connection of a blob is one of them.
+const READS_WITH_SEGMENTS: usize = 8;
 /// Queues of a host.
 const QUEUES: usize = 3;
 
@@ -76,7 +77,8 @@ enum Ranges {
 #[derive(Debug)]
 pub(crate) struct HostLimit {
     queues: [Arc<Semaphore>; QUEUES],
-    segments: Arc<Semaphore>,
+    /// Blobs and files that are read now, and segments of them.
+    reads: AtomicUsize,
     flow: Mutex<Flow>,
     budget: Budget,
     tally: Arc<Tally>,
@@ -105,8 +107,32 @@ pub(crate) struct Turn {
     queue: usize,
     round: u64,
     permit: Option<OwnedSemaphorePermit>,
-    /// Held by a segment beside its place among the bodies.
-    _segment: Option<OwnedSemaphorePermit>,
+    /// Held beside its place among the bodies.
+    _read: Option<Read>,
+}
+
+/// A place among the reads of a host, until it is dropped.
+#[derive(Debug)]
+struct Read(Arc<HostLimit>);
+
+impl Read {
+    fn begin(host: &Arc<HostLimit>) -> Self {
+        host.reads.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(host))
+    }
+
+    /// `None` when the host has as many as it gets with segments.
+    fn begin_segment(host: &Arc<HostLimit>) -> Option<Self> {
+        let more = |reads| (reads < READS_WITH_SEGMENTS).then_some(reads + 1);
+        host.reads.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
+        Some(Self(Arc::clone(host)))
+    }
+}
+
+impl Drop for Read {
+    fn drop(&mut self) {
+        self.0.reads.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Turn {
@@ -129,7 +155,7 @@ impl HostLimit {
     fn new(per_lane: usize, retry: &RetryPolicy, tally: Arc<Tally>) -> Self {
         Self {
             queues: std::array::from_fn(|_| Arc::new(Semaphore::new(per_lane))),
-            segments: Arc::new(Semaphore::new(SEGMENTS)),
+            reads: AtomicUsize::new(0),
             flow: Mutex::new(Flow { most: per_lane, allowed: per_lane, successes: 0, round: 0, excess: [0; QUEUES] }),
             budget: Budget::new(retry),
             tally,
@@ -148,16 +174,17 @@ impl HostLimit {
     pub(crate) async fn acquire(self: &Arc<Self>, lane: Lane) -> Option<Turn> {
         let queue = lane.queue();
         let semaphore = Arc::clone(self.queues.get(queue)?);
-        let (permit, segment) = match lane {
+        let (permit, read) = match lane {
             Lane::Segment => {
-                let segment = Arc::clone(&self.segments).try_acquire_owned().ok()?;
-                (semaphore.try_acquire_owned().ok()?, Some(segment))
+                let read = Read::begin_segment(self)?;
+                (semaphore.try_acquire_owned().ok()?, Some(read))
             }
             // The semaphores are never closed.
-            _ => (semaphore.acquire_owned().await.ok()?, None),
+            Lane::Body => (semaphore.acquire_owned().await.ok()?, Some(Read::begin(self))),
+            Lane::Metadata | Lane::Upload => (semaphore.acquire_owned().await.ok()?, None),
         };
         let round = self.flow().round;
-        Some(Turn { host: Arc::clone(self), queue, round, permit: Some(permit), _segment: segment })
+        Some(Turn { host: Arc::clone(self), queue, round, permit: Some(permit), _read: read })
     }
 
     /// Takes note of an answer: that there was one, and whether the host has too much to do.
@@ -235,7 +262,7 @@ impl HostLimit {
     /// How many more segments of a blob may be transferred right now.
     pub(crate) fn room(&self) -> usize {
         let bodies = self.queues.get(Lane::Body.queue()).map_or(0, |bodies| bodies.available_permits());
-        bodies.min(self.segments.available_permits())
+        bodies.min(READS_WITH_SEGMENTS.saturating_sub(self.reads.load(Ordering::Relaxed)))
     }
 
     pub(crate) fn gain(&self) -> Gain {
@@ -389,16 +416,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_host_gets_eight_segments_at_a_time_however_many_requests_it_is_good_for() {
+    async fn a_host_gets_segments_up_to_eight_reads_in_all_however_many_requests_it_is_good_for() {
         let host = host(32);
-        let mut held = turns(&host, Lane::Segment, 8).await;
+        let mut held = turns(&host, Lane::Body, 2).await;
+        assert_eq!(host.room(), 6);
+        held.extend(turns(&host, Lane::Segment, 6).await);
         assert!(host.acquire(Lane::Segment).await.is_none());
         assert_eq!((host.room(), free(&host)), (0, vec![32, 24, 32]));
         held.pop();
         assert_eq!(host.room(), 1);
         held.extend(turns(&host, Lane::Segment, 1).await);
+        // Whole bodies wait for nothing but their own places, and what is no read is none of them.
         held.extend(turns(&host, Lane::Body, 24).await);
-        assert_eq!(free(&host), [32, 0, 32]);
+        let others = (turns(&host, Lane::Upload, 2).await, turns(&host, Lane::Metadata, 2).await);
+        assert_eq!((host.room(), free(&host)), (0, vec![30, 0, 30]));
+        drop(held);
+        assert_eq!(host.room(), 8);
+        drop(others);
+        assert_eq!(host.room(), 8);
     }
 
     #[tokio::test]

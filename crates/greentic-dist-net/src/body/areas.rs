@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 
 /// Segments in a window.
 const WINDOW: u64 = 8;
+/// Segments in a window where what comes before its turn waits in memory: one for each of the usual connections.
+const SMALL_WINDOW: u64 = 4;
 /// How many windows the bytes that come before their turn may be ahead of the first that is missing.
 const WINDOWS_AHEAD: u64 = 2;
 /// The least part of a segment that is taken over from another connection.
@@ -31,6 +33,8 @@ impl Area {
 #[derive(Debug)]
 pub(super) struct Areas {
     segment: u64,
+    /// Segments in a window.
+    window: u64,
     free: BTreeMap<u64, u64>,
     /// What each connection has still before it; the first one is number 0.
     taken: Vec<Option<Area>>,
@@ -40,7 +44,16 @@ impl Areas {
     /// All bytes from `from` to `size` are the first connection's; others may take segments of `segment` bytes.
     pub(super) fn new(from: u64, size: u64, segment: u64) -> Self {
         let all = Area { at: from, end: size };
-        Self { segment: segment.max(1), free: BTreeMap::new(), taken: vec![(all.left() > 0).then_some(all)] }
+        let taken = vec![(all.left() > 0).then_some(all)];
+        Self { segment: segment.max(1), window: WINDOW, free: BTreeMap::new(), taken }
+    }
+
+    /// The same, of which never more than about `bytes` come before their turn, in segments that are as much smaller.
+    #[must_use]
+    pub(super) fn within(mut self, bytes: u64) -> Self {
+        self.window = SMALL_WINDOW;
+        self.segment = self.segment.min(bytes / (SMALL_WINDOW * WINDOWS_AHEAD)).max(1);
+        self
     }
 
     /// What a connection has still before it.
@@ -91,7 +104,7 @@ impl Areas {
 
     /// The next segment for another connection.
     pub(super) fn take_segment(&mut self, number: usize) -> Option<Area> {
-        let window = self.segment.saturating_mul(WINDOW);
+        let window = self.segment.saturating_mul(self.window);
         let far = self.far();
         let upto_in = |area: Area| area.end.min(area.at.saturating_add(window)).min(far);
         let first = self.of(0);
@@ -121,7 +134,8 @@ impl Areas {
     /// Where bytes would come too long before their turn.
     fn far(&self) -> u64 {
         let missing = self.taken.iter().flatten().map(|area| area.at).min();
-        missing.map_or(u64::MAX, |at| at.saturating_add(self.segment.saturating_mul(WINDOW * WINDOWS_AHEAD)))
+        let ahead = self.segment.saturating_mul(self.window.saturating_mul(WINDOWS_AHEAD));
+        missing.map_or(u64::MAX, |at| at.saturating_add(ahead))
     }
 
     /// The second half of what the connection with most before it has to bring.
@@ -211,9 +225,15 @@ mod tests {
             size in 0_u64..4_000,
             from in 0_u64..50,
             segment in 1_u64..64,
+            within in proptest::option::of(0_u64..600),
             steps in proptest::collection::vec((0_usize..4, 0_u8..10, 1_u64..40), 0..400),
         ) {
             let mut areas = Areas::new(from, size, segment);
+            let mut ahead = segment * WINDOW * WINDOWS_AHEAD;
+            if let Some(bytes) = within {
+                areas = areas.within(bytes);
+                ahead = bytes.max(SMALL_WINDOW * WINDOWS_AHEAD).min(segment * SMALL_WINDOW * WINDOWS_AHEAD);
+            }
             let mut brought = vec![0_u8; usize::try_from(size).unwrap()];
             let mut bring = |areas: &mut Areas, number: usize, bytes: u64| {
                 let Some(area) = areas.of(number) else { return };
@@ -232,7 +252,7 @@ mod tests {
                 } else {
                     let first = areas.taken.iter().flatten().map(|area| area.at).chain(areas.free.keys().copied()).min();
                     if let (Some(area), Some(first)) = (areas.take_segment(number), first) {
-                        prop_assert!(area.end <= first + segment * WINDOW * WINDOWS_AHEAD);
+                        prop_assert!(area.end <= first + ahead);
                     }
                 }
             }

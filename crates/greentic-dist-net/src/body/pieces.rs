@@ -99,12 +99,14 @@ fn may_split(policy: &RangePolicy, reply: &Reply, left: u64) -> bool {
 
 impl Pieces {
     /// Takes over a transfer that was just opened, of a body of `size` bytes that are named by their digest; gives it back
-    /// when it is not worth more than one connection, whatever its speed.
+    /// when it is not worth more than one connection, whatever its speed. With `ahead`, at most about so many bytes come before
+    /// their turn.
     pub(crate) fn new(
         transport: &Shared,
         ask: &Ask,
         transfer: Box<Transfer>,
         size: u64,
+        ahead: Option<u64>,
     ) -> Result<Self, Box<Transfer>> {
         let from = transfer.offset();
         let left = size.saturating_sub(from);
@@ -122,6 +124,11 @@ impl Pieces {
         }
         let (sender, queue) = mpsc::channel(QUEUE);
         let (policy, until) = (transport.ranges, transfer.deadline());
+        let areas = Areas::new(from, size, policy.segment_bytes);
+        let areas = match ahead {
+            Some(bytes) => areas.within(bytes),
+            None => areas,
+        };
         let split = Arc::new(Split {
             transport: Arc::clone(transport),
             ask: ask.clone(),
@@ -129,7 +136,7 @@ impl Pieces {
             policy,
             host,
             blame: transfer.blame(),
-            state: Mutex::new(State { areas: Areas::new(from, size, policy.segment_bytes), resolved }),
+            state: Mutex::new(State { areas, resolved }),
             changed: Notify::new(),
             wanted: AtomicUsize::new(0),
             given_up: AtomicBool::new(false),
@@ -140,6 +147,11 @@ impl Pieces {
         works.push_back((Role::First, Box::pin(Arc::clone(&split).first(transfer))));
         works.push_back((Role::Watch, Box::pin(Arc::clone(&split).watch())));
         Ok(Self { split, queue, works, segments: 0, left, until })
+    }
+
+    /// How many connections there were at a time, at most.
+    pub(crate) const fn connections(&self) -> usize {
+        self.segments + 1
     }
 
     /// Takes note that the bytes were not those that were asked for, as [`Transfer::refute`] does.

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use greentic_dist_types::{Descriptor, Digest, Mismatch, Verifier};
 
 use super::blob_event::{BlobEvent, Telling, Watcher};
-use crate::body::{Piece, Pieces, Start, Transfer};
+use super::blob_line::Line;
+use crate::body::{InOrder, Piece, Pieces, Start, Transfer};
 use crate::exchange::{Ask, Shared};
 use crate::{Limit, NetError, NetErrorKind};
 
@@ -21,6 +22,8 @@ pub struct BlobRequest {
     pub(super) size_bytes: u64,
     pub(super) offset: u64,
     max_bytes: Option<u64>,
+    /// Bytes that may wait in memory for their turn.
+    ahead: u64,
     /// The proven content, where its descriptor carries it.
     pub(super) inline: Option<Bytes>,
 }
@@ -41,7 +44,7 @@ pub struct BlobStream {
 /// Everything [`BlobStream`] does but the hash: for a consumer that hashes itself before it publishes anything.
 #[derive(Debug)]
 pub struct UnverifiedBlobStream {
-    transfer: Box<Transfer>,
+    line: Line,
     digest: Digest,
     size_bytes: u64,
     telling: Telling,
@@ -73,7 +76,7 @@ impl BlobRequest {
         let inline = inline.filter(|data| {
             u64::try_from(data.len()) == Ok(size_bytes) && Digest::of(digest.algorithm(), data) == digest
         });
-        Self { transport, ask, digest, size_bytes, offset: 0, max_bytes: None, inline }
+        Self { transport, ask, digest, size_bytes, offset: 0, max_bytes: None, ahead: 0, inline }
     }
 
     /// Starts at this byte: the ones before are already there. Only for [`BlobRequest::open_unverified`].
@@ -86,6 +89,14 @@ impl BlobRequest {
     /// [`Limits::blob_bytes`](crate::Limits::blob_bytes) says, which holds beside it.
     pub fn max_bytes(mut self, bytes: u64) -> Self {
         self.max_bytes = Some(bytes);
+        self
+    }
+
+    /// How many bytes may wait in memory for their turn, for [`BlobRequest::open`] and [`BlobRequest::open_unverified`]: a large
+    /// blob whose server has ranges may then come over several connections, see [`RangePolicy`](crate::RangePolicy), in segments
+    /// of at most an eighth of it. Default 0: over one. [`BlobRequest::open_pieces`] holds nothing back and needs none.
+    pub const fn read_ahead(mut self, bytes: u64) -> Self {
+        self.ahead = bytes;
         self
     }
 
@@ -151,8 +162,16 @@ impl BlobRequest {
     /// `InvalidInput` for an offset beyond the size; otherwise as [`BlobRequest::open`].
     pub async fn open_unverified(self) -> Result<UnverifiedBlobStream, NetError> {
         let transfer = Box::new(self.transfer().await?);
-        let telling = Telling::to(self.ask.watcher.as_ref());
-        Ok(UnverifiedBlobStream { transfer, digest: self.digest, size_bytes: self.size_bytes, telling })
+        let Self { transport, ask, digest, size_bytes, offset, ahead, .. } = self;
+        let split = match ahead {
+            0 => Err(transfer),
+            ahead => Pieces::new(&transport, &ask, transfer, size_bytes, Some(ahead)),
+        };
+        let line = match split {
+            Ok(pieces) => Line::Several(Box::new(InOrder::new(pieces, offset))),
+            Err(transfer) => Line::One(transfer),
+        };
+        Ok(UnverifiedBlobStream { line, digest, size_bytes, telling: Telling::to(ask.watcher.as_ref()) })
     }
 
     /// Opens the blob without hashing it, for a consumer that takes its pieces in any order.
@@ -166,7 +185,7 @@ impl BlobRequest {
         let transfer = Box::new(self.transfer().await?);
         let Self { transport, ask, digest, size_bytes, offset, .. } = self;
         let telling = Telling::to(ask.watcher.as_ref());
-        let way = match Pieces::new(&transport, &ask, transfer, size_bytes) {
+        let way = match Pieces::new(&transport, &ask, transfer, size_bytes, None) {
             Ok(pieces) => Way::Several(Box::new(pieces)),
             Err(transfer) => Way::One(transfer),
         };
@@ -244,12 +263,25 @@ impl BlobPieces {
 
     /// Takes note that the bytes are not those of the digest, as [`UnverifiedBlobStream::refute`] does.
     pub fn refute(&self) -> NetError {
-        let error = match &self.way {
-            Way::One(transfer) => transfer.refute(transfer.about(not_the_blob())),
-            Way::Several(pieces) => pieces.refute(not_the_blob()),
-        };
+        let error = self.doubt();
         self.telling.failed(&error);
         error
+    }
+
+    /// As [`BlobPieces::refute`], for a consumer that asks once more: nobody is told that it failed.
+    pub fn doubt(&self) -> NetError {
+        match &self.way {
+            Way::One(transfer) => transfer.refute(transfer.about(not_the_blob())),
+            Way::Several(pieces) => pieces.refute(not_the_blob()),
+        }
+    }
+
+    /// How many connections were asked for it at a time, at most.
+    pub const fn connections(&self) -> usize {
+        match &self.way {
+            Way::One(_) => 1,
+            Way::Several(pieces) => pieces.connections(),
+        }
     }
 
     /// Takes note that the consumer failed, as [`UnverifiedBlobStream::abandon`] does.
@@ -331,9 +363,7 @@ impl BlobStream {
     }
 
     fn refuse(&self, mismatch: Mismatch) -> Result<Bytes, NetError> {
-        let transfer = &self.inner.transfer;
-        let error = transfer.about(NetError::integrity(mismatch));
-        Err(transfer.refute(error))
+        Err(self.inner.line.refute(NetError::integrity(mismatch)))
     }
 
     /// Tells of a consumer that failed.
@@ -371,7 +401,7 @@ impl UnverifiedBlobStream {
     /// `Integrity` for missing and excess bytes; `Timeout`, `Interrupted` and the errors of a new request when the body could
     /// not be continued.
     pub async fn next(&mut self) -> Option<Result<Bytes, NetError>> {
-        let next = self.transfer.next().await;
+        let next = self.line.next().await;
         match &next {
             Some(Ok(_)) => self.telling.bytes(self.offset()),
             Some(Err(error)) => self.telling.failed(error),
@@ -390,7 +420,7 @@ impl UnverifiedBlobStream {
     ///
     /// Of a stream that began in the middle nobody is blamed: what was there before may be wrong.
     pub fn refute(&self) -> NetError {
-        let error = self.transfer.refute(self.transfer.about(not_the_blob()));
+        let error = self.line.refute(not_the_blob());
         self.telling.failed(&error);
         error
     }
@@ -413,6 +443,6 @@ impl UnverifiedBlobStream {
 
     /// The position of the next byte handed out.
     pub fn offset(&self) -> u64 {
-        self.transfer.offset()
+        self.line.offset()
     }
 }

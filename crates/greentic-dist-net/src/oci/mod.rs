@@ -7,6 +7,7 @@
 pub(crate) mod auth;
 mod blob;
 mod blob_event;
+mod blob_line;
 mod blob_range;
 mod blob_unsized;
 mod blob_whole;

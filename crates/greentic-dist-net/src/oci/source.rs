@@ -12,6 +12,9 @@ use super::blob::{BlobStream, UnverifiedBlobStream};
 use super::repository::Repository;
 use crate::{NetError, NetErrorKind};
 
+/// Bytes of a blob that wait in memory for their turn, when it comes over several connections and is sent over one.
+const READ_AHEAD: u64 = 16 << 20;
+
 /// Why a source could not be read. A [`NetError`] inside stays one; anything else becomes [`NetErrorKind::Source`].
 pub type SourceError = Box<dyn Error + Send + Sync>;
 
@@ -131,7 +134,8 @@ pub struct RepositorySource {
 impl Repository {
     /// A blob of this repository as the source of a push to another one. Sends nothing until it is opened.
     ///
-    /// Read from its start, its last piece is handed out only when the whole is proven.
+    /// Read from its start, its last piece is handed out only when the whole is proven. A large one may come over several
+    /// connections at a time, see [`RangePolicy`](crate::RangePolicy); then up to 16 MiB of it wait in memory for their turn.
     pub fn blob_source(&self, descriptor: &Descriptor) -> RepositorySource {
         RepositorySource { repository: self.clone(), descriptor: descriptor.clone() }
     }
@@ -143,7 +147,7 @@ impl BlobSource for RepositorySource {
     }
 
     fn open(&self, offset: u64) -> BoxFuture<'_, Result<Box<dyn BlobRead>, SourceError>> {
-        let request = self.repository.blob(&self.descriptor);
+        let request = self.repository.blob(&self.descriptor).read_ahead(READ_AHEAD);
         Box::pin(async move {
             Ok(if offset == 0 {
                 Box::new(request.open().await?) as Box<dyn BlobRead>

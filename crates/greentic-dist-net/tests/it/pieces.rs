@@ -333,36 +333,74 @@ async fn a_slow_segment_is_taken_over_by_those_who_are_done() {
         let chosen = chosen.clone();
         move |request, blob| {
             let answer = honest(request, blob);
-            if chosen.is_one_of(1, request) { answer.drip(16, Duration::from_millis(5)) } else { answer }
+            // One byte, and then nothing for ever.
+            if chosen.is_one_of(1, request) { answer.stall_after(1) } else { answer }
         }
     });
-    let asked = right_bytes(several(), &server).await;
-    // 20 seconds at its pace. Its second half was another's, and the half of what was left then, and so on.
-    let (from, to) = chosen.ranges()[0];
-    let others = segments(&asked).into_iter();
-    let taken_over: Vec<_> = others.filter(|(first, last)| *first > from && *last <= to).collect();
-    assert!(taken_over.len() >= 3, "{taken_over:?} of {from}-{to}");
-    assert!(taken_over.iter().any(|(_, last)| *last == to));
+    let patient = Timeouts { idle_body: Duration::from_mins(10), ..Timeouts::default() };
+    let mut pieces = open(several().timeouts(patient), &server).await.unwrap();
+    // Its second half is another's, and the half of what is left then, until the rest is not worth it.
+    let not_worth_it = usize::try_from(SEGMENT / 8).unwrap();
+    let mut missing: std::collections::BTreeSet<usize> = (0..SIZE).collect();
+    while missing.len() >= not_worth_it {
+        let next = tokio::time::timeout(Duration::from_mins(1), pieces.next()).await;
+        let piece = next.expect("others bring it").unwrap().unwrap();
+        let at = usize::try_from(piece.offset).unwrap();
+        for byte in at..at + piece.bytes.len() {
+            assert!(missing.remove(&byte), "{byte} came twice");
+        }
+    }
+    let (from, _) = chosen.ranges()[0];
+    let stalled = usize::try_from(from).unwrap() + 1;
+    assert_eq!(missing.first(), Some(&stalled));
+    assert_eq!(missing.last(), Some(&(stalled + missing.len() - 1)));
 }
 
 #[tokio::test]
 async fn connections_that_bring_no_more_are_given_up_and_not_tried_again() {
     let policy = RangePolicy {
-        look: Duration::from_millis(40),
-        trial: Duration::from_millis(20),
+        look: Duration::from_millis(200),
+        trial: Duration::from_millis(1),
         gain_percent: u32::MAX,
         ..eager()
     };
-    let server = registry(|request, blob| {
-        let answer = Response::ranged(request, "", blob.to_vec());
-        answer.drip(if request.header("range").is_some() { 1 << 10 } else { 16 << 10 }, Duration::from_millis(4))
+    let judged = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let server = registry({
+        let judged = Arc::clone(&judged);
+        move |request, blob| {
+            let answer = Response::ranged(request, "", blob.to_vec());
+            if request.header("range").is_none() {
+                return answer.drip(2 << 10, Duration::from_millis(1));
+            }
+            // No segment ends before it was judged whether they help.
+            while !judged.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            answer
+        }
     });
-    let net = quick().ranges(policy).build().unwrap();
-    let first = collect(open_with(&net, &server).await.unwrap()).await.unwrap();
+    let patient = Timeouts { headers: Duration::from_mins(1), ..Timeouts::default() };
+    let net = quick().timeouts(patient).ranges(policy).build().unwrap();
+    let mut pieces = open_with(&net, &server).await.unwrap();
+    let mut left = SIZE;
+    let mut until = None;
+    while left > 0 {
+        if until.is_none() && server.journal().len() > 1 {
+            until = Some(tokio::time::Instant::now() + Duration::from_millis(50));
+        }
+        let next = match until {
+            // The trial is shorter, so that it is over when nothing came until then.
+            Some(until) if !judged.load(Ordering::SeqCst) => tokio::time::timeout_at(until, pieces.next()).await,
+            _ => Ok(pieces.next().await),
+        };
+        match next {
+            Ok(piece) => left -= piece.unwrap().unwrap().bytes.len(),
+            Err(_) => judged.store(true, Ordering::SeqCst),
+        }
+    }
     let requests = server.journal().len();
-    assert!(first == blob() && requests > 1);
-    let second = collect(open_with(&net, &server).await.unwrap()).await.unwrap();
-    assert!(second == blob());
+    assert!(requests > 1, "several were tried");
+    assert!(collect(open_with(&net, &server).await.unwrap()).await.unwrap() == blob());
     assert_eq!(server.journal().len(), requests + 1);
 }
 
@@ -469,7 +507,7 @@ async fn a_host_may_be_configured_for_one_connection_or_for_one_request_at_a_tim
 }
 
 #[tokio::test]
-async fn blobs_at_once_have_eight_segments_at_a_time_from_one_host() {
+async fn blobs_at_once_have_eight_connections_from_one_host_with_their_segments() {
     // No segment ever ends, so that all that are asked for are there at once; the whole blobs come slowly.
     let server = registry(|request, blob| match request.header("range") {
         Some(_) => Response::ranged(request, "", blob.to_vec()).stall_after(1),
@@ -484,17 +522,17 @@ async fn blobs_at_once_have_eight_segments_at_a_time_from_one_host() {
     let segments = || ranges(&server).into_iter().flatten().count();
     let read = read_all(&mut blobs);
     let watch = async {
-        while segments() < 8 {
+        while segments() < 4 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        // Twelve are wanted; four of them never begin.
+        // Twelve are wanted; eight of them never begin beside the four first connections.
         tokio::time::sleep(Duration::from_millis(300)).await;
     };
     tokio::select! {
         () = read => panic!("segments that stand still bring nothing"),
         () = watch => {}
     }
-    assert_eq!(segments(), 8);
+    assert_eq!((segments(), server.journal().len()), (4, 8));
 }
 
 /// Reads all of them at the same time, as far as they come.
@@ -508,4 +546,76 @@ async fn read_all(blobs: &mut [BlobPieces]) {
         Poll::<()>::Pending
     })
     .await;
+}
+
+/// All bytes of a blob that is read in order, with at most so many of them in memory.
+async fn in_order(net: NetBuilder, server: &LyingServer, from: u64, ahead: u64) -> Result<Vec<u8>, NetError> {
+    let (net, blob) = (net.build().unwrap(), blob());
+    let repository = repository(&net, &format!("{}/acme/hello", server.host()));
+    let request = repository.blob(&described(Digest::sha256(&blob), blob.len())).read_ahead(ahead);
+    let mut stream = request.from_offset(from).open_unverified().await?;
+    let mut bytes = Vec::new();
+    while let Some(piece) = stream.next().await {
+        assert_eq!(stream.offset(), from + bytes.len() as u64 + piece.as_ref().map_or(0, bytes::Bytes::len) as u64);
+        bytes.extend_from_slice(&piece?);
+    }
+    Ok(bytes)
+}
+
+#[tokio::test]
+async fn a_blob_that_is_read_in_order_comes_over_several_connections_and_little_of_it_waits() {
+    // Eight segments of 8 KiB may be ahead.
+    let ahead = 64 << 10;
+    for (from, first) in [(0, None), (100_001, Some("bytes=100001-".to_owned()))] {
+        let server = registry(|request, blob| {
+            let answer = Response::ranged(request, "", blob.to_vec());
+            let is_open = request.header("range").is_none_or(|range| range.ends_with('-'));
+            if is_open { answer.drip(4 << 10, Duration::from_millis(2)) } else { answer }
+        });
+        let bytes = in_order(several(), &server, from, ahead).await.unwrap();
+        assert!(bytes == blob()[usize::try_from(from).unwrap()..], "wrong bytes from {from}");
+        let asked = ranges(&server);
+        assert_eq!(asked[0], first);
+        let segments = segments(&asked[1..]);
+        assert!(segments.len() > 8, "{asked:?}");
+        assert!(segments.iter().all(|(first, end)| end - first <= ahead / 8), "{segments:?}");
+        let total: u64 = segments.iter().map(|(first, end)| end - first).sum();
+        assert!(total <= SIZE as u64 - from + SIZE as u64 / 4, "{total}");
+    }
+}
+
+#[tokio::test]
+async fn a_blob_that_is_read_in_order_comes_over_one_connection_unless_its_reader_has_room() {
+    for (server, policy, ahead) in [
+        (registry(honest), eager(), 0),
+        (registry(|request, blob| slow_whole(request, Response::ok(blob.to_vec()))), eager(), 64 << 10),
+        (registry(honest), RangePolicy { from_bytes: SIZE as u64 + 1, ..eager() }, 64 << 10),
+    ] {
+        let bytes = in_order(quick().ranges(policy), &server, 0, ahead).await.unwrap();
+        assert!(bytes == blob());
+        assert_eq!(ranges(&server), [None], "{policy:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_blob_that_is_read_in_order_is_proven_before_its_last_piece() {
+    let server = registry(|request, blob| {
+        let bytes = if request.header("range").is_some() { vec![0; blob.len()] } else { blob.to_vec() };
+        slow_whole(request, Response::ranged(request, "", bytes))
+    });
+    let (net, blob) = (several().build().unwrap(), blob());
+    let repository = repository(&net, &format!("{}/acme/hello", server.host()));
+    let request = repository.blob(&described(Digest::sha256(&blob), blob.len())).read_ahead(64 << 10);
+    let mut stream = request.open().await.unwrap();
+    let mut came = 0;
+    let error = loop {
+        match stream.next().await {
+            Some(Ok(piece)) => came += piece.len(),
+            Some(Err(error)) => break error,
+            None => panic!("wrong bytes were handed out to their end"),
+        }
+    };
+    assert_eq!(error.kind(), NetErrorKind::Integrity);
+    assert!(came < SIZE, "the last piece is held back");
+    assert!(ranges(&server).len() > 1, "segments brought wrong bytes");
 }
