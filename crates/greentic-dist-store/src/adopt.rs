@@ -11,7 +11,7 @@ use crate::entry::Entry;
 use crate::error::Context;
 use crate::layout::{ARTIFACT_MODE, Layout};
 use crate::lock::DigestLock;
-use crate::open::{OpenEntry, Proof, hash};
+use crate::open::{OpenEntry, Proof};
 use crate::os::{self, Dir, FileState};
 use crate::stage::EntryDraft;
 use crate::{Store, StoreError, StoreErrorKind};
@@ -80,7 +80,7 @@ fn copy(from: &mut File, digest: Digest, size_bytes: u64, to: &Path) -> Result<(
     let mut verifier = Verifier::for_content(digest, size_bytes);
     let refused = |mismatch: Mismatch| StoreError::corrupt(OP, to, &digest, "the copy is wrong").with_source(mismatch);
     if os::reflink(from, &target).is_ok() {
-        hash(&mut target, &mut verifier).at(OP, to)?.map_err(refused)?;
+        verifier.read_all_of(&mut target).at(OP, to)?.map_err(refused)?;
     } else {
         let mut buffer = vec![0_u8; 256 << 10];
         loop {

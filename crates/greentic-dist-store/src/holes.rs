@@ -1,10 +1,9 @@
-//! Bytes that come before their turn: which ones are there, and how much of the file counts after a crash.
+//! How much of a partial file counts after a crash, where bytes came before their turn.
 //!
 //! The length of a partial file says how much of it is there, until a byte is written behind a hole. So before the first
 //! such byte, a note is put beside the file that says up to where it has no hole. Whoever finds a note cuts the file there,
 //! and only then takes the note away: a file with holes is never taken for one without.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,11 +21,9 @@ const NOTE_EVERY: u64 = 4 << 20;
 /// Longest note that is read, in bytes.
 const NOTE_BYTES: u64 = 64;
 
-/// What came before its turn.
+/// What is known about the holes of a partial file.
 #[derive(Debug, Default)]
 pub(crate) struct Holes {
-    /// Where each run of bytes begins and ends. Never adjacent, none empty.
-    ahead: BTreeMap<u64, u64>,
     note: Option<Note>,
 }
 
@@ -39,35 +36,6 @@ struct Note {
 }
 
 impl Holes {
-    /// Remembers that the bytes from `start` to `end` are there.
-    pub(crate) fn add(&mut self, mut start: u64, mut end: u64) {
-        if start >= end {
-            return;
-        }
-        if let Some((before, upto)) = self.ahead.range(..=start).next_back()
-            && *upto >= start
-        {
-            (start, end) = (*before, end.max(*upto));
-        }
-        while let Some((after, upto)) = self.ahead.range(start..).next().map(|(after, upto)| (*after, *upto))
-            && after <= end
-        {
-            self.ahead.remove(&after);
-            end = end.max(upto);
-        }
-        self.ahead.insert(start, end);
-    }
-
-    /// The bytes without a hole end at `at` now: up to where they go on with what is there already.
-    pub(crate) fn close(&mut self, at: u64) -> Option<u64> {
-        let (start, end) = self.ahead.first_key_value().map(|(start, end)| (*start, *end))?;
-        if start > at {
-            return None;
-        }
-        self.ahead.remove(&start);
-        (end > at).then_some(end)
-    }
-
     /// Sees to it that a note lies beside the partial file, which has no hole before `upto`.
     pub(crate) fn begin_note(&mut self, store: &Store, part: &Path, upto: u64) -> Result<(), StoreError> {
         if self.note.is_some() {
@@ -96,14 +64,12 @@ impl Holes {
     pub(crate) fn settle(&mut self, file: &File, upto: u64) -> io::Result<()> {
         let Some(note) = self.note.take() else { return Ok(()) };
         file.set_len(upto)?;
-        self.ahead.clear();
         discard(std::fs::remove_file(&note.path), &note.path);
         Ok(())
     }
 
-    /// Forgets everything, after the file itself was removed or emptied.
+    /// Takes the note away, after the file itself was removed or emptied.
     pub(crate) fn forget(&mut self) {
-        self.ahead.clear();
         if let Some(note) = self.note.take() {
             discard(std::fs::remove_file(&note.path), &note.path);
         }
@@ -144,7 +110,6 @@ fn parse_note(text: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     #[test]
     fn a_note_is_twenty_digits_and_a_line_feed_or_nothing() {
@@ -152,38 +117,6 @@ mod tests {
         assert_eq!(parse_note(format!("{:020}\n", u64::MAX).as_bytes()), Some(u64::MAX));
         for bad in ["", "1234\n", "00000000000000001234", "0000000000000000123x\n", "99999999999999999999\n"] {
             assert_eq!(parse_note(bad.as_bytes()), None, "{bad:?}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn whatever_the_order_the_beginning_grows_over_what_is_there(
-            sizes in proptest::collection::vec(1_u64..50, 1..40),
-            keys in proptest::collection::vec(any::<u32>(), 40),
-        ) {
-            let mut pieces = Vec::new();
-            let mut total = 0;
-            for (size, key) in sizes.iter().zip(keys) {
-                pieces.push((key, total, total + size));
-                total += size;
-            }
-            pieces.sort_unstable();
-            let (mut holes, mut prefix, mut there) = (Holes::default(), 0, 0);
-            for (_, start, end) in pieces {
-                there += end - start;
-                if start == prefix {
-                    prefix = end;
-                    while let Some(end) = holes.close(prefix) {
-                        prefix = end;
-                    }
-                } else {
-                    holes.add(start, end);
-                }
-                let ahead: u64 = holes.ahead.iter().map(|(start, end)| end - start).sum();
-                prop_assert_eq!(prefix + ahead, there);
-                prop_assert!(holes.ahead.keys().all(|start| *start > prefix));
-            }
-            prop_assert_eq!(prefix, total);
         }
     }
 }

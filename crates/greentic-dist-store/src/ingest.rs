@@ -7,16 +7,14 @@ use std::time::Duration;
 
 use greentic_dist_types::{Algorithm, Digest, Mismatch, SafeText, Verified, Verifier};
 
+use crate::assembly::{Assembly, TakeError};
 use crate::crash::crash_point;
 use crate::error::Context;
 use crate::holes::{self, Holes};
 use crate::intruder::Intruders;
 use crate::layout::{ARTIFACT_MODE, Sub};
 use crate::lock::DigestLock;
-use crate::open::hash;
 use crate::os::{self, FileState};
-use crate::position::write_all_at;
-use crate::prover::{Broken, Prover};
 use crate::room::check_room_for;
 use crate::temp::{TempFile, discard};
 use crate::{Store, StoreError, StoreErrorKind};
@@ -55,13 +53,13 @@ pub struct Ingest {
     store: Store,
     target: Option<Target>,
     fresh: Verifier,
-    prover: Prover,
+    body: Assembly,
     resumed: bool,
     /// How many bytes there will be, where that is known.
     size_bytes: Option<u64>,
     /// Up to where the kernel was asked to write to the disk.
     handed_over: u64,
-    /// What came before its turn.
+    /// What is noted about bytes that came before their turn.
     holes: Holes,
 }
 
@@ -121,7 +119,7 @@ impl Store {
             store: self.clone(),
             target: Some(target),
             fresh: fresh.clone(),
-            prover: Prover::new(fresh),
+            body: Assembly::new(fresh, Some(expected.size_bytes)),
             resumed: false,
             size_bytes: Some(expected.size_bytes),
             handed_over: 0,
@@ -152,7 +150,7 @@ impl Store {
             store: self.clone(),
             target: Some(target),
             fresh: fresh.clone(),
-            prover: Prover::new(fresh),
+            body: Assembly::new(fresh, None),
             resumed: false,
             size_bytes: None,
             handed_over: 0,
@@ -210,7 +208,7 @@ impl Store {
 impl Ingest {
     /// How many bytes are there already; the next [`Ingest::write`] continues from here.
     pub const fn offset(&self) -> u64 {
-        self.prover.seen()
+        self.body.whole()
     }
 
     /// Whether bytes of an earlier attempt are part of it. When such an ingest turns out wrong, one more attempt from the
@@ -220,9 +218,11 @@ impl Ingest {
     }
 
     fn target(&self) -> Result<&Target, StoreError> {
-        self.target
-            .as_ref()
-            .ok_or_else(|| StoreError::new(StoreErrorKind::Io, OP, self.store.root()).with_detail("it failed before"))
+        self.target.as_ref().ok_or_else(|| self.over())
+    }
+
+    fn over(&self) -> StoreError {
+        StoreError::new(StoreErrorKind::Io, OP, self.store.root()).with_detail("it failed before")
     }
 
     /// Gives everything up, the partial file included.
@@ -240,7 +240,7 @@ impl Ingest {
         self.abandon();
         let error = StoreError::io(OP, path, error);
         let Some(free) = free else { return error };
-        let seen = self.prover.seen();
+        let seen = self.offset();
         let needed = match self.size_bytes {
             Some(size_bytes) => format!("{size_bytes} bytes are needed in all"),
             None => "its size is not known".to_owned(),
@@ -248,13 +248,13 @@ impl Ingest {
         error.with_detail(&format!("there is no space left ({free} bytes are free after {seen} were taken; {needed})"))
     }
 
-    fn refuse(&mut self, path: &Path, broken: Broken) -> StoreError {
-        match broken {
-            Broken::Wrong(mismatch) => {
+    fn refuse(&mut self, path: &Path, error: TakeError) -> StoreError {
+        match error {
+            TakeError::Wrong(mismatch) => {
                 self.abandon();
                 StoreError::new(StoreErrorKind::Integrity(mismatch), OP, path)
             }
-            Broken::Unreadable(error) => self.fail(path, io::Error::new(error.kind(), error)),
+            TakeError::Io(error) => self.fail(path, error),
         }
     }
 
@@ -274,12 +274,12 @@ impl Ingest {
             let mut reader = file.try_clone().at(OP, &path)?;
             let mut verifier = self.fresh.clone();
             reader.seek(SeekFrom::Start(0)).at(OP, &path)?;
-            let read = hash(&mut reader, &mut verifier).at(OP, &path)?;
+            let read = verifier.read_all_of(&mut reader).at(OP, &path)?;
             // A complete file of wrong bytes is of no use to anybody.
             let wrong = verifier.seen() == expected.size_bytes && verifier.clone().finish().is_err();
             if read.is_ok() && !wrong {
                 self.handed_over = verifier.seen();
-                self.prover = Prover::new(verifier);
+                self.body = Assembly::new(verifier, self.size_bytes);
                 self.resumed = true;
                 return Ok(());
             }
@@ -293,9 +293,9 @@ impl Ingest {
     /// `Integrity` with the first byte beyond the expected size or the limit; `NoSpace`, `Permission`, `Io` when they
     /// cannot be written. The ingest is over after any error, and nothing of it is kept.
     pub fn write(&mut self, data: &[u8]) -> Result<(), StoreError> {
-        let at = self.prover.seen();
-        let proven = self.prover.update(data);
-        self.write_proven(proven, at, data)
+        let Some(target) = &self.target else { return Err(self.over()) };
+        let taken = self.body.append(target.file()?, data);
+        self.judge(taken)
     }
 
     /// As [`Ingest::write`], for bytes that are cheap to share between threads: large content is hashed on a thread of its
@@ -307,9 +307,8 @@ impl Ingest {
     where
         B: AsRef<[u8]> + Clone + Send + 'static,
     {
-        let at = self.prover.seen();
-        let proven = self.prover.update_shared(data);
-        self.write_proven(proven, at, data.as_ref())
+        let offset = self.offset();
+        self.put(offset, data)
     }
 
     /// Takes bytes that belong at `offset`, in whatever order they come, each once. What comes before its turn is written
@@ -323,57 +322,43 @@ impl Ingest {
     where
         B: AsRef<[u8]> + Clone + Send + 'static,
     {
-        let seen = self.prover.seen();
-        let bytes = data.as_ref();
-        if offset == seen {
-            return self.write_shared(data);
-        }
-        let path = self.target()?.path().to_owned();
-        let Some(expected) = self.size_bytes.filter(|_| offset > seen) else {
-            let error = io::Error::new(io::ErrorKind::InvalidInput, format!("bytes at {offset}, expected from {seen}"));
-            return Err(self.fail(&path, error));
-        };
-        let end = offset.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-        if end > expected {
-            return Err(self.refuse(&path, Mismatch::Long { expected }.into()));
+        let whole = self.offset();
+        if offset <= whole {
+            return self.put(offset, data);
         }
         if let Some(Target::Part { path, .. }) = &self.target
-            && let Err(error) = self.holes.begin_note(&self.store, path, seen)
+            && self.size_bytes.is_some()
+            && let Err(error) = self.holes.begin_note(&self.store, path, whole)
         {
             self.abandon();
             return Err(error);
         }
         crash_point("note of holes made");
-        if let Err(error) = self.target()?.file().map(|file| write_all_at(file, bytes, offset))? {
-            return Err(self.fail(&path, error));
-        }
-        self.holes.add(offset, end);
+        self.put(offset, data)?;
         crash_point("written behind a hole");
         Ok(())
     }
 
-    fn write_proven(&mut self, proven: Result<(), Broken>, at: u64, data: &[u8]) -> Result<(), StoreError> {
-        if let Err(broken) = proven {
+    fn put<B>(&mut self, offset: u64, data: &B) -> Result<(), StoreError>
+    where
+        B: AsRef<[u8]> + Clone + Send + 'static,
+    {
+        let Some(target) = &self.target else { return Err(self.over()) };
+        let taken = self.body.put(target.file()?, offset, data);
+        self.judge(taken)
+    }
+
+    /// What is to be done about bytes that were taken, or not.
+    fn judge(&mut self, taken: Result<(), TakeError>) -> Result<(), StoreError> {
+        if let Err(error) = taken {
             let path = self.target()?.path().to_owned();
-            return Err(self.refuse(&path, broken));
+            return Err(self.refuse(&path, error));
         }
-        let target = self.target()?;
-        if let Err(error) = write_all_at(target.file()?, data, at) {
-            let path = target.path().to_owned();
-            return Err(self.fail(&path, error));
-        }
-        if let Some(end) = self.holes.close(self.prover.seen()) {
-            let target = self.target.as_ref().map(|target| (target.file(), target.path().to_owned()));
-            let Some((file, path)) = target else { return Ok(()) };
-            if let Err(broken) = self.prover.follow(file?, end) {
-                return Err(self.refuse(&path, broken));
-            }
-        }
-        self.holes.advance_note(self.prover.seen())?;
-        let waiting = self.prover.seen() - self.handed_over;
+        self.holes.advance_note(self.offset())?;
+        let waiting = self.offset() - self.handed_over;
         if waiting >= WRITEBACK_BYTES && self.store.syncs() {
             os::begin_writeback(self.target()?.file()?, self.handed_over, waiting);
-            self.handed_over = self.prover.seen();
+            self.handed_over = self.offset();
         }
         Ok(())
     }
@@ -386,7 +371,7 @@ impl Ingest {
         let target = self.target()?;
         target.file()?.set_len(0).at(OP, target.path())?;
         self.holes.forget();
-        self.prover = Prover::new(self.fresh.clone());
+        self.body = Assembly::new(self.fresh.clone(), self.size_bytes);
         self.resumed = false;
         self.handed_over = 0;
         Ok(())
@@ -405,18 +390,15 @@ impl Ingest {
     /// `Integrity` when they are not; nothing of them is kept then.
     pub fn finish(mut self) -> Result<VerifiedBlob, StoreError> {
         let path = self.target()?.path().to_owned();
-        let prover = std::mem::replace(&mut self.prover, Prover::new(self.fresh.clone()));
-        let verified = match prover.finish() {
-            Ok(verified) => verified,
-            Err(broken) => return Err(self.refuse(&path, broken)),
-        };
+        let body = std::mem::replace(&mut self.body, Assembly::new(self.fresh.clone(), self.size_bytes));
+        let verified = body.finish().map_err(|error| self.refuse(&path, error))?;
         let size = self.target()?.file()?.metadata().at(OP, &path)?.len();
         if size != verified.size_bytes() {
             // Somebody else wrote to the file.
             let expected = verified.size_bytes();
             let mismatch =
                 if size < expected { Mismatch::Short { expected, actual: size } } else { Mismatch::Long { expected } };
-            return Err(self.refuse(&path, mismatch.into()));
+            return Err(self.refuse(&path, TakeError::Wrong(mismatch)));
         }
         // Every hole is filled: the note is not needed any more.
         self.holes.forget();
@@ -427,7 +409,7 @@ impl Ingest {
 
 impl Drop for Ingest {
     fn drop(&mut self) {
-        let seen = self.prover.seen();
+        let seen = self.offset();
         let settled = match &self.target {
             None => return,
             Some(target) => target.file().is_ok_and(|file| self.holes.settle(file, seen).is_ok()),

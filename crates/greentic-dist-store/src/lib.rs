@@ -19,6 +19,7 @@
 
 mod adopt;
 mod advisories;
+mod assembly;
 mod atomic;
 mod audit;
 mod batch;
@@ -58,6 +59,7 @@ mod temp;
 mod usage;
 
 pub use advisories::AdvisoryMark;
+pub use assembly::{Assembly, TakeError};
 pub use audit::{Audit, Damage};
 pub use bundles::{BundleChange, BundleRecord, BundlesLock};
 pub use clock::Clock;
@@ -68,6 +70,7 @@ pub use ingest::{Expected, Ingest, VerifiedBlob};
 pub use layout::{ArtifactFile, Layout, Sidecar};
 pub use lock::{DigestLock, Holder, LockWait};
 pub use open::{OpenEntry, Proof};
+pub use position::{read_at, write_all_at};
 pub use publish::Published;
 pub use record::{EntryRecord, SourceSnapshot};
 pub use refs::RefRecord;

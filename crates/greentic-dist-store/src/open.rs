@@ -1,7 +1,7 @@
 //! Opening an entry: nobody gets a file here whose bytes were not proven.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Seek, SeekFrom};
 use std::time::SystemTime;
 
 use greentic_dist_types::{CacheEntryState, Digest, Mismatch, Verifier};
@@ -12,8 +12,6 @@ use crate::os::{self, Dir, FileState};
 use crate::{Store, StoreError};
 
 const OP: &str = "open the entry";
-/// How much is read at a time while hashing.
-const BUFFER_BYTES: usize = 256 << 10;
 
 /// How bytes are proven when an entry is opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -201,7 +199,7 @@ fn hash_to_one_of(file: &mut File, digests: &[Digest], size_bytes: u64) -> io::R
         }
         file.seek(SeekFrom::Start(0))?;
         let mut verifier = Verifier::measuring(expected.algorithm(), size_bytes);
-        match hash(file, &mut verifier)? {
+        match verifier.read_all_of(file)? {
             Ok(()) => {}
             Err(mismatch) => return Ok(Err(mismatch)),
         }
@@ -218,22 +216,6 @@ fn hash_to_one_of(file: &mut File, digests: &[Digest], size_bytes: u64) -> io::R
         wrong = wrong.or(Some(Mismatch::Digest { expected: *expected, actual }));
     }
     Ok(Err(wrong.unwrap_or(Mismatch::Long { expected: 0 })))
-}
-
-/// Feeds a file from where it stands to its end to `verifier`.
-pub(crate) fn hash(file: &mut File, verifier: &mut Verifier) -> io::Result<Result<(), Mismatch>> {
-    let mut buffer = vec![0_u8; BUFFER_BYTES];
-    loop {
-        let count = match file.read(&mut buffer) {
-            Ok(0) => return Ok(Ok(())),
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-        if let Err(mismatch) = verifier.update(buffer.get(..count).unwrap_or_default()) {
-            return Ok(Err(mismatch));
-        }
-    }
 }
 
 /// Whether an entry lies in the current layout with a record that was read and not rebuilt, so that it need not be written

@@ -4,7 +4,10 @@ use std::fs::File;
 use std::io;
 
 /// Writes all of `data` at `offset`.
-pub(crate) fn write_all_at(file: &File, data: &[u8], offset: u64) -> io::Result<()> {
+///
+/// # Errors
+/// The file's.
+pub fn write_all_at(file: &File, data: &[u8], offset: u64) -> io::Result<()> {
     #[cfg(unix)]
     return std::os::unix::fs::FileExt::write_all_at(file, data, offset);
     #[cfg(windows)]
@@ -32,7 +35,10 @@ pub(crate) fn write_all_at(file: &File, data: &[u8], offset: u64) -> io::Result<
 }
 
 /// Reads some bytes at `offset`; 0 at the end of the file.
-pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+///
+/// # Errors
+/// The file's.
+pub fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     #[cfg(unix)]
     return std::os::unix::fs::FileExt::read_at(file, buffer, offset);
     #[cfg(windows)]

@@ -7,6 +7,9 @@ use std::io::{self, Read};
 
 use crate::{Algorithm, Digest, Hasher};
 
+/// Bytes read at a time where everything that is left is taken.
+const BUFFER_BYTES: usize = 256 << 10;
+
 /// Why bytes are not what was promised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Mismatch {
@@ -120,6 +123,26 @@ impl Verifier {
         Ok(())
     }
 
+    /// Takes everything that is left of a reader, or up to the byte that is too many. Whether all of it was taken is the inner
+    /// result.
+    ///
+    /// # Errors
+    /// The reader's.
+    pub fn read_all_of(&mut self, reader: &mut impl Read) -> io::Result<Result<(), Mismatch>> {
+        let mut buffer = vec![0_u8; BUFFER_BYTES];
+        loop {
+            let count = match reader.read(&mut buffer) {
+                Ok(0) => return Ok(Ok(())),
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            if let Err(mismatch) = self.update(buffer.get(..count).unwrap_or_default()) {
+                return Ok(Err(mismatch));
+            }
+        }
+    }
+
     /// Ends the proof.
     ///
     /// # Errors
@@ -210,6 +233,25 @@ mod tests {
             feed(Verifier::measuring(Algorithm::Sha256, 4), &[b"hel", b"lo"]),
             Err(Mismatch::TooLarge { limit: 4 })
         );
+    }
+
+    #[test]
+    fn a_reader_is_taken_to_its_end_or_to_the_byte_that_is_too_many() {
+        let digest = Digest::sha256(b"hello");
+        let mut verifier = Verifier::for_content(digest, 5);
+        verifier.update(b"he").unwrap();
+        assert_eq!(verifier.read_all_of(&mut &b"llo"[..]).unwrap(), Ok(()));
+        assert_eq!(verifier.finish().unwrap().digest(), digest);
+        let taken = Verifier::for_content(digest, 5).read_all_of(&mut &b"hello!"[..]).unwrap();
+        assert_eq!(taken, Err(Mismatch::Long { expected: 5 }));
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+        }
+        let failed = Verifier::for_content(digest, 5).read_all_of(&mut Broken).unwrap_err();
+        assert_eq!(failed.kind(), io::ErrorKind::BrokenPipe);
     }
 
     #[test]
