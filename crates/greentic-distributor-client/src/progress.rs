@@ -13,7 +13,7 @@ pub trait Reporter: Send + Sync {
     }
 }
 
-/// Something that happened while an artifact was resolved or fetched.
+/// Something that happened while an artifact was resolved, fetched, copied or pushed.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
@@ -59,6 +59,20 @@ pub enum Event<'a> {
         /// The wait.
         delay: Duration,
     },
+    /// A blob that is copied or pushed is not transferred. The only event about it.
+    Skipped {
+        /// The name of the blob.
+        reference: &'a str,
+        /// Why not.
+        reason: SkipReason,
+    },
+    /// The registry took a blob over from another of its repositories: nothing was transferred. The only event about it.
+    Mounted {
+        /// The name of the blob.
+        reference: &'a str,
+        /// The repository it was taken from, without the registry.
+        from: &'a str,
+    },
     /// Another process is fetching the same bytes; this one waits for it.
     Waiting {
         /// The reference of the transfer.
@@ -73,6 +87,16 @@ pub enum Event<'a> {
         /// One line, safe to print.
         message: &'a str,
     },
+}
+
+/// Why a blob is not transferred.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SkipReason {
+    /// The destination has it: a registry said so, or in a directory it was hashed.
+    Present,
+    /// The registry has a manifest that names it, and was not asked for the blob.
+    ManifestPresent,
 }
 
 /// Reports nothing.

@@ -158,6 +158,8 @@ impl Reporter for TerminalReporter {
             Event::Progress { reference, bytes } => self.progressed(reference, bytes),
             Event::Finished { reference, bytes } => self.finished(reference, bytes),
             Event::Failed { reference } => self.failed(reference),
+            // The last line of a copy or push counts them.
+            Event::Skipped { .. } | Event::Mounted { .. } => {}
             Event::Waiting { reference, holder, .. } => {
                 let who = holder.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
                 self.say(&format!("waiting for {who}, which is fetching {}", SafeText::excerpt(reference, NAME_CHARS)));

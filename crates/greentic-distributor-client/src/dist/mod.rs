@@ -72,7 +72,7 @@ pub use greentic_dist_types::{
 
 pub use crate::credentials::{CredentialChain, EnvCredentials};
 pub use crate::hosts::{HostFiles, HostsDir};
-pub use crate::progress::{Event, Reporter, Silent};
+pub use crate::progress::{Event, Reporter, Silent, SkipReason};
 pub use crate::registries_conf::RegistriesConf;
 pub use artifact::{IntegrityState, LockHint, ResolvedArtifact};
 pub(crate) use artifact_rule::{ArtifactRule, Beside, Documents, Listed};

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use greentic_dist_net::{BlobSource, BoxFuture, Limit, Limits, RateLimit, same_operation};
+use greentic_dist_net::{BlobRequest, BlobSource, BoxFuture, Limit, Limits, RateLimit, same_operation};
 use greentic_dist_types::{Descriptor, Digest, ManifestKind, PlatformChoice, SafeText, media_type, select_exactly};
 use tokio::task::JoinSet;
 
@@ -57,6 +57,12 @@ pub(crate) trait Source: Send + Sync + fmt::Debug {
     }
     /// Content, to be read as often as needed.
     fn blob(&self, descriptor: &Descriptor) -> Arc<dyn BlobSource>;
+
+    /// The same content as a request, where it comes from a registry.
+    fn request(&self, descriptor: &Descriptor) -> Option<BlobRequest> {
+        let _ = descriptor;
+        None
+    }
 }
 
 /// One manifest of a [`Graph`].

@@ -282,6 +282,7 @@ mod room;
 mod save;
 mod sink;
 mod source;
+mod transfer;
 mod wasm;
 
 pub use artifact::PushKind;

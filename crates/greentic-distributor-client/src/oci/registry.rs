@@ -2,18 +2,19 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use greentic_dist_net::{
-    BlobSource, BoxFuture, FetchedManifest, Limit, NetError, NetErrorKind, PushedBlob, RateLimit, RawManifest,
-    Repository, Selector,
+    BlobRequest, BlobSource, BoxFuture, FetchedManifest, Limit, NetError, NetErrorKind, PushedBlob, RateLimit,
+    RawManifest, Repository, Selector,
 };
 use greentic_dist_types::{Descriptor, Digest, ManifestKind, Reference, SafeText};
 
 use super::copy::{CopyReport, Job};
 use super::graph::{Asked, Node, ProvenManifest, QUESTIONS, Role, Source, gather, subject_of};
-use super::sink::{Moved, shown};
+use super::sink::{Moved, shown, skipped};
 use crate::dist::{DistClient, DistError};
-use crate::progress::Event;
+use crate::progress::{Event, SkipReason};
 
 /// Size in bytes up to which a config is sent without asking for it: a question costs as much as half of sending it.
 const SENT_UNASKED: u64 = 64 << 10;
@@ -101,6 +102,10 @@ impl Source for RegistrySource {
 
     fn blob(&self, descriptor: &Descriptor) -> Arc<dyn BlobSource> {
         Arc::new(self.repository.blob_source(descriptor))
+    }
+
+    fn request(&self, descriptor: &Descriptor) -> Option<BlobRequest> {
+        Some(self.repository.blob(descriptor))
     }
 }
 
@@ -204,10 +209,18 @@ impl RegistrySink {
         let nodes = || job.graph.nodes.iter().zip(missing);
         // A registry has the blobs of the manifests it has.
         let mut seen: HashSet<Digest> = HashSet::new();
-        for (node, _) in nodes().filter(|(_, missing)| !missing.manifest) {
-            seen.extend(node.manifest.blobs().into_iter().map(|blob| blob.digest));
+        for blob in nodes().filter(|(_, missing)| !missing.manifest).flat_map(|(node, _)| node.manifest.blobs()) {
+            if seen.insert(blob.digest) {
+                skipped(&job.client, &shown(blob), SkipReason::ManifestPresent);
+            }
         }
-        seen.extend(missing.iter().filter_map(|one| one.probed).filter(|(_, there)| *there).map(|(digest, _)| digest));
+        let probed = missing.iter().filter_map(|one| one.probed).filter(|(_, there)| *there);
+        let probed: HashSet<Digest> = probed.map(|(digest, _)| digest).collect();
+        for blob in nodes().flat_map(|(node, _)| node.manifest.blobs()) {
+            if probed.contains(&blob.digest) && seen.insert(blob.digest) {
+                skipped(&job.client, &shown(blob), SkipReason::Present);
+            }
+        }
         report.blobs_present += seen.len();
         let mut blobs = Vec::new();
         for (node, missing) in nodes().filter(|(_, missing)| missing.manifest) {
@@ -300,15 +313,17 @@ impl RegistrySink {
         if let Some(from) = &self.mount_from {
             upload = upload.mount_from(from);
         }
-        let progress = Progress { client: self.client.clone(), name: Arc::from(name), size_bytes };
+        let begun = Arc::default();
+        let progress = Progress { client: self.client.clone(), name: Arc::from(name), size_bytes, begun };
         let telling = progress.clone();
         let pushed = upload.on_sent(move |bytes| telling.sent(bytes)).send().await;
-        progress.ended(pushed.is_ok());
-        let moved = match pushed.map_err(|error| self.wrap(error))? {
-            PushedBlob::Existed => Moved::Present,
-            PushedBlob::Mounted => Moved::Mounted,
-            _ => Moved::Copied,
+        let moved = match &pushed {
+            Ok(PushedBlob::Existed) => Moved::Present,
+            Ok(PushedBlob::Mounted) => Moved::Mounted,
+            Ok(_) | Err(_) => Moved::Copied,
         };
+        progress.ended(pushed.is_ok(), moved, self.mount_from.as_deref());
+        pushed.map_err(|error| self.wrap(error))?;
         Ok((moved, size_bytes))
     }
 
@@ -343,18 +358,25 @@ struct Progress {
     client: DistClient,
     name: Arc<str>,
     size_bytes: u64,
+    /// Whether bytes were sent.
+    begun: Arc<AtomicBool>,
 }
 
 impl Progress {
     fn sent(&self, bytes: u64) {
+        self.begun.store(true, Ordering::Relaxed);
         self.client.inner.reporter.event(&Event::Sent { reference: &self.name, bytes, total_bytes: self.size_bytes });
     }
 
-    fn ended(&self, well: bool) {
-        self.client.inner.reporter.event(&if well {
-            Event::Finished { reference: &self.name, bytes: self.size_bytes }
-        } else {
-            Event::Failed { reference: &self.name }
+    fn ended(&self, well: bool, moved: Moved, mount_from: Option<&str>) {
+        let reference = &*self.name;
+        self.client.inner.reporter.event(&match moved {
+            _ if !well => Event::Failed { reference },
+            // Somebody else, or an attempt whose answer was lost, may have brought it while it was sent.
+            _ if self.begun.load(Ordering::Relaxed) => Event::Finished { reference, bytes: self.size_bytes },
+            Moved::Present => Event::Skipped { reference, reason: SkipReason::Present },
+            Moved::Mounted => Event::Mounted { reference, from: mount_from.unwrap_or_default() },
+            Moved::Copied => Event::Finished { reference, bytes: self.size_bytes },
         });
     }
 }

@@ -1,26 +1,22 @@
-//! Layouts as destinations: content on its way from a source to a blocking thread that hashes and writes it.
+//! Layouts as destinations: what is brought into a directory or an archive, and in which order.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use greentic_dist_net::{BlobSource, BytesSource, NetError, NetErrorKind, SourceError};
+use greentic_dist_net::{BlobSource, BytesSource, Piece};
 use greentic_dist_types::{Descriptor, Digest, SafeText};
 use tokio::sync::mpsc;
 
+use super::LayoutError;
 use super::copy::{CopyReport, Job};
 use super::graph::{Named, Role, gather};
-use super::layout::{ArchiveWriter, DirWriter};
-use super::{LayoutError, LayoutProblem};
+use super::layout::{ArchiveWriter, DirWriter, Partial};
+use super::transfer::{Content, End, Incoming, PIECES, Step, bring, pump, unreadable};
 use crate::blocking;
 use crate::dist::{DistClient, DistError};
-use crate::progress::Event;
-
-/// Pieces between the source and the disk.
-const PIECES: usize = 4;
-/// Attempts at a blob: what an earlier copy left may be wrong, and is then fetched anew.
-const TRIES: u32 = 2;
+use crate::progress::{Event, SkipReason};
 
 /// What happened to a blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +48,14 @@ impl Job {
         }
     }
 
+    /// The same, for somebody who takes its pieces in any order.
+    fn fastest(&self, blob: &Descriptor) -> Content {
+        match self.source.request(blob).filter(|_| blob.data.is_none()) {
+            Some(request) => Content::Registry(Box::new(request)),
+            None => Content::Source(self.content(blob)),
+        }
+    }
+
     /// The manifests that a layout's index names: what was asked for under its name, what is attached under its tag, and what
     /// refers to it, so that it is found.
     fn named(&self) -> Vec<Named> {
@@ -78,11 +82,20 @@ pub(super) async fn into_dir(job: &Job, writer: DirWriter, report: &mut CopyRepo
     let (writer, named) = (Arc::new(writer), Arc::new(job.named()));
     let (to, names) = (Arc::clone(&writer), Arc::clone(&named));
     blocking::run(move || Ok(to.check(&names)?)).await?;
-    let blobs: Vec<_> = job.graph.blobs().into_values().map(|blob| (job.content(&blob), blob)).collect();
+    let blobs: Vec<_> = job.graph.blobs().into_values().map(|blob| (job.fastest(&blob), blob)).collect();
     let (to, client) = (Arc::clone(&writer), job.client.clone());
     let moved = gather(blobs, job.jobs, move |(content, blob)| {
         let (writer, client) = (Arc::clone(&to), client.clone());
-        async move { Ok((blob_into_dir(&client, &writer, content.as_ref(), &blob).await?, blob.size_bytes)) }
+        async move {
+            let (name, size_bytes) = (shown(&blob), blob.size_bytes);
+            let tell = telling(&client, &name, &blob);
+            let end = Arc::new(InDir { writer, blob });
+            let moved = bring(&content, &name, &end, &tell).await?;
+            if moved == Moved::Present {
+                skipped(&client, &name, SkipReason::Present);
+            }
+            Ok((moved, size_bytes))
+        }
     });
     for (moved, size_bytes) in moved.await? {
         report.count(moved, size_bytes);
@@ -108,121 +121,60 @@ pub(super) async fn into_dir(job: &Job, writer: DirWriter, report: &mut CopyRepo
     Ok(())
 }
 
-async fn blob_into_dir(
-    client: &DistClient,
-    writer: &Arc<DirWriter>,
-    content: &dyn BlobSource,
-    blob: &Descriptor,
-) -> Result<Moved, DistError> {
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        let (to, descriptor) = (Arc::clone(writer), blob.clone());
-        let begun = move || Ok(if to.has(&descriptor)? { None } else { Some(to.begin(&descriptor)?) });
-        let Some(mut partial) = blocking::run(begun).await? else { return Ok(Moved::Present) };
-        let offset = partial.offset();
-        let (sender, mut receiver) = mpsc::channel::<Message>(PIECES);
-        let to = Arc::clone(writer);
-        let worker = blocking::run(move || {
-            while let Some(message) = receiver.blocking_recv() {
-                match message {
-                    Message::Piece(piece) => partial.write(&piece)?,
-                    Message::Discard => {
-                        partial.discard();
-                        return Ok(false);
-                    }
-                    Message::EndOfBlob | Message::Blob(_) | Message::End => {
-                        return Ok(to.finish(partial).map(|()| true)?);
-                    }
-                }
-            }
-            // Nobody is interested any more: what is there is for the next time.
-            Ok(false)
-        });
-        let pumped = pump(client, content, blob, offset, &sender).await;
-        drop(sender);
-        // A thread that stopped taking pieces says why.
-        match (worker.await, pumped) {
-            // What was left of an earlier attempt did not belong to this blob.
-            (Err(DistError::Layout(error)), _)
-                if offset > 0 && tries < TRIES && matches!(error.problem(), LayoutProblem::Damaged { .. }) => {}
-            (Err(error), _) | (Ok(_), Err(error)) => return Err(error),
-            (Ok(true), Ok(())) => return Ok(Moved::Copied),
-            (Ok(false), Ok(())) => return Err(DistError::Cancelled),
-        }
+/// A blob on its way into a directory.
+struct InDir {
+    writer: Arc<DirWriter>,
+    blob: Descriptor,
+}
+
+impl End for InDir {
+    fn begin(&self) -> Result<Option<Partial>, DistError> {
+        Ok(if self.writer.has(&self.blob)? { None } else { Some(self.writer.begin(&self.blob)?) })
+    }
+
+    fn finish(&self, partial: Partial) -> Result<(), DistError> {
+        Ok(self.writer.finish(partial)?)
+    }
+
+    fn explain(&self, error: LayoutError) -> DistError {
+        DistError::Layout(error)
     }
 }
 
-/// What is told to a thread that writes.
+/// Tells the reporter of a blob that is not transferred.
+pub(super) fn skipped(client: &DistClient, name: &str, reason: SkipReason) {
+    client.inner.reporter.event(&Event::Skipped { reference: name, reason });
+}
+
+/// Tells the reporter what happens to a blob.
+fn telling<'a>(client: &'a DistClient, name: &'a str, blob: &Descriptor) -> impl Fn(Step) + Send + Sync + 'a {
+    let size_bytes = blob.size_bytes;
+    move |step| {
+        client.inner.reporter.event(&match step {
+            Step::Started(offset) => {
+                Event::Started { reference: name, total_bytes: Some(size_bytes), resumed_at: offset }
+            }
+            Step::Came(bytes) => Event::Progress { reference: name, bytes },
+            Step::Ended { well: true } => Event::Finished { reference: name, bytes: size_bytes },
+            Step::Ended { well: false } => Event::Failed { reference: name },
+        });
+    }
+}
+
+/// What is told to the thread that writes an archive.
 enum Message {
-    /// A blob of an archive begins.
+    /// A blob begins.
     Blob(Box<Descriptor>),
     Piece(Bytes),
     /// All of a blob came.
     EndOfBlob,
-    /// What came of a blob is wrong for certain.
-    Discard,
-    /// All of an archive came.
+    /// All of the archive came.
     End,
 }
 
-/// Reads content and sends it on, telling the reporter. A receiver that is gone has failed and says so itself.
-async fn pump(
-    client: &DistClient,
-    content: &dyn BlobSource,
-    blob: &Descriptor,
-    offset: u64,
-    sender: &mpsc::Sender<Message>,
-) -> Result<(), DistError> {
-    let (name, reporter) = (shown(blob), &client.inner.reporter);
-    reporter.event(&Event::Started { reference: &name, total_bytes: Some(blob.size_bytes), resumed_at: offset });
-    let pumping = async {
-        let mut bytes = offset;
-        let mut reader = content.open(offset).await?;
-        while let Some(piece) = reader.next().await {
-            let piece = piece?;
-            bytes += piece.len() as u64;
-            if sender.send(Message::Piece(piece)).await.is_err() {
-                return Ok(());
-            }
-            reporter.event(&Event::Progress { reference: &name, bytes });
-        }
-        Ok(())
-    };
-    let pumped: Result<(), SourceError> = pumping.await;
-    reporter.event(&match &pumped {
-        Ok(()) => Event::Finished { reference: &name, bytes: blob.size_bytes },
-        Err(_) => Event::Failed { reference: &name },
-    });
-    let last = match &pumped {
-        Ok(()) => Some(Message::EndOfBlob),
-        Err(error) if is_wrong(error) => Some(Message::Discard),
-        Err(_) => None,
-    };
-    if let Some(last) = last {
-        let _gone = sender.send(last).await.is_err();
-    }
-    pumped.map_err(|error| unreadable(&name, error))
-}
-
-/// Whether a source said that its bytes are not the promised ones.
-fn is_wrong(error: &SourceError) -> bool {
-    match (error.downcast_ref::<NetError>(), error.downcast_ref::<LayoutError>()) {
-        (Some(error), _) => error.kind() == NetErrorKind::Integrity,
-        (_, Some(error)) => matches!(error.problem(), LayoutProblem::Damaged { .. }),
-        _ => false,
-    }
-}
-
-/// What a source said, as an error of this crate.
-pub(super) fn unreadable(name: &str, error: SourceError) -> DistError {
-    let error = match error.downcast::<NetError>() {
-        Ok(error) => return DistError::from_net(name, *error),
-        Err(error) => error,
-    };
-    match error.downcast::<LayoutError>() {
-        Ok(error) => DistError::Layout(*error),
-        Err(error) => DistError::CorruptArtifact { reference: name.to_owned(), reason: error.to_string() },
+impl From<Piece> for Message {
+    fn from(piece: Piece) -> Self {
+        Self::Piece(piece.bytes)
     }
 }
 
@@ -243,7 +195,6 @@ pub(super) async fn into_archive(job: &Job, path: &Path, report: &mut CopyReport
                 Message::Blob(descriptor) => writer.begin_blob(&descriptor)?,
                 Message::Piece(piece) => writer.write(&piece)?,
                 Message::EndOfBlob => writer.end_blob()?,
-                Message::Discard => break,
                 Message::End => return Ok(writer.finish().map(|()| true)?),
             }
         }
@@ -276,10 +227,27 @@ async fn feed(
                 let _gone = sender.send(part).await.is_err();
             }
         } else {
-            pump(&job.client, job.content(blob).as_ref(), blob, 0, sender).await?;
+            blob_into_archive(job, blob, sender).await?;
             report.count(Moved::Copied, blob.size_bytes);
         }
     }
     let _gone = sender.send(Message::End).await.is_err();
+    Ok(())
+}
+
+/// An archive is written from its beginning to its end: what comes over several connections is put in its order before.
+async fn blob_into_archive(job: &Job, blob: &Descriptor, sender: &mpsc::Sender<Message>) -> Result<(), DistError> {
+    let name = shown(blob);
+    let tell = telling(&job.client, &name, blob);
+    tell(Step::Started(0));
+    let source = job.content(blob);
+    let pumping = async {
+        let mut incoming = Incoming::of(source.as_ref(), 0).await?;
+        pump(&mut incoming, sender, 0, &tell).await
+    };
+    let pumped = pumping.await;
+    tell(Step::Ended { well: pumped.is_ok() });
+    pumped.map_err(|error| unreadable(&name, error))?;
+    let _gone = sender.send(Message::EndOfBlob).await.is_err();
     Ok(())
 }

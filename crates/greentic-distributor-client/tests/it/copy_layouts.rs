@@ -613,3 +613,35 @@ async fn a_layout_that_is_full_is_left_as_it_is_and_still_read() {
         assert!(error.to_string().contains("`index.json` is larger than 67108864 bytes"), "{error}");
     }
 }
+
+#[tokio::test]
+async fn partial_blobs_that_nobody_went_on_with_for_a_week_are_removed_by_the_next_copy() {
+    let content = content::image();
+    let from = layout_of(&content);
+    let to = tempfile::tempdir().unwrap();
+    let to = to.path().join("layout");
+    copy(&dir(from.path()), &dir(&to)).await.unwrap();
+    let partial = to.join(".partial");
+    fs::create_dir(&partial).unwrap();
+    let name = |seed: &str| format!("sha256-{}", Digest::sha256(seed.as_bytes()).to_hex());
+    let (old, new, held) = (name("old"), name("new"), name("held"));
+    let own = format!("{old}.4711-0");
+    let day = std::time::Duration::from_hours(24);
+    let now = std::time::SystemTime::now();
+    let mut files = Vec::new();
+    for (name, days) in [(&*old, 8), (&own, 8), (&new, 6), (&held, 8), ("notes.txt", 8), ("sha256-x", 8)] {
+        let file = fs::File::create(partial.join(name)).unwrap();
+        file.set_modified(now - day * days).unwrap();
+        files.push((name.to_owned(), file));
+    }
+    files.retain(|(name, _)| *name == held);
+    files[0].1.lock().unwrap();
+    copy(&dir(from.path()), &dir(&to)).await.unwrap();
+    let mut expected = vec![&*new, &held, "notes.txt", "sha256-x"];
+    expected.sort_unstable();
+    assert_eq!(TreeSnapshot::of(&partial).files(), expected);
+    // And when nobody holds it any more.
+    drop(files);
+    copy(&dir(from.path()), &dir(&to)).await.unwrap();
+    assert!(!partial.join(&held).exists() && partial.join(&new).exists());
+}

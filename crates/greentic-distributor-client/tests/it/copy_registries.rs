@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use greentic_dist_serve::{Registry, RunningRegistry};
 use greentic_dist_testkit::content::{self, Content};
 use greentic_dist_testkit::fixture::{self, Blob, WASM_TYPE, random_bytes};
 use greentic_dist_types::Digest;
-use greentic_distributor_client::dist::{DistError, DistErrorKind};
-use greentic_distributor_client::oci::{CopyOptions, CopyReport, Place};
+use greentic_distributor_client::dist::{DistError, DistErrorKind, Event, Reporter};
+use greentic_distributor_client::oci::{BytesSource, CopyOptions, CopyReport, Place, Reference};
 
 use crate::copy_layouts::{assert_holds, layout_of};
 use crate::support::{Home, chain};
@@ -116,6 +117,59 @@ async fn a_second_copy_asks_for_manifests_only_and_a_copy_inside_a_registry_move
             "PUT /v2/other/name/manifests/2 201",
         ]
     );
+}
+
+/// Writes down what becomes of blobs that are not transferred, and counts the transfers.
+#[derive(Default)]
+struct Told(Mutex<Vec<String>>);
+
+impl Reporter for Told {
+    fn event(&self, event: &Event<'_>) {
+        let line = match event {
+            Event::Skipped { reference, reason } => format!("{reference} skipped: {reason:?}"),
+            Event::Mounted { reference, from } => format!("{reference} mounted from {from}"),
+            Event::Finished { reference, .. } => format!("{reference} finished"),
+            _ => return,
+        };
+        self.0.lock().unwrap().push(line);
+    }
+}
+
+#[tokio::test]
+async fn blobs_that_are_not_transferred_are_told_with_the_reason_and_nothing_else() {
+    let content = content::image();
+    let from = layout_of(&content);
+    let (registry, told) = (self::registry(), Arc::new(Told::default()));
+    let home = Home::new();
+    let client = home.builder().reporter(Arc::<Told>::clone(&told)).build();
+    let work = tempfile::tempdir().unwrap();
+    let layout = dir(&work.path().join("layout"));
+    let (source, there) = (dir(from.path()), at(&registry.host(), "acme/hello:1"));
+    let elsewhere = at(&registry.host(), "other/name:1");
+    // A registry that has one layer of a manifest, and not the manifest.
+    let probed = content.blobs.last().unwrap();
+    let other = self::registry();
+    let begun = at(&other.host(), "begun/name:1");
+    let name = Reference::parse(&format!("{}/begun/name", other.host())).unwrap();
+    let repository = client.oci().unwrap().repository(&name);
+    repository.put_blob(Arc::new(BytesSource::new(&*probed.media_type, probed.bytes.clone()))).send().await.unwrap();
+    for (from, to, expected) in [
+        (&source, &there, "finished"),
+        (&source, &there, "skipped: ManifestPresent"),
+        (&there, &elsewhere, "mounted from acme/hello"),
+        (&source, &layout, "finished"),
+        (&source, &layout, "skipped: Present"),
+    ] {
+        client.copy(from, to, &CopyOptions::default()).await.unwrap();
+        let lines = std::mem::take(&mut *told.0.lock().unwrap());
+        assert_eq!(lines.len(), blobs(&content).len(), "{to}: {lines:#?}");
+        assert!(lines.iter().all(|line| line.ends_with(expected)), "{to}: {lines:#?}");
+    }
+    client.copy(&source, &begun, &CopyOptions::default()).await.unwrap();
+    let lines = std::mem::take(&mut *told.0.lock().unwrap());
+    let skipped: Vec<&String> = lines.iter().filter(|line| line.ends_with("skipped: Present")).collect();
+    assert_eq!((lines.len(), skipped.len()), (blobs(&content).len(), 1), "{lines:#?}");
+    assert!(skipped[0].starts_with(&probed.digest.to_string()[..19]), "{skipped:?}");
 }
 
 /// Each blob once.

@@ -61,11 +61,13 @@ mod copy_layouts;
 mod copy_limits;
 mod copy_referrers;
 mod copy_registries;
+mod copy_several;
 mod providers;
 mod push;
 mod retention;
 mod retention_bundles;
 mod save_blob;
+mod save_blob_several;
 
 mod flow_cache;
 mod flow_file;

@@ -3,13 +3,15 @@
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use greentic_dist_store::Clock;
 use greentic_dist_types::limits::LAYOUT_INDEX_BYTES;
 use greentic_dist_types::{Algorithm, Descriptor, Digest, Verifier};
 
 use super::beneath::Folder;
 use super::index::IndexDocument;
-use super::partial::{Partial, feed, unique};
+use super::partial::{Partial, unique};
 use super::read::{check_version, read_capped, too_large};
+use super::stale::sweep;
 use super::{BLOBS, INDEX_FILE, LAYOUT_FILE, LAYOUT_FILE_BYTES, LAYOUT_JSON};
 use crate::oci::graph::Named;
 use crate::oci::{LayoutError, LayoutProblem};
@@ -64,7 +66,7 @@ impl DirWriter {
             Err(error) => return absent(error).map(|()| false).map_err(failed),
         };
         let mut verifier = Verifier::for_content(digest, size);
-        let proven = feed(&mut file, &mut verifier).map_err(failed)?;
+        let proven = verifier.read_all_of(&mut file).map_err(failed)?;
         if proven.is_ok() && verifier.finish().is_ok() {
             return Ok(true);
         }
@@ -106,11 +108,11 @@ impl DirWriter {
         }
         let mut partial = self.begin(descriptor)?;
         // Nothing an earlier attempt left is worth a failure: all of it is at hand.
-        partial.rewrite(descriptor, bytes)?;
+        partial.rewrite(bytes)?;
         self.finish(partial)
     }
 
-    /// Adds manifests to the index, whose content is there.
+    /// Adds manifests to the index, whose content is there. Takes away what earlier transfers left and nobody went on with.
     pub(crate) fn name(&self, manifests: &[Named]) -> Result<(), LayoutError> {
         let failed = |error| LayoutError::io(&self.path, error);
         for algorithm in Algorithm::ALL {
@@ -122,6 +124,9 @@ impl DirWriter {
             index.add(manifests);
             Ok(())
         })?;
+        if let Ok(folder) = self.root.folder(PARTIAL) {
+            sweep(&folder, &Clock::system());
+        }
         // Not empty while another process writes to it, or where a transfer was cut.
         drop(self.root.remove_folder(PARTIAL));
         self.root.sync().map_err(failed)

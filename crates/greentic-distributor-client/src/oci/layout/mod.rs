@@ -10,6 +10,7 @@ mod dir;
 mod index;
 mod partial;
 mod read;
+mod stale;
 pub(super) mod tar;
 
 pub(super) use archive::ArchiveWriter;

@@ -1,25 +1,34 @@
 //! A blob on its way to the disk: what an earlier attempt left is its beginning.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
+use greentic_dist_store::{Assembly, TakeError, read_at, write_all_at};
 use greentic_dist_types::{Descriptor, Digest, Mismatch, Verifier};
 
 use super::beneath::Folder;
 use crate::oci::{LayoutError, LayoutProblem};
 use crate::output_file::{Existing, place};
 
-/// Bytes hashed at a time.
-const CHUNK: usize = 256 << 10;
 /// Bytes from which on a file of its own, beside a name somebody chose, is worth keeping for the next attempt.
 const WORTH_KEEPING: u64 = 1 << 20;
+/// Length in bytes of a note about holes.
+const NOTE_BYTES: usize = 21;
+/// After how many more bytes without a hole the note is written again: what a kill costs at most, beside what was ahead.
+const NOTE_EVERY: u64 = 4 << 20;
 
 /// A blob that is being written, hashed from its first byte on, whoever wrote that.
 ///
 /// One process at a time goes on with the file of a digest, which it has locked; another one writes a file of its own beside it.
-/// Dropped before it got its name, it stays for the next attempt, unless its bytes are known to be wrong or are too few.
+/// Dropped before it got its name, it stays for the next attempt, unless its bytes are known to be wrong or are too few. What
+/// stays ends where its first hole begins.
+///
+/// The length of the file says how much of it is there, until a byte is written behind a hole. Before the first such byte, a note
+/// is put behind the place of the last byte of all: up to where there is no hole. Whoever finds a file with a note cuts it
+/// there; to anybody else it is a file that is too long, and nothing of it counts.
 #[derive(Debug)]
 pub(crate) struct Partial {
     path: PathBuf,
@@ -27,7 +36,11 @@ pub(crate) struct Partial {
     name: String,
     file: File,
     digest: Digest,
-    verifier: Verifier,
+    size_bytes: u64,
+    /// The bytes so far; `None` when they were judged.
+    body: Option<Assembly>,
+    /// What the note says, where there is one.
+    noted: Option<u64>,
     least: u64,
     /// Whether the bytes may be kept for the next attempt.
     keep: bool,
@@ -43,8 +56,7 @@ impl Partial {
         least: u64,
     ) -> Result<Self, LayoutError> {
         let failed = |error| LayoutError::io(path, error);
-        let digest = descriptor.digest;
-        let verifier = Verifier::for_content(digest, descriptor.size_bytes);
+        let Descriptor { digest, size_bytes, .. } = *descriptor;
         let shared = open_shared(&folder, &name).map_err(failed)?;
         let keep = shared.is_some();
         let (name, mut file) = if let Some(file) = shared {
@@ -55,14 +67,14 @@ impl Partial {
             let file = folder.create_file(&own).map_err(failed)?;
             (own, file)
         };
-        // The clone has the same position and the same lock.
-        let kept = file.try_clone().map_err(failed)?;
-        let mut partial = Self { path: path.to_owned(), folder, name, verifier, digest, least, keep, file: kept };
-        let fits = feed(&mut file, &mut partial.verifier).map_err(failed)?.is_ok();
-        if !fits {
-            partial.restart(descriptor).map_err(failed)?;
+        cut_to_note(&file, size_bytes).map_err(failed)?;
+        let mut verifier = Verifier::for_content(digest, size_bytes);
+        if verifier.read_all_of(&mut file).map_err(failed)?.is_err() {
+            verifier = Verifier::for_content(digest, size_bytes);
+            file.set_len(0).map_err(failed)?;
         }
-        Ok(partial)
+        let body = Some(Assembly::new(verifier, Some(size_bytes)));
+        Ok(Self { path: path.to_owned(), folder, name, file, digest, size_bytes, body, noted: None, least, keep })
     }
 
     /// Begins, or goes on with, a blob that is to be the file at `target`: in the same directory, under a name made of its digest.
@@ -73,9 +85,9 @@ impl Partial {
         Self::begin(parent, folder, name, descriptor, WORTH_KEEPING)
     }
 
-    /// Bytes that are there.
-    pub(crate) const fn offset(&self) -> u64 {
-        self.verifier.seen()
+    /// Bytes that are there without a hole.
+    pub(crate) fn offset(&self) -> u64 {
+        self.body.as_ref().map_or(self.size_bytes, Assembly::whole)
     }
 
     /// What it is to become.
@@ -83,13 +95,18 @@ impl Partial {
         self.digest
     }
 
-    /// Takes the next bytes.
-    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), LayoutError> {
-        if let Err(mismatch) = self.verifier.update(bytes) {
-            self.keep = false;
-            return Err(self.wrong(mismatch));
+    /// Takes bytes that belong at `offset`, in whatever order they come, each once. Over after an error.
+    pub(crate) fn write_at(&mut self, offset: u64, bytes: &Bytes) -> Result<(), LayoutError> {
+        if offset > self.offset() && self.noted.is_none() {
+            self.note().map_err(|error| LayoutError::io(&self.path, error))?;
         }
-        self.file.write_all(bytes).map_err(|error| LayoutError::io(&self.path, error))
+        let Some(body) = &mut self.body else { return Err(self.over()) };
+        let taken = body.put(&self.file, offset, bytes);
+        taken.map_err(|error| self.refuse(error))?;
+        if self.noted.is_some_and(|upto| self.offset().saturating_sub(upto) >= NOTE_EVERY) {
+            self.note().map_err(|error| LayoutError::io(&self.path, error))?;
+        }
+        Ok(())
     }
 
     /// Wrong bytes came: none of them is kept.
@@ -98,53 +115,105 @@ impl Partial {
     }
 
     /// Takes content that is at hand instead of whatever is there.
-    pub(super) fn rewrite(&mut self, descriptor: &Descriptor, bytes: &[u8]) -> Result<(), LayoutError> {
-        self.restart(descriptor).map_err(|error| LayoutError::io(&self.path, error))?;
-        self.write(bytes)
+    pub(super) fn rewrite(&mut self, bytes: &[u8]) -> Result<(), LayoutError> {
+        self.file.set_len(0).map_err(|error| LayoutError::io(&self.path, error))?;
+        let mut body = Assembly::new(Verifier::for_content(self.digest, self.size_bytes), Some(self.size_bytes));
+        let taken = body.append(&self.file, bytes);
+        self.body = Some(body);
+        taken.map_err(|error| self.refuse(error))
     }
 
     /// Proves that everything is there, and makes it survive a power cut.
     pub(in crate::oci) fn prove(&mut self) -> Result<(), LayoutError> {
-        if let Err(mismatch) = self.verifier.clone().finish() {
-            self.keep = matches!(mismatch, Mismatch::Short { .. }) && self.keep;
-            return Err(self.wrong(mismatch));
+        let (expected, actual) = (self.size_bytes, self.offset());
+        if actual < expected {
+            return Err(self.wrong(Mismatch::Short { expected, actual }));
         }
-        self.file.sync_data().map_err(|error| LayoutError::io(&self.path, error))
+        let Some(body) = self.body.take() else { return Err(self.over()) };
+        body.finish().map_err(|error| self.refuse(error))?;
+        // Every hole is filled: the note goes.
+        let settled = self.file.set_len(expected).and_then(|()| self.file.sync_data());
+        settled.map_err(|error| LayoutError::io(&self.path, error))
     }
 
     /// Gives what was proven its name in a folder of blobs.
     pub(super) fn move_into(mut self, folder: &Folder) -> Result<(), LayoutError> {
         let moved = self.folder.rename(&self.name, folder, &self.digest.to_hex());
         moved.map_err(|error| LayoutError::io(&self.path, error))?;
-        (self.keep, self.least) = (true, 0);
+        self.keep = true;
         Ok(())
     }
 
     /// Gives what was proven the name of a file. Where that fails nothing of it stays: nobody would look for it under its own.
     pub(in crate::oci) fn place(mut self, target: &Path, existing: Existing) -> io::Result<()> {
         let placed = place(&self.path.join(&self.name), target, existing);
-        (self.keep, self.least) = (placed.is_ok(), 0);
+        self.keep = placed.is_ok();
         placed
+    }
+
+    fn refuse(&mut self, error: TakeError) -> LayoutError {
+        match error {
+            TakeError::Wrong(mismatch) => {
+                self.keep = false;
+                self.wrong(mismatch)
+            }
+            TakeError::Io(error) => LayoutError::io(&self.path, error),
+        }
     }
 
     fn wrong(&self, mismatch: Mismatch) -> LayoutError {
         LayoutError::new(&self.path, LayoutProblem::Damaged { digest: self.digest, mismatch })
     }
 
-    fn restart(&mut self, descriptor: &Descriptor) -> io::Result<()> {
-        self.file.set_len(0)?;
-        self.file.seek(SeekFrom::Start(0))?;
-        self.verifier = Verifier::for_content(descriptor.digest, descriptor.size_bytes);
+    fn over(&self) -> LayoutError {
+        LayoutError::io(&self.path, io::Error::other("the blob was judged already"))
+    }
+
+    /// Notes up to where there is no hole. One write of always the same length: a kill leaves the old number or the new one.
+    fn note(&mut self) -> io::Result<()> {
+        let upto = self.offset();
+        write_all_at(&self.file, format!("{upto:020}\n").as_bytes(), self.size_bytes)?;
+        self.noted = Some(upto);
         Ok(())
     }
 }
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        if !self.keep || self.verifier.seen() < self.least {
+        let mut is_left = self.keep;
+        if let Some(body) = self.body.take() {
+            let whole = body.whole();
+            // Whoever hashes holds the file, and with it its lock: the next attempt would find it taken.
+            drop(body.finish());
+            let is_cut = || match self.file.metadata() {
+                Ok(meta) if meta.len() <= whole => true,
+                Ok(_) => self.file.set_len(whole).is_ok(),
+                Err(_) => false,
+            };
+            // A file that cannot be cut keeps its note.
+            is_left = self.keep && whole >= self.least && (is_cut() || self.noted.is_some());
+        }
+        if !is_left {
             drop(self.folder.remove(&self.name));
         }
     }
+}
+
+/// Cuts a file that says it has holes to what counts of it.
+fn cut_to_note(file: &File, size_bytes: u64) -> io::Result<()> {
+    if size_bytes.checked_add(NOTE_BYTES as u64) != Some(file.metadata()?.len()) {
+        return Ok(());
+    }
+    let mut note = [0_u8; NOTE_BYTES];
+    let count = read_at(file, &mut note, size_bytes)?;
+    let upto = note.get(..count).and_then(parse_note).filter(|upto| *upto <= size_bytes);
+    file.set_len(upto.unwrap_or_default())
+}
+
+fn parse_note(text: &[u8]) -> Option<u64> {
+    let digits = str::from_utf8(text).ok()?.strip_suffix('\n')?;
+    let is_note = digits.len() == NOTE_BYTES - 1 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if is_note { digits.parse().ok() } else { None }
 }
 
 /// Opens the file in which every process continues a blob, locked; `None` when somebody has it, or it is not ours to write.
@@ -202,22 +271,6 @@ fn is_private(_file: &File) -> io::Result<bool> {
 pub(super) fn unique() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
-}
-
-/// Feeds a file to its end, or to the byte that is too many.
-pub(super) fn feed(file: &mut File, verifier: &mut Verifier) -> io::Result<Result<(), Mismatch>> {
-    let mut buffer = vec![0_u8; CHUNK];
-    loop {
-        let count = match file.read(&mut buffer) {
-            Ok(0) => return Ok(Ok(())),
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-        if let Err(mismatch) = verifier.update(buffer.get(..count).unwrap_or_default()) {
-            return Ok(Err(mismatch));
-        }
-    }
 }
 
 #[cfg(all(test, unix))]
