@@ -6,8 +6,14 @@ use std::io;
 
 use greentic_dist_types::{Mismatch, Verified, Verifier};
 
+use crate::os;
 use crate::position::write_all_at;
 use crate::prover::{Broken, Prover};
+
+/// After how many bytes their way to the disk begins. The disk then works while the next bytes arrive, and the sync before
+/// publication finds little left. Measured on ext4 on a virtual disk, two cores, medians of five: 1 GiB written and published
+/// in 1.11 s instead of 1.37 s, 64 MiB in 78 ms instead of 75 ms with other work going on and 60 ms instead of 73 ms without.
+pub(crate) const WRITEBACK_BYTES: u64 = 8 << 20;
 
 /// Why bytes were not taken.
 #[derive(Debug)]
@@ -37,6 +43,8 @@ pub struct Assembly {
     prover: Prover,
     size_bytes: Option<u64>,
     whole: u64,
+    /// Up to where the kernel was asked to write to the disk.
+    handed_over: u64,
     ahead: Ahead,
 }
 
@@ -45,7 +53,7 @@ impl Assembly {
     /// is known; without it every byte must come in its turn.
     pub fn new(verifier: Verifier, size_bytes: Option<u64>) -> Self {
         let whole = verifier.seen();
-        Self { prover: Prover::new(verifier), size_bytes, whole, ahead: Ahead::default() }
+        Self { prover: Prover::new(verifier), size_bytes, whole, handed_over: whole, ahead: Ahead::default() }
     }
 
     /// Where the bytes without a hole end. All of them are written, and hashed or on their way to be.
@@ -98,6 +106,16 @@ impl Assembly {
             self.whole = end;
         }
         Ok(())
+    }
+
+    /// Lets the way of the bytes to the disk begin, now and then, so that a sync at the end finds little left. A hint, for a file
+    /// that will be synced; not to be waited for.
+    pub fn begin_writeback(&mut self, file: &File) {
+        let waiting = self.whole.saturating_sub(self.handed_over);
+        if waiting >= WRITEBACK_BYTES {
+            os::begin_writeback(file, self.handed_over, waiting);
+            self.handed_over = self.whole;
+        }
     }
 
     /// Ends the proof. Waits for the thread that hashes.

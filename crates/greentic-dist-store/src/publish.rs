@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use crate::assembly::WRITEBACK_BYTES;
 use crate::crash::crash_point;
 use crate::entry::Entry;
 use crate::error::Context;
-use crate::ingest::WRITEBACK_BYTES;
 use crate::layout::{self, ARTIFACT_MODE, Layout, Sub};
 use crate::open::{Proof, is_current};
 use crate::os::{self, Dir, FileState};

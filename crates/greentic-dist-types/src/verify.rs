@@ -235,6 +235,14 @@ mod tests {
         );
     }
 
+    /// Ends in an error.
+    struct Broken;
+    impl Read for Broken {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+    }
+
     #[test]
     fn a_reader_is_taken_to_its_end_or_to_the_byte_that_is_too_many() {
         let digest = Digest::sha256(b"hello");
@@ -244,12 +252,6 @@ mod tests {
         assert_eq!(verifier.finish().unwrap().digest(), digest);
         let taken = Verifier::for_content(digest, 5).read_all_of(&mut &b"hello!"[..]).unwrap();
         assert_eq!(taken, Err(Mismatch::Long { expected: 5 }));
-        struct Broken;
-        impl Read for Broken {
-            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-                Err(io::ErrorKind::BrokenPipe.into())
-            }
-        }
         let failed = Verifier::for_content(digest, 5).read_all_of(&mut Broken).unwrap_err();
         assert_eq!(failed.kind(), io::ErrorKind::BrokenPipe);
     }

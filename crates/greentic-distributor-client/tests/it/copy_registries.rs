@@ -139,7 +139,7 @@ impl Reporter for Told {
 async fn blobs_that_are_not_transferred_are_told_with_the_reason_and_nothing_else() {
     let content = content::image();
     let from = layout_of(&content);
-    let (registry, told) = (self::registry(), Arc::new(Told::default()));
+    let (registry, other, told) = (registry(), registry(), Arc::new(Told::default()));
     let home = Home::new();
     let client = home.builder().reporter(Arc::<Told>::clone(&told)).build();
     let work = tempfile::tempdir().unwrap();
@@ -148,7 +148,6 @@ async fn blobs_that_are_not_transferred_are_told_with_the_reason_and_nothing_els
     let elsewhere = at(&registry.host(), "other/name:1");
     // A registry that has one layer of a manifest, and not the manifest.
     let probed = content.blobs.last().unwrap();
-    let other = self::registry();
     let begun = at(&other.host(), "begun/name:1");
     let name = Reference::parse(&format!("{}/begun/name", other.host())).unwrap();
     let repository = client.oci().unwrap().repository(&name);

@@ -101,8 +101,10 @@ impl Partial {
             self.note().map_err(|error| LayoutError::io(&self.path, error))?;
         }
         let Some(body) = &mut self.body else { return Err(self.over()) };
-        let taken = body.put(&self.file, offset, bytes);
-        taken.map_err(|error| self.refuse(error))?;
+        if let Err(error) = body.put(&self.file, offset, bytes) {
+            return Err(self.refuse(error));
+        }
+        body.begin_writeback(&self.file);
         if self.noted.is_some_and(|upto| self.offset().saturating_sub(upto) >= NOTE_EVERY) {
             self.note().map_err(|error| LayoutError::io(&self.path, error))?;
         }
