@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use greentic_dist_testkit::{LyingServer, Request, Response, fixture};
 use greentic_dist_types::Digest;
@@ -144,6 +145,13 @@ async fn a_save_that_is_dropped_is_continued_and_tells_from_where() {
     let target = stage.target();
     let saving = tokio::spawn(async move { save_blob_with(request, &target, false).await });
     told.wait_for(|bytes| *bytes >= PART as u64).await.unwrap();
+    // What was told may be on its way to the disk.
+    let written = async {
+        while fs::metadata(stage.part()).unwrap().len() < PART as u64 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), written).await.unwrap();
     saving.abort();
     assert!(saving.await.unwrap_err().is_cancelled());
     // The thread that writes ends by itself; then nobody holds the file any more.
