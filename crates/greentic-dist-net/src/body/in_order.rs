@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::pieces::Pieces;
 use crate::NetError;
+use crate::exchange::Shared;
 
 /// Pieces in their order. What comes before its turn waits in memory, as far as its [`Pieces`] let it come.
 #[derive(Debug)]
@@ -24,6 +25,10 @@ impl InOrder {
     /// The position of the next byte handed out.
     pub(crate) const fn offset(&self) -> u64 {
         self.at
+    }
+
+    pub(crate) fn transport(&self) -> &Shared {
+        self.pieces.transport()
     }
 
     /// As [`Pieces::refute`].

@@ -149,6 +149,10 @@ impl Pieces {
         Ok(Self { split, queue, works, segments: 0, left, until })
     }
 
+    pub(crate) fn transport(&self) -> &Shared {
+        &self.split.transport
+    }
+
     /// How many connections there were at a time, at most.
     pub(crate) const fn connections(&self) -> usize {
         self.segments + 1

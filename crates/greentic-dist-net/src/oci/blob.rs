@@ -276,6 +276,16 @@ impl BlobPieces {
         }
     }
 
+    /// Writes down who was found to lie, where the client has an [`EndpointMemory`](crate::EndpointMemory): after
+    /// [`BlobPieces::refute`], when nothing else is asked. Cancel-safe.
+    pub async fn write_down(&mut self) {
+        let transport = match &self.way {
+            Way::One(transfer) => &transfer.transport,
+            Way::Several(pieces) => pieces.transport(),
+        };
+        transport.liars.write_down().await;
+    }
+
     /// How many connections were asked for it at a time, at most.
     pub const fn connections(&self) -> usize {
         match &self.way {
@@ -319,7 +329,7 @@ impl BlobStream {
     pub async fn next(&mut self) -> Option<Result<Bytes, NetError>> {
         let next = self.proven().await;
         if let Some(Err(_)) = &next {
-            self.inner.transfer.transport.liars.write_down().await;
+            self.inner.line.write_down().await;
         }
         let telling = &self.inner.telling;
         match &next {
@@ -423,6 +433,11 @@ impl UnverifiedBlobStream {
         let error = self.line.refute(not_the_blob());
         self.telling.failed(&error);
         error
+    }
+
+    /// Writes down who was found to lie, as [`BlobPieces::write_down`] does.
+    pub async fn write_down(&mut self) {
+        self.line.write_down().await;
     }
 
     /// Takes note that the consumer failed, whatever the bytes are: what asked for [progress](BlobRequest::progress) is told

@@ -28,6 +28,15 @@ impl Line {
         }
     }
 
+    /// Writes down who was found to lie, where there is a memory of that.
+    pub(super) async fn write_down(&mut self) {
+        let transport = match self {
+            Self::One(transfer) => &transfer.transport,
+            Self::Several(in_order) => in_order.transport(),
+        };
+        transport.liars.write_down().await;
+    }
+
     /// Takes note that the bytes were not those that were asked for, as [`Transfer::refute`] does.
     pub(super) fn refute(&self, error: NetError) -> NetError {
         match self {

@@ -111,7 +111,7 @@ pub(super) async fn bring(
             Brought::Now => return Ok(Moved::Copied),
             Brought::Before => return Ok(Moved::Present),
             Brought::Wrong(wrong) if tries < TRIES && wrong.is_worth_another_try() => wrong.incoming.doubt(),
-            Brought::Wrong(wrong) => return Err(wrong.refute(name)),
+            Brought::Wrong(wrong) => return Err(wrong.refute(name).await),
         }
     }
 }
@@ -278,10 +278,18 @@ impl Incoming {
     }
 
     /// Takes note that the bytes are wrong. The error of the net, where they came from there.
-    fn refute(&self) -> Option<NetError> {
+    async fn refute(&mut self) -> Option<NetError> {
         match self {
-            Self::Pieces(pieces) => Some(pieces.refute()),
-            Self::Stream(stream) => Some(stream.refute()),
+            Self::Pieces(pieces) => {
+                let error = pieces.refute();
+                pieces.write_down().await;
+                Some(error)
+            }
+            Self::Stream(stream) => {
+                let error = stream.refute();
+                stream.write_down().await;
+                Some(error)
+            }
             Self::Source { .. } => None,
         }
     }
@@ -303,12 +311,12 @@ impl Wrong {
         self.offset > 0 || is_put_together
     }
 
-    fn refute(self, name: &str) -> DistError {
+    async fn refute(mut self, name: &str) -> DistError {
         let mismatch: Option<Mismatch> = match self.error.problem() {
             LayoutProblem::Damaged { mismatch, .. } => Some(*mismatch),
             _ => None,
         };
-        match (self.incoming.refute(), mismatch) {
+        match (self.incoming.refute().await, mismatch) {
             (Some(error), Some(mismatch)) => DistError::from_net(name, error.with_source(mismatch)),
             (Some(error), None) => DistError::from_net(name, error),
             (None, _) => DistError::Layout(self.error),
