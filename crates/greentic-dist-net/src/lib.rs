@@ -65,11 +65,11 @@ pub use crate::http::{BodyStream, HttpAnswer, HttpCall, HttpGet, HttpReply};
 pub use crate::observer::{Event, Observer};
 pub use crate::oci::{
     BlobEvent, BlobHead, BlobPieces, BlobRange, BlobRead, BlobRequest, BlobSource, BlobStream, BlobUpload, BoxFuture,
-    BytesSource, Credential, CredentialAnswer, CredentialSource, CredentialTarget, FetchedImage, FetchedManifest,
-    ItemStream, Login, LoginOrigin, ManifestHead, ManifestUpload, Paged, PushedBlob, PushedManifest, RawManifest,
-    Referrers, ReferrersSource, ReferrersUpkeep, RegistryHandle, RegistryVersion, Repository, RepositorySource,
-    Revalidated, Selector, SourceError, StaticCredentials, StreamSource, UnsizedBlobStream, UnverifiedBlobStream,
-    UploadMode,
+    BytesSource, Credential, CredentialAction, CredentialAnswer, CredentialSource, CredentialTarget, FetchedImage,
+    FetchedManifest, ItemStream, Login, LoginOrigin, ManifestHead, ManifestUpload, Paged, PushedBlob, PushedManifest,
+    RawManifest, Referrers, ReferrersSource, ReferrersUpkeep, RegistryHandle, RegistryVersion, Repository,
+    RepositorySource, Revalidated, Selector, SourceError, StaticCredentials, StreamSource, UnsizedBlobStream,
+    UnverifiedBlobStream, UploadMode,
 };
 pub use crate::proxy::{Proxy, ProxyRule};
 pub use crate::rate_limit::RateLimit;

@@ -9,7 +9,7 @@ use crate::provider_registry::{self, ProviderRegistryError, RegistryBases};
 
 /// Whether a text in the form of Docker's `config.json` has a login for this host and repository, and what is told beside it.
 pub fn docker_config(text: &str, host: &str, repository: &str) -> (bool, Vec<String>) {
-    let target = CredentialTarget { host: host.to_owned(), repository: repository.to_owned() };
+    let target = CredentialTarget::new(host, repository);
     let (login, told) = docker_config::find_in(text, &target);
     (login.is_some(), told)
 }

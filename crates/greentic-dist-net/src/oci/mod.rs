@@ -38,7 +38,8 @@ mod upload_chunked;
 mod write_manifest;
 
 pub use auth::{
-    BoxFuture, Credential, CredentialAnswer, CredentialSource, CredentialTarget, Login, LoginOrigin, StaticCredentials,
+    BoxFuture, Credential, CredentialAction, CredentialAnswer, CredentialSource, CredentialTarget, Login, LoginOrigin,
+    StaticCredentials,
 };
 pub use blob::{BlobPieces, BlobRequest, BlobStream, UnverifiedBlobStream};
 pub use blob_event::BlobEvent;

@@ -1,13 +1,13 @@
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use greentic_dist_net::{
-    BoxFuture, Credential, CredentialAnswer, CredentialSource, CredentialTarget, Login, Net, NetError, NetErrorKind,
-    Selector, StaticCredentials, TargetPolicy,
+    BoxFuture, Credential, CredentialAction, CredentialAnswer, CredentialSource, CredentialTarget, Login, Net,
+    NetError, NetErrorKind, RawManifest, Selector, StaticCredentials, TargetPolicy,
 };
 use greentic_dist_testkit::scenario::{Auth, Lie, LyingRegistry, Part, Scenario, bystander};
-use greentic_dist_testkit::{LyingServer, Response, fixture};
+use greentic_dist_testkit::{LyingServer, Request, Response, fixture};
 
 use crate::support::{Recorder, layer_of, net, pull_layer, quick, read, repository, with_login};
 
@@ -206,6 +206,103 @@ async fn a_login_that_changed_meanwhile_is_asked_for_once_more() {
     let net = quick().credentials(Arc::<Rotating>::clone(&source)).build().unwrap();
     pull(&net, &registry).await.unwrap();
     assert_eq!(source.0.load(Ordering::SeqCst), 2, "asked once, and once more after the refusal");
+}
+
+/// One login for each kind of work, and for what it was asked.
+#[derive(Debug, Default)]
+struct ByWork(Mutex<Vec<CredentialTarget>>);
+
+impl CredentialSource for ByWork {
+    fn credential<'a>(&'a self, target: &'a CredentialTarget) -> BoxFuture<'a, Result<CredentialAnswer, NetError>> {
+        self.0.lock().unwrap().push(target.clone());
+        let username = match target.action {
+            CredentialAction::Pull => "reader",
+            CredentialAction::Push => "writer",
+            CredentialAction::Delete => "remover",
+            CredentialAction::Catalog => "lister",
+            other => panic!("{other:?}"),
+        };
+        let login = Login::explicit(Credential::Basic { username: username.into(), password: CANARY.into() });
+        Box::pin(std::future::ready(Ok(Some(login).into())))
+    }
+}
+
+/// Whose login this is.
+fn user_of(authorization: Option<&str>) -> &'static str {
+    match authorization.unwrap_or_default() {
+        "Basic cmVhZGVyOmNhbmFyeS01ZjFk" => "reader",
+        "Basic d3JpdGVyOmNhbmFyeS01ZjFk" => "writer",
+        "Basic cmVtb3ZlcjpjYW5hcnktNWYxZA==" => "remover",
+        "Basic bGlzdGVyOmNhbmFyeS01ZjFk" => "lister",
+        other => panic!("{other}"),
+    }
+}
+
+/// Pulls, pushes, deletes and lists, twice: who did which of it by the answers of a server that says `Bearer USER` or wants `Basic`.
+async fn do_everything(net: &Net, server: &LyingServer) {
+    let repository = repository(net, &format!("{}/acme/hello", server.host()));
+    let manifest = RawManifest::new(fixture::component().manifest_bytes).unwrap();
+    for _ in 0..2 {
+        repository.manifest(Selector::Tag("1")).await.unwrap();
+        repository.put_manifest(&manifest).tag("2").send().await.unwrap();
+        repository.delete_tag("1").await.unwrap();
+        net.registry(&server.host()).unwrap().catalog().collect(5).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_login_for_one_kind_of_work_is_never_used_for_another() {
+    let needed = |request: &Request| match request.method.as_str() {
+        "GET" if request.path == "/v2/_catalog" => "lister",
+        "GET" => "reader",
+        "DELETE" => "remover",
+        _ => "writer",
+    };
+    let answer = |request: &Request| match request.method.as_str() {
+        "GET" if request.path == "/v2/_catalog" => Response::ok(r#"{"repositories":[]}"#),
+        "GET" => Response::ok(fixture::component().manifest_bytes).header("Content-Type", fixture::MANIFEST_TYPE),
+        "DELETE" => Response::status(202, ""),
+        _ => Response::status(201, ""),
+    };
+    // With tokens, and with passwords.
+    for with_tokens in [true, false] {
+        let server = LyingServer::start(move |request, ctx| {
+            let authorization = request.header("authorization");
+            if request.path == "/token" {
+                return Response::ok(format!(r#"{{"token":"t-{}"}}"#, user_of(authorization)));
+            }
+            match (authorization, with_tokens) {
+                (None, true) => Response::bearer_challenge(&ctx.url("/token"), "s", ""),
+                (None, false) => Response::status(401, "").header("WWW-Authenticate", "Basic realm=\"r\""),
+                (Some(sent), true) => {
+                    assert_eq!(sent, format!("Bearer t-{}", needed(request)), "{}", request.path);
+                    answer(request)
+                }
+                (sent, false) => {
+                    assert_eq!(user_of(sent), needed(request), "{}", request.path);
+                    answer(request)
+                }
+            }
+        });
+        let source = Arc::new(ByWork::default());
+        let net = quick().credentials(Arc::<ByWork>::clone(&source)).build().unwrap();
+        do_everything(&net, &server).await;
+        let asked = source.0.lock().unwrap().clone();
+        let target = |repository: &str, action| CredentialTarget::new(server.host(), repository).to(action);
+        assert_eq!(
+            asked,
+            [
+                target("acme/hello", CredentialAction::Pull),
+                target("acme/hello", CredentialAction::Push),
+                target("acme/hello", CredentialAction::Delete),
+                target("", CredentialAction::Catalog)
+            ],
+            "each is asked for once"
+        );
+        let sent = server.journal().entries();
+        let tokens = sent.iter().filter(|entry| entry.path == "/token").count();
+        assert_eq!((sent.len(), tokens), if with_tokens { (13, 4) } else { (9, 0) });
+    }
 }
 
 #[tokio::test]
@@ -494,7 +591,7 @@ fn assert_blank(error: &NetError, secrets: &[&str]) {
 }
 
 /// What one server of a test repeats: its own header, the part behind the scheme, or the password.
-fn heard(request: &greentic_dist_testkit::Request, what: usize) -> Option<String> {
+fn heard(request: &Request, what: usize) -> Option<String> {
     let value = request.header("authorization")?.to_owned();
     match what {
         0 => Some(value),

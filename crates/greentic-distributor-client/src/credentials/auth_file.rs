@@ -96,7 +96,7 @@ impl AuthFile {
         notes: &mut Notes,
     ) -> Option<Login> {
         let table = self.cred_helpers.as_ref()?;
-        let host = CredentialTarget { host: target.host.clone(), repository: String::new() };
+        let host = CredentialTarget::new(&target.host, "").to(target.action);
         let name = scope::find(&table.iter().map(|(key, value)| (key.as_str(), value)), &host)?;
         self.ask(name, target, "credHelpers", helpers, notes)
     }

@@ -45,7 +45,7 @@ mod tests {
     const CANARY: &str = "canary-7d1f";
 
     fn target(host: &str) -> CredentialTarget {
-        CredentialTarget { host: host.to_owned(), repository: "acme/hello".to_owned() }
+        CredentialTarget::new(host, "acme/hello")
     }
 
     proptest! {

@@ -114,7 +114,7 @@ mod tests {
 
     fn found(keys: &[&str], host: &str, repository: &str) -> Option<String> {
         let table: BTreeMap<String, String> = keys.iter().map(|key| ((*key).to_owned(), (*key).to_owned())).collect();
-        let target = CredentialTarget { host: host.into(), repository: repository.into() };
+        let target = CredentialTarget::new(host, repository);
         find(&table.iter().map(|(key, value)| (key.as_str(), value)), &target).cloned()
     }
 

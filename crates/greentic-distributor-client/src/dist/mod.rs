@@ -59,10 +59,10 @@ pub(crate) mod verify;
 mod wire;
 
 pub use greentic_dist_net::{
-    Capabilities, ClientStats, Credential, CredentialAnswer, CredentialSource, CredentialTarget, EndpointFailure,
-    Event as NetEvent, HostConfig, HostEndpoint, HostSource, HttpRule, Limit, Limits, Login, LoginOrigin, NetError,
-    NetErrorClass, NetErrorKind, NetStats, Observer, Proxy, ProxyRule, RangePolicy, RateLimit, RetryPolicy,
-    StaticCredentials, TargetPolicy, Timeouts,
+    Capabilities, ClientStats, Credential, CredentialAction, CredentialAnswer, CredentialSource, CredentialTarget,
+    EndpointFailure, Event as NetEvent, HostConfig, HostEndpoint, HostSource, HttpRule, Limit, Limits, Login,
+    LoginOrigin, NetError, NetErrorClass, NetErrorKind, NetStats, Observer, Proxy, ProxyRule, RangePolicy, RateLimit,
+    RetryPolicy, StaticCredentials, TargetPolicy, Timeouts,
 };
 pub use greentic_dist_store::{Proof, SourceSnapshot, StoreError, StoreErrorKind};
 pub use greentic_dist_types::{

@@ -293,9 +293,9 @@ pub use describe::{ArtifactDescription, ContentDescription, PlatformDescription,
 pub use error::{LayoutError, LayoutProblem};
 pub use greentic_dist_net::{
     BlobEvent, BlobHead, BlobPieces, BlobRange, BlobRead, BlobRequest, BlobSource, BlobStream, BlobUpload, BoxFuture,
-    BytesSource, Capabilities, ClientStats, Credential, CredentialAnswer, CredentialSource, CredentialTarget,
-    EndpointFailure, EndpointMemory, Event, FetchedImage, FetchedManifest, HostConfig, HostEndpoint, HostSource,
-    HttpRule, ItemStream, Limit, Limits, Login, LoginOrigin, ManifestHead, ManifestUpload, Net as Client,
+    BytesSource, Capabilities, ClientStats, Credential, CredentialAction, CredentialAnswer, CredentialSource,
+    CredentialTarget, EndpointFailure, EndpointMemory, Event, FetchedImage, FetchedManifest, HostConfig, HostEndpoint,
+    HostSource, HttpRule, ItemStream, Limit, Limits, Login, LoginOrigin, ManifestHead, ManifestUpload, Net as Client,
     NetBuilder as ClientBuilder, NetError as Error, NetErrorClass as ErrorClass, NetErrorKind as ErrorKind, NetStats,
     Observer, Paged, Piece, Proxy, ProxyRule, PushedBlob, PushedManifest, RangePolicy, RateLimit, RawManifest,
     Referrers, ReferrersSource, ReferrersUpkeep, RegistriesFile, RegistriesFileError, RegistryError,

@@ -23,7 +23,7 @@ fn basic() -> LyingRegistry {
 }
 
 fn target(host: &str) -> CredentialTarget {
-    CredentialTarget { host: host.to_owned(), repository: "acme/hello".to_owned() }
+    CredentialTarget::new(host, "acme/hello")
 }
 
 async fn ask(source: &dyn CredentialSource, host: &str) -> CredentialAnswer {

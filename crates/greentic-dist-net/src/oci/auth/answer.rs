@@ -226,7 +226,7 @@ impl Access {
         if !matches!(error.kind(), NetErrorKind::Unauthorized | NetErrorKind::Forbidden | NetErrorKind::NotFound) {
             return error;
         }
-        let known = lock(&self.registry.auth().known).get(&*self.repository).map(Arc::clone);
+        let known = self.remembered();
         let login = known.as_deref().and_then(|known| known.usable(&self.action));
         let is_demanding = lock(&self.registry.auth().demand).is_some();
         if error.kind() == NetErrorKind::NotFound && is_demanding {

@@ -22,7 +22,8 @@ use url::Url;
 
 pub use self::credential::Credential;
 pub use self::source::{
-    BoxFuture, CredentialAnswer, CredentialSource, CredentialTarget, Login, LoginOrigin, StaticCredentials,
+    BoxFuture, CredentialAction, CredentialAnswer, CredentialSource, CredentialTarget, Login, LoginOrigin,
+    StaticCredentials,
 };
 
 pub(crate) use self::answer::Refusal;
@@ -49,7 +50,7 @@ pub(crate) struct RegistryAuth {
     demand: Mutex<Option<Demand>>,
     /// Scopes that were demanded beyond the computed ones, by repository and work.
     scopes: Mutex<HashMap<(String, Action), String>>,
-    known: Mutex<HashMap<String, Arc<Known>>>,
+    known: Mutex<HashMap<CredentialTarget, Arc<Known>>>,
     tokens: Mutex<HashMap<TokenKey, Arc<TokenCell>>>,
     server: TokenServer,
     /// Whether a registry that refuses without a challenge was asked for one.
@@ -64,7 +65,7 @@ enum Demand {
     Bearer { realm: Url, guard: Guard, service: Option<String> },
 }
 
-/// What the source said about one repository.
+/// What the source said about one repository and what is to be done there.
 #[derive(Debug)]
 struct Known {
     login: Option<Login>,
@@ -229,10 +230,9 @@ impl Access {
         }
     }
 
-    /// What is known about this repository: remembered, else asked of the source.
+    /// What is known about this repository and this work: remembered, else asked of the source.
     async fn known(&self, transport: &Transport) -> Result<Arc<Known>, NetError> {
-        let remembered = lock(&self.registry.auth().known).get(&*self.repository).map(Arc::clone);
-        match remembered {
+        match self.remembered() {
             Some(known) if known.is_current() => Ok(known),
             _ => self.ask_source(transport).await,
         }
@@ -259,17 +259,22 @@ impl Access {
 
     fn remember(&self, known: Known) -> Arc<Known> {
         let known = Arc::new(known);
-        insert_bounded(&self.registry.auth().known, self.repository.to_string(), Arc::clone(&known));
+        insert_bounded(&self.registry.auth().known, self.target(), Arc::clone(&known));
         known
     }
 
     fn target(&self) -> CredentialTarget {
-        CredentialTarget { host: self.registry.name().to_owned(), repository: self.repository.to_string() }
+        CredentialTarget::new(self.registry.name(), &*self.repository).to(self.action.of_login())
     }
 
-    /// The login for this repository, when it was asked for already.
+    /// What the source said, when it was asked for this already.
+    fn remembered(&self) -> Option<Arc<Known>> {
+        lock(&self.registry.auth().known).get(&self.target()).map(Arc::clone)
+    }
+
+    /// The login for this work, when it was asked for already.
     pub(crate) fn known_login(&self) -> Option<Credential> {
-        let known = lock(&self.registry.auth().known).get(&*self.repository).map(Arc::clone)?;
+        let known = self.remembered()?;
         known.login.as_ref().map(|login| login.credential.clone())
     }
 

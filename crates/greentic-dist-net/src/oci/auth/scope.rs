@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Access, REMEMBERED, lock};
+use super::{Access, CredentialAction, REMEMBERED, lock};
 
 /// Longest scope taken from a challenge, in bytes.
 const SCOPE_BYTES: usize = 1 << 10;
@@ -23,6 +23,18 @@ pub(crate) enum Action {
     Delete,
     /// List the registry's repositories.
     Catalog,
+}
+
+impl Action {
+    /// What a source of logins is told about it.
+    pub(super) const fn of_login(&self) -> CredentialAction {
+        match self {
+            Self::Pull => CredentialAction::Pull,
+            Self::Push | Self::PushMounting { .. } => CredentialAction::Push,
+            Self::Delete => CredentialAction::Delete,
+            Self::Catalog => CredentialAction::Catalog,
+        }
+    }
 }
 
 impl Access {

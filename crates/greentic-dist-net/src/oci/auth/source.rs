@@ -14,13 +14,45 @@ use crate::NetError;
 /// A future in a box, as object-safe traits return it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
+/// What is to be done with a login, so that a source can give one that may do no more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CredentialAction {
+    /// Read manifests, blobs, tags and referrers.
+    #[default]
+    Pull,
+    /// Write blobs and manifests, and read what is there already.
+    Push,
+    /// Delete manifests, tags or blobs.
+    Delete,
+    /// List the registry's repositories.
+    Catalog,
+}
+
 /// What a login is wanted for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct CredentialTarget {
     /// The registry that is contacted, as references write it: `host` or `host:port`; `docker.io` for Docker Hub.
     pub host: String,
     /// The repository, e.g. `acme/hello`; empty for the registry as a whole.
     pub repository: String,
+    /// What is to be done. A login for one action is never used for another, unless the source gives it for both.
+    pub action: CredentialAction,
+}
+
+impl CredentialTarget {
+    /// A target, for reading.
+    pub fn new(host: impl Into<String>, repository: impl Into<String>) -> Self {
+        Self { host: host.into(), repository: repository.into(), action: CredentialAction::Pull }
+    }
+
+    /// The same for another action.
+    #[must_use]
+    pub fn to(mut self, action: CredentialAction) -> Self {
+        self.action = action;
+        self
+    }
 }
 
 /// How a login came to be used.
@@ -114,11 +146,12 @@ impl From<Option<Login>> for CredentialAnswer {
     }
 }
 
-/// Where logins come from. Asked after a registry refused a request for want of one, for a registry and a repository.
+/// Where logins come from. Asked after a registry refused a request for want of one, for a registry, a repository and what is to be
+/// done there.
 ///
 /// What it says is kept in memory and not asked for again, with four exceptions: the login has expired, it was rejected (the
 /// source may know a newer one by now), requests that need it first at the same time may each ask, and beyond 1,024
-/// repositories of a registry the memory starts anew.
+/// repositories and actions of a registry the memory starts anew.
 pub trait CredentialSource: Send + Sync + Debug {
     /// What is known for a target.
     ///
@@ -181,7 +214,7 @@ mod tests {
     use super::*;
 
     fn found(source: &StaticCredentials, host: &str, repository: &str) -> Option<String> {
-        let target = CredentialTarget { host: host.into(), repository: repository.into() };
+        let target = CredentialTarget::new(host, repository);
         match source.find(&target)? {
             Credential::Basic { username, .. } => Some(username.clone()),
             other => panic!("{other:?}"),

@@ -329,7 +329,7 @@ async fn status(context: &Context<'_>, registry: Option<&str>) -> Result<(), Cli
     };
     let mut documents = Vec::with_capacity(scopes.len());
     for scope in scopes {
-        let target = CredentialTarget { host: scope.host().to_owned(), repository: scope.path().to_owned() };
+        let target = CredentialTarget::new(scope.host(), scope.path());
         let answer = chain
             .credential(&target)
             .await
