@@ -56,6 +56,35 @@ fn a_lock_is_written_checked_updated_and_pulled() {
 }
 
 #[test]
+fn of_many_who_add_at_once_everybody_who_is_told_so_is_in_the_file() {
+    let (bench, registry) = (Bench::new(), registry());
+    let names: Vec<String> = (0..6).map(|seed| format!("seed{seed}")).collect();
+    for (seed, name) in (10..).zip(&names) {
+        registry.publish(&other(seed), name);
+    }
+    let (reference, _) =
+        registry.reference().rsplit_once(':').map(|(name, tag)| (name.to_owned(), tag.to_owned())).unwrap();
+    let reference_of = |name: &String| format!("{reference}:{name}");
+    // On a file that is not there yet, and then on one that is.
+    for round in names.chunks(3) {
+        let added: Vec<_> = std::thread::scope(|scope| {
+            let adding: Vec<_> = round
+                .iter()
+                .map(|name| (name, scope.spawn(|| dist(&bench, ["lock", "add", &reference_of(name)]).output())))
+                .collect();
+            adding.into_iter().map(|(name, adding)| (name, adding.join().unwrap())).collect()
+        });
+        let text = fs::read_to_string(bench.path().join("pack.lock.json")).unwrap();
+        let in_the_file = |name: &String| text.contains(&reference_of(name));
+        for (name, outcome) in &added {
+            let is_there = in_the_file(name);
+            outcome.expect_code(if is_there { 0 } else { 9 });
+        }
+        assert!(round.iter().any(in_the_file), "somebody is first: {text}");
+    }
+}
+
+#[test]
 fn row_40_locked_refuses_drift_with_9_where_a_plain_pull_is_content_with_the_locked_bytes() {
     let (bench, registry) = (Bench::new(), registry());
     dist(&bench, ["lock", &registry.reference()]).output().expect_code(0);

@@ -188,6 +188,29 @@ async fn a_file_that_somebody_else_changed_meanwhile_is_not_overwritten() {
 }
 
 #[tokio::test]
+async fn a_file_that_somebody_replaces_at_this_moment_is_left_to_them() {
+    let (home, registry) = (Home::new(), registry());
+    let path = lock_path(&home);
+    fs::write(&path, "[]").unwrap();
+    let other = fs::File::open(&path).unwrap();
+    other.lock().unwrap();
+    assert_fails(home.client().add_to_lock(&path, &[registry.reference()], None).await, LockOutOfDate, 9);
+    assert_eq!(fs::read_to_string(&path).unwrap(), "[]");
+    drop(other);
+    assert!(home.client().add_to_lock(&path, &[registry.reference()], None).await.unwrap().written);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_link_to_nowhere_is_no_lock_file() {
+    let (home, registry) = (Home::new(), registry());
+    let path = lock_path(&home);
+    std::os::unix::fs::symlink("nowhere", &path).unwrap();
+    assert_fails(home.client().add_to_lock(&path, &[registry.reference()], None).await, InvalidInput, 2);
+    assert!(fs::symlink_metadata(&path).unwrap().is_symlink() && !path.exists());
+}
+
+#[tokio::test]
 async fn files_are_written_as_seen_from_the_lock_file_and_read_from_there() {
     let home = Home::new();
     let path = lock_path(&home);

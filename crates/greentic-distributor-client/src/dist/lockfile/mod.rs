@@ -4,6 +4,7 @@
 //! a lock file may hold is in `docs/lockfile.md`, and how it is read in `greentic_dist_types`.
 
 mod pull;
+mod replace;
 mod write;
 
 use std::collections::HashMap;

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use greentic_dist_types::{Digest, LockEntry, Lockfile, SafeText, SourceRef, redact_reference};
 
+use super::replace::replace_unchanged;
 use super::{LoadedLock, OtherDigests, Wanted, load, resolve_text};
 use crate::blocking;
 use crate::dist::client::Inner;
 use crate::dist::identity::{component_id_of_path, component_id_of_url};
 use crate::dist::{ArtifactDescriptor, DistClient, DistError, many, source};
-use crate::output_file;
 
 /// A lock file beside what its references mean now.
 #[derive(Clone, Debug)]
@@ -249,22 +249,7 @@ async fn write(loaded: &mut LoadedLock, changes: &[LockChange]) -> Result<bool, 
     loaded.lock.entries = entries;
     let text = loaded.lock.to_json().map_err(DistError::Serde)?;
     let (path, read) = (loaded.path.clone(), std::mem::take(&mut loaded.bytes));
-    blocking::run(move || {
-        let there = match std::fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(DistError::io(&path, error)),
-        };
-        if there != read {
-            return Err(DistError::LockOutOfDate {
-                path: path.display().to_string(),
-                reason: "it was changed by somebody else while its references were resolved; nothing was written"
-                    .into(),
-            });
-        }
-        output_file::rewrite(&path, text.as_bytes()).map_err(|error| DistError::io(&path, error))
-    })
-    .await?;
+    blocking::run(move || replace_unchanged(&path, &read, text.as_bytes())).await?;
     Ok(true)
 }
 
