@@ -53,6 +53,9 @@ pub struct Limits {
     pub referrers: usize,
     /// How many steps away from an artifact what refers to it is looked for: a signature of its SBOM is two. Default 8.
     pub referrer_depth: usize,
+    /// Most bytes of a list that is held as a whole: those of its pages, and 64 for each entry. Default 64 MiB. A list that is read
+    /// entry by entry, or page by page, has no such limit.
+    pub list_bytes: u64,
     /// Largest body of a plain GET in bytes, unless the request says otherwise, and largest blob that is copied or saved as a file.
     /// Default 2 GiB.
     pub artifact_bytes: u64,
@@ -83,6 +86,7 @@ impl Default for Limits {
             copy_manifest_bytes: limits::COPY_MANIFEST_BYTES,
             referrers: limits::REFERRERS,
             referrer_depth: limits::REFERRER_DEPTH,
+            list_bytes: limits::LIST_BYTES,
             artifact_bytes: limits::ARTIFACT_BYTES,
             blob_bytes: u64::MAX,
             least_chunk_bytes: limits::LEAST_CHUNK_BYTES,
@@ -128,6 +132,8 @@ pub enum Limit {
     Referrers,
     /// [`Limits::referrer_depth`].
     ReferrerDepth,
+    /// [`Limits::list_bytes`].
+    ListBytes,
     /// [`Limits::artifact_bytes`].
     ArtifactBytes,
     /// [`Limits::blob_bytes`].
@@ -138,7 +144,7 @@ pub enum Limit {
 
 impl Limit {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::ManifestBytes,
         Self::Layers,
         Self::IndexEntries,
@@ -156,6 +162,7 @@ impl Limit {
         Self::CopyManifestBytes,
         Self::Referrers,
         Self::ReferrerDepth,
+        Self::ListBytes,
         Self::ArtifactBytes,
         Self::BlobBytes,
         Self::LeastChunkBytes,
@@ -181,6 +188,7 @@ impl Limit {
             Self::CopyManifestBytes => "copy-manifest-bytes",
             Self::Referrers => "referrers",
             Self::ReferrerDepth => "referrer-depth",
+            Self::ListBytes => "list-bytes",
             Self::ArtifactBytes => "artifact-bytes",
             Self::BlobBytes => "blob-bytes",
             Self::LeastChunkBytes => "least-chunk-bytes",
@@ -221,6 +229,7 @@ impl Limit {
             Self::CopyManifestBytes => "the size of the manifests that belong to it",
             Self::Referrers => "the number of referrers",
             Self::ReferrerDepth => "the number of steps to what refers to it",
+            Self::ListBytes => "the size of the whole list",
             Self::ArtifactBytes => "the size of the answer",
             Self::BlobBytes => "the size of the blob",
             Self::LeastChunkBytes => "the smallest chunk the registry takes",
@@ -281,6 +290,7 @@ impl Limits {
             Limit::CopyManifestBytes => self.copy_manifest_bytes,
             Limit::Referrers => count(self.referrers),
             Limit::ReferrerDepth => count(self.referrer_depth),
+            Limit::ListBytes => self.list_bytes,
             Limit::ArtifactBytes => self.artifact_bytes,
             Limit::BlobBytes => self.blob_bytes,
             Limit::LeastChunkBytes => self.least_chunk_bytes,
@@ -311,6 +321,7 @@ impl Limits {
             Limit::CopyManifestBytes => self.copy_manifest_bytes = value,
             Limit::Referrers => self.referrers = count,
             Limit::ReferrerDepth => self.referrer_depth = count,
+            Limit::ListBytes => self.list_bytes = value,
             Limit::ArtifactBytes => self.artifact_bytes = value,
             Limit::BlobBytes => self.blob_bytes = value,
             Limit::LeastChunkBytes => self.least_chunk_bytes = value,

@@ -36,6 +36,7 @@ pub(crate) fn with_platform_roots(
     extra: &[CertificateDer<'static>],
     identity: Option<&Identity>,
 ) -> Result<ClientConfig, NetError> {
+    check_named_roots()?;
     let provider = provider();
     let verifier = platform_verifier(extra, &provider).map_err(failed)?;
     let builder = ClientConfig::builder_with_provider(provider)
@@ -49,6 +50,37 @@ pub(crate) fn with_platform_roots(
     };
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
+}
+
+/// Whoever reads the platform's roots reads this file to its end, whatever it is: a pipe is waited for, and a device never ends.
+///
+/// # Errors
+/// `Config`, naming the variable.
+#[cfg(all(unix, not(any(target_vendor = "apple", target_os = "android"))))]
+fn check_named_roots() -> Result<(), NetError> {
+    const VARIABLE: &str = "SSL_CERT_FILE";
+    /// Largest file in bytes: the authorities of all the world are a quarter of a MiB.
+    const MOST: u64 = 16 << 20;
+    let Some(path) = std::env::var_os(VARIABLE).filter(|path| !path.is_empty()) else { return Ok(()) };
+    // What is not there, or not for us, is said by whoever reads it.
+    let Ok(found) = std::fs::metadata(&path) else { return Ok(()) };
+    let wrong = |why: &str| {
+        let path = greentic_dist_types::SafeText::new(&path.to_string_lossy()).to_string();
+        NetError::config(format!("{VARIABLE} names `{path}`, which {why}"))
+    };
+    if !found.is_file() {
+        return Err(wrong("is not a regular file"));
+    }
+    if found.len() > MOST {
+        return Err(wrong("has more than the 16 MiB that are read of certificate authorities"));
+    }
+    Ok(())
+}
+
+#[cfg(not(all(unix, not(any(target_vendor = "apple", target_os = "android")))))]
+#[expect(clippy::unnecessary_wraps, reason = "elsewhere this asks")]
+fn check_named_roots() -> Result<(), NetError> {
+    Ok(())
 }
 
 #[cfg(not(target_os = "android"))]

@@ -63,6 +63,8 @@ pub const COPY_MANIFEST_BYTES: u64 = 64 << 20;
 pub const REFERRERS: usize = 10_000;
 /// How many steps what refers to something may be away from the artifact: a signature of an SBOM of it is two.
 pub const REFERRER_DEPTH: usize = 8;
+/// Largest list of tags or repositories that is held as a whole: three quarters of a million tags of twenty characters.
+pub const LIST_BYTES: u64 = 64 << 20;
 /// Largest artifact taken without being asked to take more.
 pub const ARTIFACT_BYTES: u64 = 2 << 30;
 /// Largest `entry.json` or other record of the store.

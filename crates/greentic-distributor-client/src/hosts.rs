@@ -61,8 +61,8 @@ impl HostsDir {
             let dir = self.0.join(name);
             match fs::metadata(&dir) {
                 Ok(found) if found.is_dir() => return read_dir(registry, &dir).map(Some),
-                Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Ok(_) => return Err(unreadable(&dir, ErrorKind::NotADirectory.into())),
+                Err(error) if is_absent(&dir, &error) => {}
                 Err(error) => return Err(unreadable(&dir, error)),
             }
         }
@@ -252,11 +252,16 @@ fn file_of(path: &Path) -> Result<Vec<u8>, NetError> {
     read.ok_or_else(|| NetError::config(format!("{} does not exist", path.display())))
 }
 
+/// Whether there is nothing of that name. A link to nowhere is something: whoever made it meant something by it.
+fn is_absent(path: &Path, error: &io::Error) -> bool {
+    error.kind() == ErrorKind::NotFound && fs::symlink_metadata(path).is_err()
+}
+
 /// A whole small file; `None` when it does not exist.
 pub(crate) fn read_file(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let file = match regular_file::open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) if is_absent(path, &error) => return Ok(None),
         Err(error) => return Err(error),
     };
     let mut bytes = Vec::new();

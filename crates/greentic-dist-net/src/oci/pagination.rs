@@ -14,6 +14,8 @@ use crate::{Limit, NetError, NetErrorKind};
 
 /// Most entries of a page that are asked for: some registries refuse more (ECR).
 const PAGE_ENTRIES: u32 = 1_000;
+/// What an entry that is held costs beside its text, as [`Limits::list_bytes`](crate::Limits::list_bytes) counts.
+const ENTRY_BYTES: u64 = 64;
 
 type Read<T> = Box<dyn FnMut(&Collected) -> Result<Vec<T>, NetError> + Send>;
 type Refuse = fn(NetError, &Ask) -> NetError;
@@ -35,6 +37,8 @@ pub struct Paged<T> {
     seen: HashSet<Digest>,
     /// Entries of a page that were not handed out one by one yet.
     waiting: VecDeque<T>,
+    /// Bytes of the pages that were fetched.
+    fetched_bytes: u64,
 }
 
 enum Next<T> {
@@ -75,6 +79,7 @@ impl<T> Paged<T> {
             after: None,
             seen: HashSet::new(),
             waiting: VecDeque::new(),
+            fetched_bytes: 0,
         }
     }
 
@@ -172,7 +177,8 @@ impl<T> Paged<T> {
     /// The whole list, of at most `limit` entries.
     ///
     /// # Errors
-    /// `TooLarge` when there are more; otherwise as [`Paged::next_page`].
+    /// `TooLarge` when there are more, or more than [`Limits::list_bytes`](crate::Limits::list_bytes) allows; otherwise as
+    /// [`Paged::next_page`].
     pub async fn collect(self, limit: usize) -> Result<Vec<T>, NetError>
     where
         T: Send,
@@ -202,8 +208,43 @@ impl<T> Paged<T> {
                 return Ok(None);
             }
             all.extend(page);
+            self.check_held(all.len())?;
         }
         Ok(Some(all))
+    }
+
+    /// The first entries of the list, at most `most`, and whether there are more of them. Asks for no page beyond those.
+    ///
+    /// # Errors
+    /// `TooLarge` for more than [`Limits::list_bytes`](crate::Limits::list_bytes) allows; otherwise as [`Paged::next_page`].
+    pub async fn first(self, most: usize) -> Result<(Vec<T>, bool), NetError>
+    where
+        T: Send,
+    {
+        let transport = Shared::clone(&self.transport);
+        transport.within(self.first_of_all(most)).await
+    }
+
+    async fn first_of_all(mut self, most: usize) -> Result<(Vec<T>, bool), NetError> {
+        let mut first = Vec::new();
+        while let Some(page) = self.next_page().await {
+            first.extend(page?);
+            if first.len() >= most {
+                let more = first.len() > most || self.has_more();
+                first.truncate(most);
+                return Ok((first, more));
+            }
+            self.check_held(first.len())?;
+        }
+        Ok((first, false))
+    }
+
+    /// Refuses to gather more than is allowed.
+    fn check_held(&self, entries: usize) -> Result<(), NetError> {
+        let entries = u64::try_from(entries).unwrap_or(u64::MAX);
+        let held = entries.saturating_mul(ENTRY_BYTES).saturating_add(self.fetched_bytes);
+        let limits = &self.transport.limits;
+        if held > limits.list_bytes { Err(limits.exceeded(Limit::ListBytes)) } else { Ok(()) }
     }
 
     async fn fetch(&mut self, mut ask: Ask) -> Result<Vec<T>, NetError> {
@@ -214,6 +255,8 @@ impl<T> Paged<T> {
         let answer = self.transport.collect(&ask, limits.get(self.limit)).await;
         let answer = answer.map_err(|error| (self.refuse)(limits.name(self.limit, error), &ask))?;
         self.seen.insert(of(&ask.url()?));
+        let size_bytes = u64::try_from(answer.body.len()).unwrap_or(u64::MAX);
+        self.fetched_bytes = self.fetched_bytes.saturating_add(size_bytes);
         let entries = (self.read)(&answer)?;
         self.next = self.after_page(&ask, &answer)?.map_or(Next::End, Next::Page);
         Ok(entries)

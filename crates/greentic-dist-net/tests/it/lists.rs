@@ -1,11 +1,12 @@
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use greentic_dist_net::{NetErrorKind, Paged, ReferrersSource, ReferrersUpkeep, Repository, Selector};
+use greentic_dist_net::{Limit, Limits, NetErrorKind, Paged, ReferrersSource, ReferrersUpkeep, Repository, Selector};
 use greentic_dist_testkit::real::{DockerRegistry, ready};
+use greentic_dist_testkit::{LyingServer, Response};
 use greentic_dist_types::media_type::OCI_MANIFEST;
 use greentic_dist_types::{Digest, ManifestKind};
 
 use crate::push::{honest, lines, with_blobs};
-use crate::support::{net, repository};
+use crate::support::{net, quick, repository};
 
 fn subject_of(manifest: &greentic_dist_net::RawManifest, artifact_type: &str) -> String {
     format!(
@@ -58,6 +59,38 @@ async fn an_honest_registry_lists_tags_and_repositories_page_by_page() {
     assert_eq!(pages(repository.tags().page_size(1)).await, [["a"], ["b"], ["c"]]);
     assert_eq!(pages(repository.tags().page_size(2).after("a")).await, [["b", "c"]]);
     registry.stop();
+}
+
+#[tokio::test]
+async fn a_list_without_end_is_not_held_as_a_whole() {
+    // Every page has 1000 names of their own, and leads to another one.
+    let asked = std::sync::atomic::AtomicUsize::new(0);
+    let registry = LyingServer::start(move |request, _| {
+        let page = asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let names: Vec<String> = (0..1000).map(|number| format!("\"v{page}.{number}\"")).collect();
+        let (path, _) = request.path.split_once('?').unwrap_or((&request.path, ""));
+        Response::ok(format!(r#"{{"name":"acme/hello","tags":[{0}],"repositories":[{0}]}}"#, names.join(",")))
+            .header("Link", format!("<{path}?last={page}>; rel=\"next\""))
+    });
+    let host = registry.host();
+    let net = quick().limits(Limits { list_bytes: 200_000, ..Limits::default() }).build().unwrap();
+    let tags = || repository(&net, &format!("{host}/acme/hello")).tags();
+    let repositories = || net.registry(&host).unwrap().catalog();
+    for list in [tags(), repositories()] {
+        let error = list.collect(usize::MAX).await.unwrap_err();
+        assert_eq!((error.kind(), error.limit()), (NetErrorKind::TooLarge, Some(Limit::ListBytes)), "{error}");
+        assert!(error.hints().concat().contains("--set-limit list-bytes="), "{:?}", error.hints());
+    }
+    assert_eq!(tags().first(usize::MAX).await.unwrap_err().limit(), Some(Limit::ListBytes));
+    // Each page is some 11 kB, and 64 for each of its entries.
+    assert_eq!(registry.journal().len(), 9, "three pages for each list");
+
+    let (few, more) = tags().first(2).await.unwrap();
+    assert!(few.len() == 2 && more);
+    assert_eq!(registry.journal().len(), 10);
+    // Whoever holds nothing is not stopped.
+    let ten_thousand = tags().into_stream().take(10_000).try_fold(0, |seen, _| std::future::ready(Ok(seen + 1))).await;
+    assert_eq!(ten_thousand.unwrap(), 10_000);
 }
 
 #[tokio::test]

@@ -181,18 +181,10 @@ async fn listed(shown: &str, pages: Paged<String>, options: &ListOptions) -> Res
     let limit = options.limit.unwrap_or(usize::MAX);
     // Not a name more than needed: registries that know the parameter stop there.
     let few = u32::try_from(limit).ok().filter(|limit| (1..=100).contains(limit));
-    let mut pages = match options.page_size.or(few) {
+    let pages = match options.page_size.or(few) {
         Some(entries) => pages.page_size(entries),
         None => pages,
     };
-    let mut listing = Listing::default();
-    while let Some(page) = pages.next_page().await {
-        listing.names.extend(page.map_err(|error| DistError::from_net(shown, error))?);
-        if listing.names.len() >= limit {
-            listing.more = listing.names.len() > limit || pages.has_more();
-            listing.names.truncate(limit);
-            break;
-        }
-    }
-    Ok(listing)
+    let (names, more) = pages.first(limit).await.map_err(|error| DistError::from_net(shown, error))?;
+    Ok(Listing { names, more })
 }

@@ -158,3 +158,18 @@ fn the_registries_conf_is_the_flags_then_one_of_two_variables_and_the_systems_on
     assert!(error["causes"].to_string().contains("version 1"), "{error}");
     assert_eq!(asked(), (0, 0));
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn authorities_that_are_no_file_are_neither_waited_for_nor_read_without_end() {
+    let bench = Bench::new();
+    let (pipe, huge) = (bench.path().join("pipe"), bench.path().join("huge"));
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    std::fs::File::create(&huge).unwrap().set_len(1 << 40).unwrap();
+    for odd in [&pipe, &huge, Path::new("/dev/zero"), bench.path()] {
+        let run = bench.dist(["--json", "resolve", "https://127.0.0.1:9/x.wasm"]).env("SSL_CERT_FILE", odd);
+        let error = error_of(&run.output(), 2, "invalid_input");
+        let said = error["causes"].to_string();
+        assert!(said.contains("SSL_CERT_FILE") && said.contains(&odd.display().to_string()), "{error}");
+    }
+}

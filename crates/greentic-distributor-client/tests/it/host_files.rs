@@ -164,6 +164,32 @@ async fn a_file_that_cannot_be_used_fails_the_pull_and_names_file_and_key() {
     assert!(origin.journal().is_empty());
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn what_stands_in_the_place_of_a_configuration_is_never_passed_over() {
+    use std::os::unix::fs::symlink;
+
+    let (home, registry) = (Home::new(), registry());
+    let made: [fn(&Path); 4] = [
+        |dir| fs::write(dir, "server = \"http://127.0.0.1:9\"").unwrap(),
+        |dir| symlink("nowhere", dir).unwrap(),
+        |dir| symlink(dir, dir).unwrap(),
+        |dir| {
+            fs::create_dir(dir).unwrap();
+            symlink("nowhere", dir.join("hosts.toml")).unwrap();
+        },
+    ];
+    for make in made {
+        let files = Files::new("");
+        let dir = files.tree().join(format!("{}_", registry.host().replace(':', "_")));
+        make(&dir);
+        let error = files.client(&home).resolve_ref(&registry.reference()).await.unwrap_err();
+        assert!(chain(&error).contains(&dir.display().to_string()), "{}", chain(&error));
+        assert_fails::<()>(Err(error), InvalidInput, 2);
+    }
+    assert!(registry.journal().is_empty(), "{:?}", registry.journal().lines());
+}
+
 #[tokio::test]
 async fn a_short_name_is_not_completed_whatever_the_file_says() {
     let near = mirror([]);
