@@ -297,7 +297,7 @@ fn a_raised_depth_of_indexes_counts_for_what_is_pulled_and_for_what_is_told() {
 
     // Of a layout, what is deeper is not told.
     let layout = format!("oci-layout:{}:1", bench.path().join("layout").display());
-    bench.run(["copy", &reference, &layout]).expect_code(0);
+    bench.run(["copy", &reference, &layout, "--set-limit", "index-depth=3"]).expect_code(0);
     let told = bench.run(["--json", "inspect", &layout]).expect_code(0).json();
     assert_eq!((&told["digest"], layer(&told)), (&chain[2].digest.to_string().into(), serde_json::Value::Null));
     let told = bench.run(["--json", "inspect", &layout, "--set-limit", "index-depth=3"]).expect_code(0).json();
