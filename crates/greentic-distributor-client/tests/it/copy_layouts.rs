@@ -436,21 +436,20 @@ async fn quirk_s14_links_in_a_layout_and_hostile_archives_are_refused_and_nothin
 async fn hostile_archives(content: &Content, layer: &Blob, secret: &Path) {
     let name = format!("blobs/sha256/{}", layer.digest.to_hex());
     let secret_name = secret.to_str().unwrap();
-    let traps: [(&str, Vec<Member>, DistErrorKind); 6] = [
+    let twice = name.replacen('/', "//", 1);
+    let traps: [(&str, Vec<Member>, DistErrorKind); 12] = [
         ("symbolic link", vec![Member::link(&name, b'2', secret_name)], DistErrorKind::Policy),
         ("hard link", vec![Member::link(&name, b'1', secret_name)], DistErrorKind::Policy),
         ("device", vec![Member::link("dev", b'3', "")], DistErrorKind::Policy),
         ("twice", vec![Member::file(&name, &layer.bytes), Member::file(&name, b"other")], DistErrorKind::Policy),
         ("other bytes", vec![Member::file(&name, b"other")], DistErrorKind::Integrity),
-        (
-            "names that lead out",
-            vec![
-                Member::file("../../escaped", b"x"),
-                Member::file("/etc/escaped", b"x"),
-                Member::file("blobs/sha256/../../up", b"x"),
-            ],
-            DistErrorKind::NotFound,
-        ),
+        ("a name that leads out", vec![Member::file("../../escaped", b"x")], DistErrorKind::Policy),
+        ("an absolute name", vec![Member::file("/etc/escaped", b"x")], DistErrorKind::Policy),
+        ("a name that leads up", vec![Member::file("blobs/sha256/../../up", b"x")], DistErrorKind::Policy),
+        ("an index by another name", vec![Member::file("././index.json", b"{}")], DistErrorKind::Policy),
+        ("an index of the root", vec![Member::file("/index.json", b"{}")], DistErrorKind::Policy),
+        ("an index from below", vec![Member::file("blobs/../index.json", b"{}")], DistErrorKind::Policy),
+        ("a blob by another name", vec![Member::file(&twice, b"other")], DistErrorKind::Policy),
     ];
     for (what, extra, kind) in traps {
         let work = tempfile::tempdir().unwrap();

@@ -46,7 +46,8 @@ impl From<io::Error> for TarError {
     }
 }
 
-/// Finds the regular files of an archive whose names `wanted` picks. A leading `./` is not part of a name.
+/// Finds the regular files of an archive whose names `wanted` picks. A leading `./` is not part of a name; a name that could be
+/// written otherwise is refused, since two of them may mean one file.
 pub(super) fn index<R: Read + Seek>(
     archive: &mut R,
     wanted: impl Fn(&str) -> bool,
@@ -69,8 +70,14 @@ pub(super) fn index<R: Read + Seek>(
             b'g' | b'K' => {}
             b'0' | 0 | b'7' => {
                 let name = long.name.take().unwrap_or(header.name);
-                let name = String::from_utf8(name).unwrap_or_default();
+                let name = String::from_utf8_lossy(&name);
                 let name = name.strip_prefix("./").unwrap_or(&name);
+                // Old writers mark a directory by nothing but its last character.
+                if !is_plain(name.strip_suffix('/').unwrap_or(name)) {
+                    return Err(TarError::Refused(
+                        "a member has an absolute name, or one with `.`, `..` or nothing in it",
+                    ));
+                }
                 let member = Member { offset: position, size_bytes };
                 if wanted(name) && found.insert(name.to_owned(), member).is_some() {
                     return Err(TarError::Refused("two members have the same name"));
@@ -85,6 +92,11 @@ pub(super) fn index<R: Read + Seek>(
         archive.seek(SeekFrom::Start(position))?;
     }
     Err(TarError::Refused("it has more than 500000 members"))
+}
+
+/// Whether a name leads down, step by step, and can be written in one way only.
+fn is_plain(name: &str) -> bool {
+    name.split('/').all(|step| !matches!(step, "" | "." | ".."))
 }
 
 /// What extension headers say about the member that follows.
