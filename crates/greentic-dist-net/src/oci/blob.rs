@@ -124,10 +124,10 @@ impl BlobRequest {
         self.size_bytes
     }
 
-    /// The largest blob, in bytes, that whoever writes one to a disk is to take: [`Limits::artifact_bytes`](crate::Limits) of the
-    /// client. Not held here, where a blob is exactly as large as its descriptor says.
+    /// The largest blob, in bytes, that whoever writes one to a disk is to take: what [`BlobRequest::max_bytes`] said, else
+    /// [`Limits::artifact_bytes`](crate::Limits::artifact_bytes) of the client. The latter is not held by the request itself.
     pub fn most_bytes(&self) -> u64 {
-        self.transport.limits.get(Limit::ArtifactBytes)
+        self.max_bytes.unwrap_or_else(|| self.transport.limits.get(Limit::ArtifactBytes))
     }
 
     /// The blob as messages name it: `registry/repository@digest`.

@@ -13,7 +13,7 @@ use super::put_manifest::RawManifest;
 use super::repository::{Repository, Selector};
 use crate::exchange::{Ask, Collected, header_value};
 use crate::transport::ManifestQuestion;
-use crate::{Limit, NetError, NetErrorKind, RateLimit};
+use crate::{Limit, Limits, NetError, NetErrorKind, RateLimit};
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
@@ -153,15 +153,23 @@ impl Repository {
         action: Action,
         selector: Selector<'_>,
     ) -> Result<FetchedManifest, NetError> {
-        let mut ask = self.ask(selector);
-        ask.target = self.target_for(action.clone(), self.manifest_path(selector));
-        let fetch = Box::pin(self.fetch_proven(&ask, selector));
         // Whoever is about to write asks for itself.
         if action != Action::Pull {
-            return self.transport().within(fetch).await;
+            return self.manifest_within(action, selector, &self.transport().limits).await;
         }
+        let fetch = Box::pin(self.fetch_proven(action, selector, &self.transport().limits));
         let question = self.question(selector, None)?;
         self.transport().within(self.transport().manifests.join(&question, fetch)).await
+    }
+
+    /// As [`Repository::manifest_for`], within other limits than those of the client, and asked for by nobody else.
+    pub(super) async fn manifest_within(
+        &self,
+        action: Action,
+        selector: Selector<'_>,
+        limits: &Limits,
+    ) -> Result<FetchedManifest, NetError> {
+        self.transport().within(Box::pin(self.fetch_proven(action, selector, limits))).await
     }
 
     fn question(
@@ -175,12 +183,19 @@ impl Repository {
     }
 
     /// A body that does not match the pin is asked for once more.
-    async fn fetch_proven(&self, ask: &Ask, selector: Selector<'_>) -> Result<FetchedManifest, NetError> {
-        match self.fetch(ask, selector).await {
+    async fn fetch_proven(
+        &self,
+        action: Action,
+        selector: Selector<'_>,
+        limits: &Limits,
+    ) -> Result<FetchedManifest, NetError> {
+        let mut ask = self.ask(selector);
+        ask.target = self.target_for(action, self.manifest_path(selector));
+        match self.fetch(&ask, selector, limits).await {
             Err(error) if error.kind() == NetErrorKind::Integrity => {
                 let text = format!("a manifest did not match its digest and is fetched again: {error}");
                 self.transport().warn(self.registry(), SafeText::new(&text));
-                self.fetch(ask, selector).await
+                self.fetch(&ask, selector, limits).await
             }
             other => other,
         }
@@ -227,7 +242,7 @@ impl Repository {
         let collected = self.transport().collect(&ask, self.limit()).await;
         let collected = collected.map_err(|error| self.transport().limits.name(Limit::ManifestBytes, error))?;
         let manifest = if collected.status != StatusCode::NOT_MODIFIED {
-            self.understand(collected, selector)?
+            self.understand(collected, selector, &self.transport().limits)?
         } else if is_about(&collected.headers, condition, known) {
             return Ok(Revalidated { changed: None, served_by: self.sender_of(&collected) });
         } else {
@@ -267,9 +282,10 @@ impl Repository {
         answer.elsewhere.as_ref().map_or_else(|| self.known().address(), |access| access.registry.address())
     }
 
-    async fn fetch(&self, ask: &Ask, selector: Selector<'_>) -> Result<FetchedManifest, NetError> {
-        let fetched = self.transport().collect_as(ask, self.limit(), |answer| self.understand(answer, selector)).await;
-        fetched.map_err(|error| self.transport().limits.name(Limit::ManifestBytes, error))
+    async fn fetch(&self, ask: &Ask, selector: Selector<'_>, limits: &Limits) -> Result<FetchedManifest, NetError> {
+        let understand = |answer| self.understand(answer, selector, limits);
+        let fetched = self.transport().collect_as(ask, limits.manifest_bytes, understand).await;
+        fetched.map_err(|error| limits.name(Limit::ManifestBytes, error))
     }
 
     pub(super) fn limit(&self) -> u64 {
@@ -290,7 +306,12 @@ impl Repository {
         ask
     }
 
-    fn understand(&self, answer: Collected, selector: Selector<'_>) -> Result<FetchedManifest, NetError> {
+    fn understand(
+        &self,
+        answer: Collected,
+        selector: Selector<'_>,
+        limits: &Limits,
+    ) -> Result<FetchedManifest, NetError> {
         let about = |error: NetError| error.for_request(&Method::GET, &answer.url);
         let told = digest_hint(&answer.headers);
         let digest = match selector {
@@ -311,7 +332,6 @@ impl Repository {
             }
         };
         let content_type = text(&answer.headers, header::CONTENT_TYPE);
-        let limits = &self.transport().limits;
         let kind = parse_manifest_within(&answer.body, content_type, &limits.of_manifests())
             .map_err(|error| about(limits.refuse_manifest(error)))?;
         let (media_type, is_typed) = type_of(&answer.body, content_type, &kind);

@@ -201,7 +201,8 @@ impl ManifestUpload<'_> {
     /// # Errors
     /// `InvalidInput` for what is no tag; `NotFound` when blobs or manifests are missing in the registry, whatever the status by
     /// which it says so; `Integrity` when it stores other bytes; `Conflict` when others kept changing the list of referrers;
-    /// `Unsupported` where the registry takes no pushes, or wants a layer that stays with its publisher; otherwise by cause.
+    /// `TooLarge` when the list of referrers would be longer than this client reads it (the manifest is there then, and the list as it
+    /// was); `Unsupported` where the registry takes no pushes, or wants a layer that stays with its publisher; otherwise by cause.
     pub async fn send(self) -> Result<PushedManifest, NetError> {
         let repository = self.repository.for_pushing().await?;
         let there = ManifestUpload { repository: &repository, ..self };

@@ -71,7 +71,7 @@ impl Repository {
             let pages = pages.limited_by(Limit::ManifestBytes);
             return Ok(Referrers { source: ReferrersSource::Api, pages: pages.starting_with(&ask, &answer)? });
         }
-        let list = referrers_tag::list(self, action, subject).await?;
+        let list = referrers_tag::list(self, action, subject, &self.transport().limits).await?;
         let found = match list.map(|list| list.kind) {
             Some(ManifestKind::Index(index)) => index.manifests,
             Some(ManifestKind::Image(_)) | None => Vec::new(),

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use greentic_dist_types::media_type::OCI_INDEX;
-use greentic_dist_types::{Descriptor, Digest, ManifestKind};
+use greentic_dist_types::{Descriptor, Digest, ManifestError, ManifestKind, parse_manifest_within};
 use http::{HeaderValue, Method, header};
 use serde_json::{Map, Value, json};
 
@@ -12,7 +12,7 @@ use super::repository::{Repository, Selector};
 use super::session::WRITTEN;
 use crate::exchange::Ask;
 use crate::payload::Payload;
-use crate::{NetError, NetErrorKind};
+use crate::{Limit, Limits, NetError, NetErrorKind};
 
 /// How often a list is written before a race is given up.
 const TRIES: usize = 3;
@@ -43,9 +43,10 @@ pub(super) async fn list(
     repository: &Repository,
     action: Action,
     subject: &Digest,
+    limits: &Limits,
 ) -> Result<Option<FetchedManifest>, NetError> {
     let tag = referrers_tag(subject);
-    match repository.manifest_for(action, Selector::Tag(&tag)).await {
+    match repository.manifest_within(action, Selector::Tag(&tag), limits).await {
         Ok(list) if matches!(list.kind, ManifestKind::Index(_)) => Ok(Some(list)),
         Ok(_) => {
             let detail = format!("the tag {tag}, which lists the referrers of a manifest, is no index");
@@ -59,19 +60,28 @@ pub(super) async fn list(
 /// Brings a change into the list of a subject.
 ///
 /// Read, write where the registry allows it only if nobody else wrote meanwhile, and read again, since most registries do not
-/// look at that condition. A list that is as wanted is not written.
+/// look at that condition. A list that is as wanted is not written. One is read however long others made it, so that something can
+/// be taken out of it, and never made longer than this client reads it otherwise.
 ///
 /// # Errors
-/// `Conflict` when somebody else's list was there each time; otherwise by cause.
+/// `TooLarge` where there is no room for one more; `Conflict` when somebody else's list was there each time; otherwise by cause.
 pub(super) async fn change(
     repository: &Repository,
     action: Action,
     subject: &Digest,
     change: &Change,
 ) -> Result<(), NetError> {
+    let limits = repository.transport().limits;
+    let widest = [Limit::ManifestBytes, Limit::IndexEntries, Limit::AnnotationBytes]
+        .into_iter()
+        .fold(limits, |limits, limit| limits.with(limit, u64::MAX));
     for _ in 0..TRIES {
-        let current = list(repository, action.clone(), subject).await?;
+        let current = list(repository, action.clone(), subject, &widest).await?;
         let Some(next) = changed(current.as_ref(), change)? else { return Ok(()) };
+        if let Change::Add(_) = change {
+            parse_manifest_within(&next, Some(OCI_INDEX), &limits.of_manifests())
+                .map_err(|error| full(&limits, subject, error))?;
+        }
         let path = repository.manifest_path(Selector::Tag(&referrers_tag(subject)));
         let mut ask = Ask::new(Method::PUT, repository.target_for(action.clone(), path), WRITTEN);
         ask.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(OCI_INDEX));
@@ -92,12 +102,20 @@ pub(super) async fn change(
             Err(error) => return Err(error),
         }
     }
-    let last = list(repository, action, subject).await?;
+    let last = list(repository, action, subject, &widest).await?;
     if changed(last.as_ref(), change)?.is_none() {
         return Ok(());
     }
     let detail = format!("others kept changing the list of referrers under {}", referrers_tag(subject));
     Err(NetError::new(NetErrorKind::Conflict, detail))
+}
+
+/// The error about a list that would be longer than it is read.
+fn full(limits: &Limits, subject: &Digest, error: ManifestError) -> NetError {
+    let error = limits.refuse_manifest(error);
+    let limit = error.limit().map(|limit| format!(" (the limit `{limit}`)")).unwrap_or_default();
+    let tag = referrers_tag(subject);
+    error.with_detail(format!("the list of referrers under {tag} has no room for one more{limit}, and stays as it is"))
 }
 
 /// The list with a change in it; `None` when it is as wanted already.

@@ -26,7 +26,8 @@ use crate::output_file::{Existing, check, unwritable};
 /// it, which never stays.
 ///
 /// # Errors
-/// [`DistError::Network`] by kind; [`DistError::TooLarge`] for a blob over [`Limits::artifact_bytes`](super::Limits) of the client;
+/// [`DistError::Network`] by kind; [`DistError::TooLarge`] for a blob over [`Limits::artifact_bytes`](super::Limits) of the client,
+/// or over [`BlobRequest::max_bytes`] where that is set;
 /// [`DistError::CacheError`] where the file system has no room for what is missing of it; [`DistError::InvalidInput`] when `path` names
 /// no file, the file cannot be written, or there is one and it is to stay. All of this is looked at before any request, and once
 /// more when the file is put in its place: where that fails nothing stays.

@@ -296,10 +296,13 @@ async fn quirk_s09_a_blob_over_the_limit_is_not_asked_for() {
 #[tokio::test]
 async fn quirk_s09_a_blob_that_has_no_room_is_not_asked_for() {
     let mut stage = Stage::new(honest);
+    stage.blob.size_bytes = 1 << 60;
+    let raised = stage.repository.blob(&stage.blob).max_bytes(u64::MAX);
+    let error = save_blob_with(raised, &stage.target(), false).await.unwrap_err();
+    assert!(matches!(error, DistError::CacheError { .. }), "{error:?}");
     let limits = Limits::default().with(Limit::ArtifactBytes, u64::MAX);
     let client = Client::builder().limits(limits).build().unwrap();
     stage.repository = client.repository(&Reference::parse(&format!("{}/acme/hello", stage.server.host())).unwrap());
-    stage.blob.size_bytes = 1 << 60;
     let failed = Arc::new(Mutex::new(Vec::new()));
     let telling = Arc::clone(&failed);
     let request = stage.repository.blob(&stage.blob).progress(move |event| {

@@ -1,5 +1,6 @@
 //! What refers to a manifest: asked of the API, of the tag, and never guessed.
 
+use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -190,16 +191,31 @@ async fn quirk_p42_a_later_page_from_another_server_is_refused() {
 
 /// Keeps the list of referrers, with conditions obeyed or not, and lets somebody else write at chosen moments.
 fn tag_store(obeys: bool, rivals: usize) -> LyingServer {
+    tag_store_with(None, obeys, rivals)
+}
+
+/// As [`tag_store`], with a list that is there already.
+fn tag_store_with(list: Option<String>, obeys: bool, rivals: usize) -> LyingServer {
     struct State {
         list: Option<String>,
         rivals: usize,
+        /// The other manifests, by their paths.
+        manifests: HashMap<String, Vec<u8>>,
     }
-    let state = Mutex::new(State { list: None, rivals });
+    let state = Mutex::new(State { list, rivals, manifests: HashMap::new() });
     serving(move |request, _| {
         let mut state = state.lock().unwrap();
         let etag = |list: &str| format!("\"{}\"", Digest::sha256(list.as_bytes()));
         if !request.path.contains("/manifests/sha256-") {
-            return if request.method == "GET" { missing() } else { created() };
+            if request.method == "PUT" {
+                state.manifests.insert(request.path.clone(), request.body.clone());
+            }
+            let there = state.manifests.get(&request.path).filter(|_| request.method == "GET");
+            return match there {
+                Some(manifest) => Response::ok(manifest.clone()).header("Content-Type", OCI_MANIFEST),
+                None if request.method == "GET" => missing(),
+                None => created(),
+            };
         }
         if request.method == "GET" {
             let answer = state.list.as_ref().map_or_else(missing, |list| {
@@ -272,6 +288,50 @@ async fn quirk_p43_the_list_under_the_tag_is_kept_against_others_and_a_lost_race
         })
         .collect();
     assert_eq!(steps, ["GET 404", "PUT 412 if-none-match", "GET 200", "PUT 201 if-match", "GET 200"]);
+}
+
+/// A list of so many entries, each with so many bytes of annotations.
+fn long_list(entries: usize, annotation_bytes: usize) -> String {
+    let padding = "x".repeat(annotation_bytes);
+    let entry = |number: usize| {
+        entry(&number.to_string(), "a/b").replacen('{', &format!(r#"{{"annotations":{{"p":"{padding}"}},"#), 1)
+    };
+    index(&(0..entries).map(entry).collect::<Vec<_>>())
+}
+
+#[tokio::test]
+async fn quirk_p43_a_list_that_is_full_stays_as_it_is_and_something_can_be_taken_out_of_it() {
+    let referrer = manifest(b"sbom", &with_subject());
+    let (many, large) = (long_list(1_000, 0), long_list(10, 100));
+    let exact = Limits::default().with(Limit::ManifestBytes, u64::try_from(large.len()).unwrap());
+    for (list, limits, limit) in [(many, Limits::default(), Limit::IndexEntries), (large, exact, Limit::ManifestBytes)]
+    {
+        let server = tag_store_with(Some(list), true, 0);
+        let net = quick().limits(limits).build().unwrap();
+        let repository = at(&net, &server);
+        let before = repository.referrers(&subject(), None).await.unwrap().pages.collect(1_000).await.unwrap();
+        for _ in 0..2 {
+            let error = repository.put_manifest(&referrer).send().await.unwrap_err();
+            assert_eq!((error.kind(), error.limit()), (NetErrorKind::TooLarge, Some(limit)), "{error}");
+            assert!(error.to_string().contains(&format!("sha256-{}", subject().to_hex())), "{error}");
+            assert!(error.hints().concat().contains(&format!("--set-limit {limit}=")), "{:?}", error.hints());
+        }
+        let written = |server: &LyingServer| {
+            server.journal().entries().iter().filter(|entry| entry.method == "PUT" && entry.path == tag()).count()
+        };
+        assert_eq!(written(&server), 0);
+        let after = repository.referrers(&subject(), None).await.unwrap().pages.collect(1_000).await.unwrap();
+        assert_eq!(after, before);
+        // Who raised the limit made it longer; everybody finds what is listed, adds nothing, and takes it out again.
+        let wide = quick().limits(Limits::default().with(limit, u64::MAX)).build().unwrap();
+        at(&wide, &server).put_manifest(&referrer).send().await.unwrap();
+        assert_eq!(repository.referrers(&subject(), None).await.unwrap_err().limit(), Some(limit));
+        assert_eq!(repository.put_manifest(&referrer).send().await.unwrap().referrers, ReferrersUpkeep::Tag);
+        assert_eq!(written(&server), 1);
+        assert_eq!(repository.delete_manifest(referrer.digest()).await.unwrap(), ReferrersUpkeep::Tag);
+        let after = repository.referrers(&subject(), None).await.unwrap().pages.collect(1_000).await.unwrap();
+        assert_eq!(after, before);
+    }
 }
 
 #[tokio::test]
