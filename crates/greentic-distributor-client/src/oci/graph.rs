@@ -185,7 +185,7 @@ impl Graph {
         if with_referrers {
             could_not_ask = finder.attach(digest).await?;
         }
-        Ok(Self { root: digest, nodes: finder.ordered(digest), could_not_ask, gone: finder.gone })
+        Ok(Self { root: digest, nodes: ordered(&finder.found, digest), could_not_ask, gone: finder.gone })
     }
 
     /// Every blob of every manifest, each once, sorted by digest.
@@ -283,8 +283,7 @@ impl Finder {
         let mut asked: HashSet<Digest> = HashSet::new();
         let mut steps = 0;
         loop {
-            let ask: Vec<Digest> = self
-                .ordered(root)
+            let ask: Vec<Digest> = ordered(&self.found, root)
                 .iter()
                 .filter(|node| !matches!(node.role, Role::Attached(_)))
                 .map(|node| node.manifest.digest)
@@ -316,34 +315,35 @@ impl Finder {
             }
         }
     }
+}
 
-    /// Children before their index, the subject before what refers to it; apart from that by digest, so that the same
-    /// content gives the same order.
-    fn ordered(&self, root: Digest) -> Vec<Node> {
-        let mut order = Vec::new();
-        let mut seen = HashSet::new();
-        self.visit(root, &mut seen, &mut order);
-        let mut rest: Vec<&Node> = self.found.values().filter(|node| node.role != Role::Child).collect();
-        rest.sort_by_key(|node| node.manifest.digest);
-        for node in &rest {
-            self.visit(node.manifest.digest, &mut seen, &mut order);
-        }
-        order
+/// Children before their index, the subject before what refers to it; apart from that by digest, so that the same content gives the
+/// same order.
+fn ordered(found: &HashMap<Digest, Node>, root: Digest) -> Vec<Node> {
+    let mut order = Vec::new();
+    let mut seen = HashSet::new();
+    visit(found, root, &mut seen, &mut order);
+    let mut rest: Vec<&Node> = found.values().filter(|node| node.role != Role::Child).collect();
+    rest.sort_by_key(|node| node.manifest.digest);
+    for node in &rest {
+        visit(found, node.manifest.digest, &mut seen, &mut order);
     }
+    order
+}
 
-    /// Digests make cycles impossible: no manifest can name one that names it.
-    fn visit(&self, digest: Digest, seen: &mut HashSet<Digest>, order: &mut Vec<Node>) {
-        let Some(node) = self.found.get(&digest) else { return };
-        if !seen.insert(digest) {
-            return;
+/// Adds a manifest after everything it names. Digests make cycles impossible: no manifest can name one that names it. How long a
+/// chain is decides whoever published it, so that none of it stands on the stack of this thread.
+fn visit(found: &HashMap<Digest, Node>, start: Digest, seen: &mut HashSet<Digest>, order: &mut Vec<Node>) {
+    let mut waiting = vec![(start, false)];
+    while let Some((digest, is_ready)) = waiting.pop() {
+        let Some(node) = found.get(&digest) else { continue };
+        if is_ready {
+            order.push(node.clone());
+        } else if seen.insert(digest) {
+            waiting.push((digest, true));
+            waiting.extend(node.manifest.children().iter().rev().map(|child| (child.digest, false)));
+            waiting.extend(subject_of(&node.manifest.kind).map(|subject| (subject, false)));
         }
-        if let Some(subject) = subject_of(&node.manifest.kind) {
-            self.visit(subject, seen, order);
-        }
-        for child in node.manifest.children() {
-            self.visit(child.digest, seen, order);
-        }
-        order.push(node.clone());
     }
 }
 
@@ -424,4 +424,52 @@ where
         }
     }
     results.into_iter().map(|slot| slot.ok_or(DistError::Cancelled)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use greentic_dist_types::{Index, media_type};
+
+    use super::*;
+
+    fn named(text: &str) -> Descriptor {
+        Descriptor::new(media_type::OCI_INDEX, Digest::sha256(text.as_bytes()), 1)
+    }
+
+    /// An index of this name, with a subject and children.
+    fn node(name: &str, subject: Option<&str>, children: &[&str]) -> (Digest, Node) {
+        let mut index = Index::new(children.iter().map(|child| named(child)).collect());
+        index.subject = subject.map(|subject| Box::new(named(subject)));
+        let Descriptor { digest, media_type, .. } = named(name);
+        let manifest = ProvenManifest { raw: Bytes::new(), digest, media_type, kind: ManifestKind::Index(index) };
+        (digest, Node { manifest, role: Role::Child })
+    }
+
+    #[test]
+    fn what_is_named_comes_before_what_names_it() {
+        let mut found = HashMap::from([
+            node("root", Some("subject"), &["b", "a", "shared", "absent"]),
+            node("subject", None, &["shared"]),
+            node("a", Some("b"), &[]),
+            node("b", None, &["shared"]),
+            node("shared", None, &[]),
+        ]);
+        let (digest, mut referrer) = node("referrer", Some("root"), &[]);
+        referrer.role = Role::Referrer;
+        found.insert(digest, referrer);
+        let order: Vec<Digest> =
+            ordered(&found, named("root").digest).iter().map(|node| node.manifest.digest).collect();
+        assert_eq!(order, ["shared", "subject", "b", "a", "root", "referrer"].map(|name| named(name).digest));
+    }
+
+    #[test]
+    fn a_chain_of_subjects_of_any_length_is_put_in_order() {
+        const LENGTH: usize = 50_000;
+        let names: Vec<String> = (0..LENGTH).map(|number| number.to_string()).collect();
+        let subject = |number: usize| number.checked_sub(1).map(|before| names[before].as_str());
+        let found = (0..LENGTH).map(|number| node(&names[number], subject(number), &[])).collect();
+        let order = ordered(&found, named(&names[LENGTH - 1]).digest);
+        assert_eq!(order.len(), LENGTH);
+        assert_eq!(order[0].manifest.digest, named(&names[0]).digest);
+    }
 }
