@@ -44,6 +44,7 @@ struct Inner {
     offline: HashSet<Digest>,
     /// By reference and pin, the endpoint that said that the one means the other.
     resolved_by: HashMap<(String, String), String>,
+    resolved_order: VecDeque<(String, String)>,
 }
 
 impl ResolvedManifest {
@@ -111,12 +112,16 @@ impl Memo {
     pub(super) fn note_resolved_by(&self, descriptor: &ArtifactDescriptor, endpoint: Option<String>) {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (descriptor.raw_ref.clone(), descriptor.digest.clone());
-        if inner.resolved_by.len() >= ENTRIES {
-            inner.resolved_by.clear();
+        if inner.resolved_by.remove(&key).is_some() {
+            inner.resolved_order.retain(|known| *known != key);
         }
-        match endpoint {
-            Some(endpoint) => drop(inner.resolved_by.insert(key, endpoint)),
-            None => drop(inner.resolved_by.remove(&key)),
+        let Some(endpoint) = endpoint else { return };
+        inner.resolved_order.push_back(key.clone());
+        inner.resolved_by.insert(key, endpoint);
+        if inner.resolved_order.len() > ENTRIES
+            && let Some(oldest) = inner.resolved_order.pop_front()
+        {
+            inner.resolved_by.remove(&oldest);
         }
     }
 
@@ -145,5 +150,45 @@ impl Memo {
     /// The manifest with this pin.
     pub(super) fn get(&self, pin: &Digest) -> Option<ResolvedManifest> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).by_pin.get(pin).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{ArtifactSourceKind, ArtifactType, ResolvedVia};
+    use super::*;
+
+    fn descriptor(number: usize) -> ArtifactDescriptor {
+        ArtifactDescriptor {
+            artifact_type: ArtifactType::Component,
+            source_kind: ArtifactSourceKind::Oci,
+            raw_ref: format!("registry.example/acme/hello:{number}"),
+            canonical_ref: String::new(),
+            digest: "sha256:0".to_owned(),
+            media_type: String::new(),
+            size_bytes: 0,
+            created_at: None,
+            annotations: serde_json::Map::new(),
+            manifest_digest: None,
+            resolved_via: ResolvedVia::TagResolution,
+            signature_refs: Vec::new(),
+            sbom_refs: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn who_answered_last_is_known_of_the_last_references_and_of_nobody_who_was_not_asked() {
+        let memo = Memo::default();
+        let say = |number, endpoint: &str| memo.note_resolved_by(&descriptor(number), Some(endpoint.to_owned()));
+        (0..ENTRIES).for_each(|number| say(number, "https://a.example"));
+        say(0, "https://b.example");
+        assert_eq!(memo.resolved_by(&descriptor(0)).as_deref(), Some("https://b.example"));
+        say(ENTRIES, "https://a.example");
+        assert_eq!(memo.resolved_by(&descriptor(1)), None, "the one that was asked for longest ago");
+        assert!(memo.resolved_by(&descriptor(0)).is_some() && memo.resolved_by(&descriptor(2)).is_some());
+        memo.note_resolved_by(&descriptor(2), None);
+        assert_eq!(memo.resolved_by(&descriptor(2)), None);
+        let inner = memo.0.lock().unwrap();
+        assert_eq!((inner.resolved_by.len(), inner.resolved_order.len()), (ENTRIES - 1, ENTRIES - 1));
     }
 }
