@@ -2,6 +2,7 @@
 
 mod areas;
 pub(crate) mod content_range;
+mod front;
 mod host_ranges;
 mod in_order;
 mod odd;

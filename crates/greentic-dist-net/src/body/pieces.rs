@@ -2,8 +2,8 @@
 //!
 //! It begins as any other, with one GET. Only when that is slow for what a local disk and hash can take are segments asked
 //! for beside it, and when they bring too little more the host is remembered as one where they do not help. Everything runs
-//! inside [`Pieces::next`]: no task is spawned, and dropping it ends all requests. A segment that fails is given back to the
-//! first connection, so that the body fails only where it would have failed over one.
+//! inside [`Pieces::next`]: no task is spawned, and dropping it ends all requests. What another connection does not bring comes
+//! over the first (`front.rs`), so that the body fails only where it would have failed over one.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{StatusCode, header};
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use url::Url;
 
 use super::areas::{Area, Areas};
@@ -32,6 +32,8 @@ use crate::{NetError, NetErrorKind};
 
 /// Pieces that wait for the consumer, over all connections.
 const QUEUE: usize = 4;
+/// How long a connection beside the first may bring nothing. Then what it was to bring is left to the first.
+const SEGMENT_PATIENCE: Duration = Duration::from_secs(5);
 /// How often it is looked whether a busy host has room for another connection.
 const ROOM_WAIT: Duration = Duration::from_millis(250);
 
@@ -65,25 +67,32 @@ enum Role {
 }
 
 /// What the connections of one body share.
-struct Split {
-    transport: Shared,
+pub(super) struct Split {
+    pub(super) transport: Shared,
     /// What the first connection asked; it finds the body again when a redirect has expired.
-    ask: Ask,
-    size: u64,
+    pub(super) ask: Ask,
+    /// The first byte that is wanted.
+    pub(super) from: u64,
+    pub(super) size: u64,
     policy: RangePolicy,
     host: Arc<HostLimit>,
-    blame: Blame,
+    pub(super) blame: Blame,
     state: Mutex<State>,
-    changed: Notify,
+    pub(super) changed: Notify,
     /// How many connections beside the first there are to be.
-    wanted: AtomicUsize,
+    pub(super) wanted: AtomicUsize,
     given_up: AtomicBool,
-    received: AtomicU64,
-    queue: mpsc::Sender<Piece>,
+    /// Whether one of them has failed.
+    pub(super) has_failed: AtomicBool,
+    /// Bytes that came, each once.
+    pub(super) received: AtomicU64,
+    /// Those of them that connections beside the first brought.
+    pub(super) ranged: AtomicU64,
+    pub(super) queue: mpsc::Sender<Piece>,
 }
 
-struct State {
-    areas: Areas,
+pub(super) struct State {
+    pub(super) areas: Areas,
     /// Where the redirects of the last answer led.
     resolved: Option<Handed>,
 }
@@ -132,6 +141,7 @@ impl Pieces {
         let split = Arc::new(Split {
             transport: Arc::clone(transport),
             ask: ask.clone(),
+            from,
             size,
             policy,
             host,
@@ -140,7 +150,9 @@ impl Pieces {
             changed: Notify::new(),
             wanted: AtomicUsize::new(0),
             given_up: AtomicBool::new(false),
+            has_failed: AtomicBool::new(false),
             received: AtomicU64::new(0),
+            ranged: AtomicU64::new(0),
             queue: sender,
         });
         let mut works: VecDeque<(Role, Work)> = VecDeque::new();
@@ -243,22 +255,18 @@ impl std::fmt::Debug for Pieces {
 }
 
 impl Split {
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the first connection works alone.
-    fn is_alone(&self) -> bool {
-        self.wanted.load(Ordering::Relaxed) == 0 || self.given_up.load(Ordering::Relaxed)
+    /// What a connection has still before it.
+    fn area_of(&self, number: usize) -> Option<Area> {
+        self.state().areas.of(number)
     }
 
-    /// The first connection: reads from the front until nothing is missing.
-    async fn first(self: Arc<Self>, mut transfer: Box<Transfer>) -> Result<(), NetError> {
-        while let Some(area) = self.next_area(0).await {
-            transfer.seek(area.at, area.end);
-            self.read(&mut transfer, 0).await?;
-        }
-        Ok(())
+    /// Whether the first connection works alone.
+    pub(super) fn is_alone(&self) -> bool {
+        self.wanted.load(Ordering::Relaxed) == 0 || self.given_up.load(Ordering::Relaxed)
     }
 
     /// Another connection: brings one segment after the other.
@@ -295,7 +303,8 @@ impl Split {
         let start = Start { offset: at, size: Some(size), limit: size, content_addressed: true, range_end };
         let brought = async {
             let (transport, detour) = (Arc::clone(&self.transport), self.blame.detour.clone());
-            let mut transfer = Transfer::open_as_part(transport, ask, start, detour).await?;
+            let opening = Transfer::open_as_part(transport, ask, start, detour);
+            let mut transfer = timeout(SEGMENT_PATIENCE, opening).await.unwrap_or_else(|_| Err(stands_still()))?;
             let found = transfer.reply().and_then(|reply| resolved_at(&self.ask, reply));
             if let (None, Some(found)) = (&used, found) {
                 self.state().resolved = Some(found);
@@ -306,18 +315,33 @@ impl Split {
     }
 
     /// Hands on what comes until the connection's area is over.
-    async fn read(&self, transfer: &mut Transfer, number: usize) -> Result<(), NetError> {
-        while self.state().areas.of(number).is_some() {
+    pub(super) async fn read(&self, transfer: &mut Transfer, number: usize) -> Result<(), NetError> {
+        while let Some(before) = self.area_of(number) {
             let offset = transfer.offset();
-            let Some(piece) = transfer.next().await else {
+            let next = match number {
+                0 => transfer.next().await,
+                _ => timeout(SEGMENT_PATIENCE, transfer.next()).await.unwrap_or_else(|_| Some(Err(stands_still()))),
+            };
+            let Some(piece) = next else {
                 let error = NetError::new(NetErrorKind::Interrupted, "the body ended too early");
                 return Err(transfer.about(error));
             };
-            let mut bytes = piece?;
-            let own = self.state().areas.receive(number, length(&bytes));
-            self.received.fetch_add(own, Ordering::Relaxed);
-            transfer.give_back(bytes.split_off(usize::try_from(own).unwrap_or(usize::MAX).min(bytes.len())));
-            if !bytes.is_empty() && self.queue.send(Piece { offset, bytes }).await.is_err() {
+            let bytes = piece?;
+            let upto = offset.saturating_add(length(&bytes));
+            let (own, after) = {
+                let mut state = self.state();
+                let own = state.areas.receive(number, offset, upto);
+                (own, state.areas.of(number))
+            };
+            // What lies behind is another's, or what this connection reads next.
+            let end = own.or(after).unwrap_or(before).end;
+            transfer.give_back(Area { at: end.max(offset), end: upto }.of(&bytes, offset));
+            let Some(own) = own else { continue };
+            self.received.fetch_add(own.left(), Ordering::Relaxed);
+            if number > 0 {
+                self.ranged.fetch_add(own.left(), Ordering::Relaxed);
+            }
+            if self.queue.send(Piece { offset: own.at, bytes: own.of(&bytes, offset) }).await.is_err() {
                 return Ok(());
             }
         }
@@ -326,7 +350,7 @@ impl Split {
     }
 
     /// What a connection reads next; waits while others may still give something back. `None` when it is not needed.
-    async fn next_area(&self, number: usize) -> Option<Area> {
+    pub(super) async fn next_area(&self, number: usize) -> Option<Area> {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
@@ -349,6 +373,7 @@ impl Split {
     /// A connection beside the first is gone.
     fn failed(&self, number: usize, error: &NetError) {
         tracing::debug!(number, %error, "a segment is left to the others");
+        self.has_failed.store(true, Ordering::Relaxed);
         if matches!(error.kind(), NetErrorKind::Protocol | NetErrorKind::Integrity) {
             self.give_up();
         }
@@ -396,7 +421,7 @@ impl Split {
         }
     }
 
-    fn give_up(&self) {
+    pub(super) fn give_up(&self) {
         self.host.set_gain(Gain::None);
         self.given_up.store(true, Ordering::Relaxed);
         self.changed.notify_waiters();
@@ -421,6 +446,11 @@ fn resolved_at(ask: &Ask, reply: &Reply) -> Option<Handed> {
     Some(Handed { access, url: reply.url.clone(), guard: reply.guard, is_own: false })
 }
 
-fn length(bytes: &Bytes) -> u64 {
+/// A connection that was asked for a range brings nothing.
+fn stands_still() -> NetError {
+    NetError::new(NetErrorKind::Timeout, "no bytes came in time")
+}
+
+pub(super) fn length(bytes: &Bytes) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }

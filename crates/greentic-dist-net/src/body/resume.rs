@@ -20,7 +20,7 @@ use crate::transport::Reply;
 use crate::{NetError, NetErrorKind};
 
 /// Bytes that are read and thrown away rather than asked around: another request costs more.
-const NEAR: u64 = 1 << 20;
+pub(super) const NEAR: u64 = 1 << 20;
 
 /// Progress since the last connection that makes the next one come without a wait, in bytes.
 const GOOD_PROGRESS: u64 = 64 << 10;

@@ -326,34 +326,64 @@ async fn segments_are_asked_for_where_the_redirect_led_and_anew_when_that_expire
     assert!(storage.journal().entries().iter().all(|entry| entry.headers.get("authorization").is_none()));
 }
 
+/// A client that is patient beyond any test: nothing that stands still ends by itself.
+fn patient() -> NetBuilder {
+    let long = Duration::from_mins(10);
+    several().timeouts(Timeouts { headers: long, idle_body: long, ..Timeouts::default() })
+}
+
+/// How a server treats a request for a range, by its number.
+type Treatment = fn(usize, Response) -> Response;
+
 #[tokio::test]
-async fn a_slow_segment_is_taken_over_by_those_who_are_done() {
-    let chosen = Chosen::default();
-    let server = registry({
-        let chosen = chosen.clone();
-        move |request, blob| {
+async fn what_segments_do_not_bring_comes_over_the_first_connection() {
+    let treatments: [(&str, Treatment); 8] = [
+        ("stands still after its header", |_, answer| answer.stall_after(0)),
+        ("stands still in the middle", |_, answer| answer.stall_after(1_000)),
+        ("no answer", |_, _| Response::silence()),
+        ("403", |_, _| Response::status(403, "expired")),
+        ("every second one is refused", |number, answer| {
+            if number.is_multiple_of(2) { answer } else { Response::status(403, "expired") }
+        }),
+        ("one stands still", |number, answer| if number == 0 { answer.stall_after(1) } else { answer }),
+        ("reset", |_, _| Response::reset()),
+        ("hung up", |_, _| Response::hang_up()),
+    ];
+    for (name, treat) in treatments {
+        let number = AtomicUsize::new(0);
+        let server = registry(move |request, blob| {
             let answer = honest(request, blob);
-            // One byte, and then nothing for ever.
-            if chosen.is_one_of(1, request) { answer.stall_after(1) } else { answer }
-        }
-    });
-    let patient = Timeouts { idle_body: Duration::from_mins(10), ..Timeouts::default() };
-    let mut pieces = open(several().timeouts(patient), &server).await.unwrap();
-    // Its second half is another's, and the half of what is left then, until the rest is not worth it.
-    let not_worth_it = usize::try_from(SEGMENT / 8).unwrap();
-    let mut missing: std::collections::BTreeSet<usize> = (0..SIZE).collect();
-    while missing.len() >= not_worth_it {
-        let next = tokio::time::timeout(Duration::from_mins(1), pieces.next()).await;
-        let piece = next.expect("others bring it").unwrap().unwrap();
-        let at = usize::try_from(piece.offset).unwrap();
-        for byte in at..at + piece.bytes.len() {
-            assert!(missing.remove(&byte), "{byte} came twice");
-        }
+            if request.header("range").is_none() {
+                return answer;
+            }
+            treat(number.fetch_add(1, Ordering::SeqCst), answer)
+        });
+        let body = async { collect(open(patient(), &server).await.unwrap()).await.unwrap() };
+        let bytes = tokio::time::timeout(Duration::from_mins(1), body).await;
+        assert!(bytes.unwrap_or_else(|_| panic!("{name}: it stands still")) == blob(), "{name}");
+        let asked = ranges(&server);
+        assert!(asked.len() > 1, "{name}: several were tried, {asked:?}");
+        assert_eq!(asked.iter().filter(|range| range.is_none()).count(), 1, "{name}: {asked:?}");
     }
-    let (from, _) = chosen.ranges()[0];
-    let stalled = usize::try_from(from).unwrap() + 1;
-    assert_eq!(missing.first(), Some(&stalled));
-    assert_eq!(missing.last(), Some(&(stalled + missing.len() - 1)));
+}
+
+#[tokio::test]
+async fn ranges_that_fail_after_they_had_proven_themselves_fail_no_body() {
+    const LARGE: usize = 6 << 20;
+    let blob = fixture::random_bytes(12, LARGE);
+    for good in [6, 24] {
+        let (served, number) = (blob.clone(), AtomicUsize::new(0));
+        let server = LyingServer::start(move |request, _| match request.header("range") {
+            Some(_) if number.fetch_add(1, Ordering::SeqCst) >= good => Response::status(403, "expired"),
+            _ => honest(request, &served),
+        });
+        let net = several().build().unwrap();
+        let repository = repository(&net, &format!("{}/acme/hello", server.host()));
+        let pieces = repository.blob(&described(Digest::sha256(&blob), LARGE)).open_pieces().await.unwrap();
+        assert!(collect(pieces).await.unwrap() == blob, "{good}");
+        let plain = ranges(&server).iter().filter(|range| range.is_none()).count();
+        assert!(plain <= 2, "{good}: it is asked for anew once, if at all");
+    }
 }
 
 #[tokio::test]

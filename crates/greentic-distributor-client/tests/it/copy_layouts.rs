@@ -644,3 +644,32 @@ async fn partial_blobs_that_nobody_went_on_with_for_a_week_are_removed_by_the_ne
     copy(&dir(from.path()), &dir(&to)).await.unwrap();
     assert!(!partial.join(&held).exists() && partial.join(&new).exists());
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn what_killed_processes_left_of_an_archive_is_removed_by_the_next_copy_to_its_name() {
+    let content = content::image();
+    let from = layout_of(&content);
+    let to = tempfile::tempdir().unwrap();
+    let mut gone = std::process::Command::new("true").spawn().unwrap();
+    gone.wait().unwrap();
+    let (gone, own) = (gone.id(), std::process::id());
+    let left = format!("hello.tar.{gone}-0.tmp");
+    let held = format!("hello.tar.{gone}-1.tmp");
+    let others = [
+        format!("hello.tar.{own}-99.tmp"),
+        format!("other.tar.{gone}-0.tmp"),
+        format!("hello.tar.{gone}.tmp"),
+        "hello.tar.x-0.tmp".to_owned(),
+        held.clone(),
+    ];
+    for name in others.iter().chain([&left]) {
+        fs::write(to.path().join(name), "left").unwrap();
+    }
+    let holder = fs::File::open(to.path().join(&held)).unwrap();
+    holder.lock().unwrap();
+    copy(&dir(from.path()), &archive(&to.path().join("hello.tar"))).await.unwrap();
+    let mut expected: Vec<&str> = others.iter().map(String::as_str).chain(["hello.tar"]).collect();
+    expected.sort_unstable();
+    assert_eq!(TreeSnapshot::of(to.path()).files(), expected);
+}

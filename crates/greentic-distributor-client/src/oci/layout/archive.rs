@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use greentic_dist_types::{Descriptor, Digest, Verifier};
 
 use super::index::IndexDocument;
+use super::stale::sweep_archives;
 use super::tar::{MEMBERS, TarWriter};
 use super::{INDEX_FILE, LAYOUT_FILE, LAYOUT_JSON, blob_name};
 use crate::oci::graph::Named;
@@ -17,7 +18,8 @@ const CHUNK: usize = 256 << 10;
 
 /// An OCI image layout on its way into a tar archive.
 ///
-/// It is written beside its place and moved there when it is whole; dropped before, nothing is left of it.
+/// It is written beside its place and moved there when it is whole; dropped before, nothing is left of it. What a process that was
+/// killed leaves is removed by the next one that writes the same archive.
 #[derive(Debug)]
 pub(crate) struct ArchiveWriter {
     path: PathBuf,
@@ -67,10 +69,13 @@ impl ArchiveWriter {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
             _ => {}
         }
+        sweep_archives(path);
         let mut name = path.file_name().ok_or_else(|| failed(super::beneath::odd()))?.to_owned();
         name.push(format!(".{}.tmp", super::partial::unique()));
         let temporary = path.with_file_name(name);
         let file = File::options().write(true).create_new(true).open(&temporary).map_err(failed)?;
+        // Who finds it free knows that nobody writes it any more.
+        let _unlocked_where_unsupported = file.try_lock().is_err();
         let tar = TarWriter::new(BufWriter::with_capacity(CHUNK, file));
         Ok(Self { path: path.to_owned(), temporary: Some(temporary), tar: Some(tar), blob: None, may_replace })
     }

@@ -1,5 +1,7 @@
-//! What transfers that nobody went on with left in a layout.
+//! What transfers that nobody went on with left in a layout, or beside one.
 
+use std::fs::File;
+use std::path::Path;
 use std::time::Duration;
 
 use greentic_dist_store::Clock;
@@ -27,6 +29,45 @@ pub(super) fn sweep(folder: &Folder, clock: &Clock) {
             drop(folder.remove(name));
         }
     }
+}
+
+/// Removes what processes that are gone left of an archive at `path`: `<name>.<process>-<number>.tmp`, which nobody holds.
+pub(super) fn sweep_archives(path: &Path) {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return };
+    let Ok(entries) = std::fs::read_dir(dir) else { return };
+    for entry in entries.take(NAMES).flatten() {
+        let left = entry.file_name();
+        let writer = left.to_str().and_then(|left| left.strip_prefix(name)).and_then(writer_of);
+        if writer.is_none_or(is_running) || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            continue;
+        }
+        let path = dir.join(&left);
+        if File::open(&path).is_ok_and(|file| file.try_lock().is_ok()) {
+            tracing::debug!(path = %path.display(), "an archive that was not finished is removed");
+            drop(std::fs::remove_file(path));
+        }
+    }
+}
+
+/// The process of `.<process>-<number>.tmp`.
+fn writer_of(suffix: &str) -> Option<i32> {
+    let (process, number) = suffix.strip_prefix('.')?.strip_suffix(".tmp")?.split_once('-')?;
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number(process) && is_number(number) { process.parse().ok() } else { None }
+}
+
+/// Whether there is such a process here. One that was made a moment ago may not hold its file yet.
+#[cfg(unix)]
+fn is_running(process: i32) -> bool {
+    let process = rustix::process::Pid::from_raw(process);
+    process.is_none_or(|process| rustix::process::test_kill_process(process) != Err(rustix::io::Errno::SRCH))
+}
+
+/// Nobody can be asked here: what is free long enough to be found was left.
+#[cfg(not(unix))]
+fn is_running(process: i32) -> bool {
+    i32::try_from(std::process::id()) == Ok(process)
 }
 
 /// `<algorithm>-<hex>`, or that and the suffix of one writer.
