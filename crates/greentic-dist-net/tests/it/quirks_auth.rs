@@ -13,6 +13,7 @@ use greentic_dist_net::{
 use greentic_dist_testkit::fixture::{self, Artifact};
 use greentic_dist_testkit::real::{DockerRegistry, DockerRegistryConfig, RegistryAuth, TokenServer, ready};
 use greentic_dist_testkit::scenario::{Auth, Lie, Scenario};
+use greentic_dist_testkit::trace::{Recording, Trace};
 use greentic_dist_testkit::{Ctx, Journal, LyingServer, Request, Response};
 use greentic_dist_types::Digest;
 use tokio::time::Instant;
@@ -22,6 +23,8 @@ use crate::support::{Recorder, layer_of, net, quick, read, repository, with_logi
 use crate::tls_server::{Certificate, TlsServer, whole};
 
 const CANARY: &str = "canary-5f1d";
+/// `ann` with it, as `Basic` has it.
+const CANARY_AS_BASIC: &str = "YW5uOmNhbmFyeS01ZjFk";
 
 fn manifest() -> Response {
     Response::ok(fixture::component().manifest_bytes).header("Content-Type", fixture::MANIFEST_TYPE)
@@ -49,9 +52,57 @@ fn registry_with(scope: &'static str, tokens: impl Fn(&Request) -> Response + Se
     })
 }
 
+/// Pulls a manifest. Neither the failure nor what is shown of the client and the repository holds a login.
 async fn pull_from(net: &Net, server: &LyingServer) -> Result<(), NetError> {
     let repository = repository(net, &format!("{}/acme/hello", server.host()));
-    repository.manifest(Selector::Tag("1")).await.map(drop)
+    let result = repository.manifest(Selector::Tag("1")).await.map(drop);
+    clean(&format!("{net:?} {repository:?} {result:?}"));
+    result.inspect_err(|error| clean(&told(error)))
+}
+
+#[track_caller]
+fn clean(text: &str) {
+    assert!(!text.contains(CANARY) && !text.contains(CANARY_AS_BASIC), "{text}");
+}
+
+/// Watches a test: nothing of its login gets into the log, nor to a host that it is not for and that asks for it.
+struct Watched {
+    trace: Trace,
+    _recording: Recording,
+    curious: LyingServer,
+}
+
+impl Watched {
+    fn new() -> Self {
+        let trace = Trace::new();
+        let recording = trace.record();
+        let curious =
+            LyingServer::start_on(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)), |_, _| Response::basic_challenge("r"));
+        Self { trace, _recording: recording, curious }
+    }
+
+    /// Pulls with the login for this server, and then asks the curious one with the same client.
+    async fn pull(&self, server: &LyingServer) -> Result<(), NetError> {
+        let net = explicit(server, basic());
+        let result = pull_from(&net, server).await;
+        self.ask_elsewhere(&net).await;
+        result
+    }
+
+    async fn ask_elsewhere(&self, net: &Net) {
+        self.curious.journal().clear();
+        let error = pull_from(net, &self.curious).await.unwrap_err();
+        assert_eq!((error.kind(), self.curious.journal().len()), (NetErrorKind::Unauthorized, 1), "{error}");
+        assert!(!self.curious.journal().contains(CANARY), "{:?}", self.curious.journal().entries());
+        assert_eq!(self.curious.journal().authorization_of(0), None);
+    }
+
+    /// The end of the test. The crate writes no file that could hold anything.
+    fn end(self) {
+        let log = self.trace.text();
+        assert!(log.contains("oci.request"), "nothing was logged at all");
+        clean(&log);
+    }
 }
 
 fn basic() -> Credential {
@@ -128,6 +179,7 @@ fn told(error: &NetError) -> String {
 
 #[tokio::test]
 async fn quirk_a01_both_names_of_a_token_are_read_and_the_newer_one_is_preferred() {
+    let watched = Watched::new();
     for body in [
         r#"{"token":"t"}"#,
         r#"{"access_token":"t"}"#,
@@ -136,16 +188,17 @@ async fn quirk_a01_both_names_of_a_token_are_read_and_the_newer_one_is_preferred
         r#"{"token":"t","access_token":null}"#,
     ] {
         let server = registry(move |_| json(body));
-        pull_from(&net(), &server).await.unwrap_or_else(|error| panic!("{body}: {error}"));
+        watched.pull(&server).await.unwrap_or_else(|error| panic!("{body}: {error}"));
         assert_eq!(server.journal().lines(), [MANIFEST, TOKEN, MANIFEST], "{body}");
     }
     for body in [r#"{"token":""}"#, r#"{"token":"","access_token":""}"#, "{}"] {
         let server = registry(move |_| json(body));
-        let error = pull_from(&net(), &server).await.unwrap_err();
+        let error = watched.pull(&server).await.unwrap_err();
         assert_eq!(error.kind(), NetErrorKind::Unauthorized, "{body}");
         assert!(error.to_string().contains(&format!("{}/token", server.url())), "the realm is named: {error}");
         assert_eq!(server.journal().lines(), [MANIFEST, TOKEN], "{body}");
     }
+    watched.end();
 }
 
 /// Lets time pass without waiting for it.
@@ -157,6 +210,7 @@ async fn after(seconds: u64) {
 
 #[tokio::test]
 async fn quirk_a02_a_token_is_used_for_its_life_and_for_a_minute_where_that_makes_no_sense() {
+    let watched = Watched::new();
     let in_the_past = "2001-01-01T00:00:00Z";
     let in_the_future = "2999-01-01T00:00:00Z";
     for (body, stays, goes) in [
@@ -170,7 +224,7 @@ async fn quirk_a02_a_token_is_used_for_its_life_and_for_a_minute_where_that_make
     ] {
         let answer = body.clone();
         let server = registry(move |_| json(answer.clone()));
-        let net = net();
+        let net = explicit(&server, basic());
         pull_from(&net, &server).await.unwrap();
         assert_eq!(server.journal().len(), 3);
         after(stays).await;
@@ -179,11 +233,14 @@ async fn quirk_a02_a_token_is_used_for_its_life_and_for_a_minute_where_that_make
         after(goes - stays).await;
         pull_from(&net, &server).await.unwrap();
         assert_eq!(server.journal().lines()[4..], [TOKEN, MANIFEST], "after {goes} s: {body}");
+        watched.ask_elsewhere(&net).await;
     }
+    watched.end();
 }
 
 #[tokio::test]
 async fn quirk_a03_the_placeholder_scope_of_the_base_is_never_asked_for() {
+    let watched = Watched::new();
     // Nothing is said about a repository without a login, so the challenge is asked for at the base, as GHCR gives it.
     let server = LyingServer::start(|request, ctx| match (request.path.as_str(), request.header("authorization")) {
         ("/token", _) => token("t"),
@@ -191,20 +248,23 @@ async fn quirk_a03_the_placeholder_scope_of_the_base_is_never_asked_for() {
         (_, Some("Bearer t")) => manifest(),
         _ => Response::oci_error(404, "NAME_UNKNOWN", "no such repository"),
     });
-    pull_from(&explicit(&server, basic()), &server).await.unwrap();
+    watched.pull(&server).await.unwrap();
     assert_eq!(server.journal().lines(), [MANIFEST, "GET /v2/", TOKEN, MANIFEST]);
+    watched.end();
 }
 
 #[tokio::test]
 async fn quirk_a04_a_challenge_without_a_scope_is_answered_with_the_one_the_request_needs() {
+    let watched = Watched::new();
     let server = LyingServer::start(|request, ctx| match request.header("authorization") {
         _ if request.path == "/token" => token("t"),
         Some("Bearer t") => manifest(),
         _ => Response::status(401, "")
             .header("WWW-Authenticate", format!("Bearer realm=\"{}\",service=\"s\"", ctx.url("/token"))),
     });
-    pull_from(&net(), &server).await.unwrap();
+    watched.pull(&server).await.unwrap();
     assert_eq!(server.journal().lines(), [MANIFEST, TOKEN, MANIFEST]);
+    watched.end();
 }
 
 #[tokio::test]
@@ -228,6 +288,7 @@ async fn quirk_a05_what_was_demanded_comes_first_and_is_one_parameter_in_a_get_a
 
 #[tokio::test]
 async fn quirk_a06_challenges_are_read_as_the_grammar_has_them() {
+    let watched = Watched::new();
     for challenge in [
         r#"Bearer realm="REALM",service="s",scope="repository:acme/hello:pull,push""#,
         r#"bEARER Realm="REALM" , Service=s"#,
@@ -240,16 +301,18 @@ async fn quirk_a06_challenges_are_read_as_the_grammar_has_them() {
             Some("Bearer t") => manifest(),
             _ => Response::status(401, "").header("WWW-Authenticate", challenge.replace("REALM", &ctx.url("/token"))),
         });
-        pull_from(&net(), &server).await.unwrap_or_else(|error| panic!("{challenge}: {error}"));
+        watched.pull(&server).await.unwrap_or_else(|error| panic!("{challenge}: {error}"));
         let lines = server.journal().lines();
         assert_eq!((lines.len(), &*lines[0], &*lines[2]), (3, MANIFEST, MANIFEST), "{challenge}");
         assert!(lines[1].starts_with("GET /token?service=s&scope="), "{challenge}: {lines:?}");
         assert!(lines[1].ends_with("scope=repository%3Aacme%2Fhello%3Apull"), "{challenge}: {lines:?}");
     }
+    watched.end();
 }
 
 #[tokio::test]
 async fn quirk_a07_of_several_challenges_bearer_is_answered_then_basic_and_no_other() {
+    let watched = Watched::new();
     let bearer = r#"Bearer realm="REALM",service="s""#;
     for (fields, asks_for_a_token) in [
         (vec!["Negotiate", bearer], true),
@@ -267,13 +330,14 @@ async fn quirk_a07_of_several_challenges_bearer_is_answered_then_basic_and_no_ot
                 response.header("WWW-Authenticate", field.replace("REALM", &ctx.url("/token")))
             }),
         });
-        pull_from(&explicit(&server, basic()), &server).await.unwrap();
+        watched.pull(&server).await.unwrap();
         let expected = if asks_for_a_token { vec![MANIFEST, TOKEN, MANIFEST] } else { vec![MANIFEST, MANIFEST] };
         assert_eq!(server.journal().lines(), expected, "{fields:?}");
         // The password goes to the server that wants it: the token server's, or the registry itself.
         let at_registry = server.journal().authorization_of(expected.len() - 1).unwrap();
         assert_eq!(at_registry.starts_with("Basic "), !asks_for_a_token, "{fields:?}");
     }
+    watched.end();
 }
 
 #[tokio::test]
@@ -391,6 +455,7 @@ async fn quirk_a10_a_bearer_token_of_the_user_is_sent_without_an_exchange() {
 
 #[tokio::test]
 async fn quirk_a11_a_realm_may_be_relative_have_a_port_and_a_query_of_its_own() {
+    let watched = Watched::new();
     let scope = "service=s&scope=repository%3Aacme%2Fhello%3Apull";
     for (realm, target) in [
         ("/auth/token", format!("/auth/token?{scope}")),
@@ -406,9 +471,10 @@ async fn quirk_a11_a_realm_may_be_relative_have_a_port_and_a_query_of_its_own() 
             }
             _ => token("t"),
         });
-        pull_from(&net(), &server).await.unwrap_or_else(|error| panic!("{realm}: {error}"));
+        watched.pull(&server).await.unwrap_or_else(|error| panic!("{realm}: {error}"));
         assert_eq!(server.journal().lines(), [MANIFEST, &format!("GET {target}"), MANIFEST], "{realm}");
     }
+    watched.end();
 }
 
 #[tokio::test]
@@ -431,6 +497,7 @@ async fn quirk_a12_a_token_that_expires_in_the_middle_of_a_download_is_replaced_
 
 #[tokio::test]
 async fn quirk_a13_an_insufficient_scope_is_asked_for_once_and_then_the_refusal_is_told() {
+    let watched = Watched::new();
     let wide = "GET /token?service=s&scope=repository%3Aacme%2Fhello%3Apush%2Cpull";
     for grants in [true, false] {
         let server = LyingServer::start(move |request, ctx| {
@@ -448,7 +515,7 @@ async fn quirk_a13_an_insufficient_scope_is_asked_for_once_and_then_the_refusal_
                 None => Response::bearer_challenge(&ctx.url("/token"), "s", "repository:acme/hello:pull"),
             }
         });
-        let result = pull_from(&net(), &server).await;
+        let result = watched.pull(&server).await;
         assert_eq!(server.journal().lines(), [MANIFEST, TOKEN, MANIFEST, wide, MANIFEST], "{grants}");
         if grants {
             result.unwrap();
@@ -458,10 +525,12 @@ async fn quirk_a13_an_insufficient_scope_is_asked_for_once_and_then_the_refusal_
             assert!(error.to_string().contains("this repository wants to be written to"), "{error}");
         }
     }
+    watched.end();
 }
 
 #[tokio::test]
 async fn quirk_a13_a_token_called_invalid_is_replaced_once_and_the_words_of_the_challenge_are_told() {
+    let watched = Watched::new();
     let server = LyingServer::start(|request, ctx| {
         match request.header("authorization") {
         _ if request.path == "/token" => token("token-5f1d"),
@@ -475,7 +544,7 @@ async fn quirk_a13_a_token_called_invalid_is_replaced_once_and_the_words_of_the_
         None => Response::bearer_challenge(&ctx.url("/token"), "s", ""),
     }
     });
-    let net = net();
+    let net = explicit(&server, basic());
     let error = pull_from(&net, &server).await.unwrap_err();
     assert_eq!(server.journal().lines(), [MANIFEST, TOKEN, MANIFEST, TOKEN, MANIFEST]);
     assert_eq!((error.kind(), error.status()), (NetErrorKind::Unauthorized, Some(401)));
@@ -484,6 +553,8 @@ async fn quirk_a13_a_token_called_invalid_is_replaced_once_and_the_words_of_the_
     server.journal().clear();
     pull_from(&net, &server).await.unwrap_err();
     assert_eq!(server.journal().lines(), [TOKEN, MANIFEST, TOKEN, MANIFEST]);
+    watched.ask_elsewhere(&net).await;
+    watched.end();
 }
 
 #[tokio::test]
@@ -599,14 +670,21 @@ async fn quirk_a15_a_login_that_was_chosen_is_never_passed_over() {
 
 #[tokio::test]
 async fn quirk_a16_what_a_source_could_not_do_is_told_when_the_request_fails_for_it() {
+    let watched = Watched::new();
     let source = Arc::new(Found { remark: Some("the helper `docker-credential-x` is missing"), ..Found::default() });
     let server = LyingServer::start(|_, _| Response::basic_challenge("r"));
     let error = pull_from(&ambient(&source), &server).await.unwrap_err();
     assert_eq!((error.kind(), server.journal().len()), (NetErrorKind::Unauthorized, 1));
     assert!(error.hints().iter().any(|hint| hint.contains("docker-credential-x")), "{:?}", error.hints());
+    // With a login that is of no use either.
+    let logins = Mutex::new(vec![Login::ambient(basic(), "a file")]);
+    let rejected = Arc::new(Found { logins, remark: source.remark, ..Found::default() });
+    assert_eq!(pull_from(&ambient(&rejected), &server).await.unwrap_err().kind(), NetErrorKind::Unauthorized);
+    assert!(server.journal().contains(CANARY));
     // Nobody hears of it where no login is needed after all.
     let server = registry(|_| token("t"));
     pull_from(&ambient(&source), &server).await.unwrap();
+    watched.end();
 }
 
 #[tokio::test]
@@ -643,11 +721,15 @@ const PUSH_TO: &str = "GET /token?service=s&scope=repository%3Aacme%2Fto%3Apull%
 
 #[tokio::test]
 async fn quirk_a21_a_mount_is_asked_for_with_the_right_to_read_its_source_and_is_no_condition_for_a_push() {
+    let watched = Watched::new();
     let bytes = b"mounted or sent";
     let digest = Digest::sha256(bytes);
     let push = async |server: &LyingServer| {
-        let to = repository(&explicit(server, basic()), &format!("{}/acme/to", server.host()));
-        to.put_blob(source(bytes)).check_first(false).mount_from("acme/from").send().await.unwrap()
+        let net = explicit(server, basic());
+        let to = repository(&net, &format!("{}/acme/to", server.host()));
+        let pushed = to.put_blob(source(bytes)).check_first(false).mount_from("acme/from").send().await.unwrap();
+        watched.ask_elsewhere(&net).await;
+        pushed
     };
     let start = "POST /v2/acme/to/blobs/uploads/";
     let mount = format!("{start}?mount={digest}&from=acme/from");
@@ -690,10 +772,12 @@ async fn quirk_a21_a_mount_is_asked_for_with_the_right_to_read_its_source_and_is
     assert_eq!(push(&refusing).await, PushedBlob::Sent);
     let put = format!("PUT /v2/acme/to/blobs/uploads/1?digest={digest}");
     assert_eq!(refusing.journal().lines(), [mount, both, PUSH_TO.to_owned(), start.to_owned(), put]);
+    watched.end();
 }
 
 #[tokio::test]
 async fn quirk_a22_a_deletion_asks_for_the_right_to_delete() {
+    let watched = Watched::new();
     let server = scoped(|request, granted| match request.method.as_str() {
         "DELETE" if granted == "repository:acme/hello:pull,push,delete" => Response::status(202, ""),
         _ => Response::status(418, ""),
@@ -702,7 +786,8 @@ async fn quirk_a22_a_deletion_asks_for_the_right_to_delete() {
     let right = "GET /token?service=s&scope=repository%3Aacme%2Fhello%3Apull%2Cpush%2Cdelete";
     for path in [format!("blobs/{digest}"), "manifests/1".to_owned()] {
         server.journal().clear();
-        let repository = repository(&explicit(&server, basic()), &format!("{}/acme/hello", server.host()));
+        let net = explicit(&server, basic());
+        let repository = repository(&net, &format!("{}/acme/hello", server.host()));
         if path.starts_with("blobs") {
             repository.delete_blob(&digest).await.unwrap();
         } else {
@@ -710,11 +795,14 @@ async fn quirk_a22_a_deletion_asks_for_the_right_to_delete() {
         }
         let delete = format!("DELETE /v2/acme/hello/{path}");
         assert_eq!(server.journal().lines(), [&delete, right, &delete]);
+        watched.ask_elsewhere(&net).await;
     }
+    watched.end();
 }
 
 #[tokio::test]
 async fn quirk_a23_the_catalog_has_a_scope_of_its_own() {
+    let watched = Watched::new();
     let server = scoped(|_, granted| {
         assert_eq!(granted, "registry:catalog:*");
         json(r#"{"repositories":["acme/hello"]}"#)
@@ -723,6 +811,8 @@ async fn quirk_a23_the_catalog_has_a_scope_of_its_own() {
     assert_eq!(net.registry(&server.host()).unwrap().catalog().collect(10).await.unwrap(), ["acme/hello"]);
     let (catalog, scope) = ("GET /v2/_catalog", "GET /token?service=s&scope=registry%3Acatalog%3A*");
     assert_eq!(server.journal().lines(), [catalog, scope, catalog]);
+    watched.ask_elsewhere(&net).await;
+    watched.end();
     if !ready("quirk_a23_the_catalog_has_a_scope_of_its_own", &["docker-registry"]) {
         return;
     }
@@ -788,48 +878,51 @@ async fn quirk_a24_a_login_belongs_to_the_host_that_is_contacted() {
 
 #[tokio::test]
 async fn quirk_a25_a_login_that_expires_is_asked_for_anew() {
+    let watched = Watched::new();
     let login = |password: &str, expires_at: Option<Instant>| {
         let mut login =
-            Login::ambient(Credential::Basic { username: "AWS".into(), password: password.into() }, "a helper");
+            Login::ambient(Credential::Basic { username: "ann".into(), password: password.into() }, "a helper");
         login.expires_at = expires_at;
         login
     };
-    // AWS:one and AWS:two
+    // ann:gone-earlier, and ann with the canary.
     let server = LyingServer::start(|request, _| match request.header("authorization") {
-        Some("Basic QVdTOm9uZQ==" | "Basic QVdTOnR3bw==") => manifest(),
+        Some("Basic YW5uOmdvbmUtZWFybGllcg==" | "Basic YW5uOmNhbmFyeS01ZjFk") => manifest(),
         _ => Response::basic_challenge("r"),
     });
-    let source = Found::new(vec![login("one", Some(Instant::now() + Duration::from_hours(12))), login("two", None)]);
+    let source =
+        Found::new(vec![login("gone-earlier", Some(Instant::now() + Duration::from_hours(12))), login(CANARY, None)]);
     let net = ambient(&source);
     pull_from(&net, &server).await.unwrap();
     pull_from(&net, &server).await.unwrap();
     assert_eq!(source.counts(), (1, 0), "not asked again while it lasts");
 
-    let source = Found::new(vec![login("one", Some(Instant::now())), login("two", None)]);
+    let source = Found::new(vec![login("gone-earlier", Some(Instant::now())), login(CANARY, None)]);
     let net = ambient(&source);
     pull_from(&net, &server).await.unwrap();
     assert_eq!(source.counts(), (2, 0), "asked for, and asked again since it had run out");
-    assert_eq!(server.journal().authorization_of(4), Some("Basic QVdTOnR3bw==".to_owned()));
+    assert_eq!(server.journal().authorization_of(4), Some("Basic YW5uOmNhbmFyeS01ZjFk".to_owned()));
 
     // ECR says of a password that ran out that it is forbidden.
     let ecr = LyingServer::start(|request, _| match request.header("authorization") {
-        Some("Basic QVdTOnR3bw==") => manifest(),
+        Some("Basic YW5uOmNhbmFyeS01ZjFk") => manifest(),
         Some(_) => Response::oci_error(403, "DENIED", "Your authorization token has expired."),
         _ => Response::basic_challenge("r"),
     });
-    let source = Found::new(vec![login("one", None), login("two", None)]);
+    let source = Found::new(vec![login("gone-earlier", None), login(CANARY, None)]);
     pull_from(&ambient(&source), &ecr).await.unwrap();
     assert_eq!((source.counts(), ecr.journal().len()), ((2, 1), 3));
     // And a refusal that no newer login changes is one after a single request more at the source, none at the registry.
-    let source = Found::new(vec![login("one", None)]);
+    let source = Found::new(vec![login("gone-earlier", None)]);
     pull_from(&ambient(&source), &ecr).await.unwrap_err();
     assert_eq!((source.counts(), ecr.journal().len()), ((2, 1), 5));
 
     // One that is refused before its time is asked for anew, too, and the source is told.
-    let source = Found::new(vec![login("gone", Some(Instant::now() + Duration::from_hours(12))), login("two", None)]);
+    let source = Found::new(vec![login("gone", Some(Instant::now() + Duration::from_hours(12))), login(CANARY, None)]);
     let already = server.journal().len();
     pull_from(&ambient(&source), &server).await.unwrap();
     assert_eq!((source.counts(), server.journal().len() - already), ((2, 1), 3));
+    watched.end();
 }
 
 #[tokio::test]
@@ -872,6 +965,7 @@ async fn quirk_a26_a_token_server_without_tls_is_refused_to_a_registry_with_it_u
 
 #[tokio::test]
 async fn quirk_a27_cookies_are_never_kept() {
+    let watched = Watched::new();
     let with_cookie = |response: Response| {
         response.header("Set-Cookie", "session=5f1d; Path=/").header("Set-Cookie", "_gorilla_csrf=5f1d; Path=/")
     };
@@ -886,9 +980,11 @@ async fn quirk_a27_cookies_are_never_kept() {
     pull_from(&net, &server).await.unwrap();
     pull_from(&net, &server).await.unwrap();
     assert_eq!(server.journal().len(), 4);
+    watched.ask_elsewhere(&net).await;
     for entry in server.journal().entries() {
         assert_eq!(entry.headers.get("cookie"), None, "{}", entry.line());
     }
+    watched.end();
 }
 
 #[tokio::test]

@@ -129,7 +129,10 @@ fn quirk_a19_logins_of_the_containers_tools_are_found_by_the_most_specific_path(
         home.write(place, &config.to_string());
         let run = home.command(&["pull", &registry.reference()]);
         let run = variable.iter().fold(run, |run, (name, value)| run.env(name, home.at(value)));
-        run.output().expect_code(0);
+        let outcome = run.output();
+        outcome.expect_code(0);
+        assert!(!outcome.says(CANARY) && !outcome.says(&auth()), "{place}: {}", outcome.stderr);
+        home.bench.assert_canary_in_no_file();
     }
     // A key of the oldest form is enough where there is no other.
     let home = Home::new();
@@ -284,10 +287,11 @@ fn quirk_a16_a_missing_helper_is_told_at_once_or_when_it_matters() {
 fn quirk_a17_a_helper_without_such_a_login_is_no_failure() {
     let registry = basic();
     let home = Home::new();
-    home.helper("none", "echo credentials not found in native keychain; exit 1");
+    home.helper("none", &format!("echo {CANARY} >&2; echo credentials not found in native keychain {CANARY}; exit 1"));
     home.docker(&json!({ "credsStore": "none" }));
     let outcome = assert_refused(&home, &registry);
     assert!(!outcome.stderr.contains("warning: ") && !outcome.stderr.contains("helper"), "{}", outcome.stderr);
+    assert!(!outcome.says(CANARY) && !registry.journal().contains(CANARY), "{}", outcome.stderr);
     home.helper("none", "echo '{\"Username\":\"alice\",\"Secret\":\"\"}'");
     assert!(!assert_refused(&home, &registry).stderr.contains("warning: "));
 }
