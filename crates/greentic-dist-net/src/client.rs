@@ -188,7 +188,7 @@ impl NetBuilder {
         self
     }
 
-    /// When a large blob comes over several connections; see [`BlobRequest::open_pieces`](crate::BlobRequest::open_pieces).
+    /// When a large blob comes over several connections; see [`BlobRequest::open_pieces_unverified`](crate::BlobRequest::open_pieces_unverified).
     pub fn ranges(mut self, ranges: RangePolicy) -> Self {
         self.ranges = ranges;
         self

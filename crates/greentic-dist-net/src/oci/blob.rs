@@ -94,7 +94,7 @@ impl BlobRequest {
 
     /// How many bytes may wait in memory for their turn, for [`BlobRequest::open`] and [`BlobRequest::open_unverified`]: a large
     /// blob whose server has ranges may then come over several connections, see [`RangePolicy`](crate::RangePolicy), in segments
-    /// of at most an eighth of it. Default 0: over one. [`BlobRequest::open_pieces`] holds nothing back and needs none.
+    /// of at most an eighth of it. Default 0: over one. [`BlobRequest::open_pieces_unverified`] holds nothing back and needs none.
     pub const fn read_ahead(mut self, bytes: u64) -> Self {
         self.ahead = bytes;
         self
@@ -181,7 +181,7 @@ impl BlobRequest {
     ///
     /// # Errors
     /// As [`BlobRequest::open_unverified`].
-    pub async fn open_pieces(self) -> Result<BlobPieces, NetError> {
+    pub async fn open_pieces_unverified(self) -> Result<BlobPieces, NetError> {
         let transfer = Box::new(self.transfer().await?);
         let Self { transport, ask, digest, size_bytes, offset, .. } = self;
         let telling = Telling::to(ask.watcher.as_ref());

@@ -29,7 +29,7 @@ impl Repository {
     /// # Errors
     /// `NotFound` when the repository has no such blob; `TooLarge` when the announced size is over `max_bytes`; otherwise by
     /// cause.
-    pub async fn open_unsized(&self, digest: Digest, max_bytes: u64) -> Result<UnsizedBlobStream, NetError> {
+    pub async fn open_unsized_unverified(&self, digest: Digest, max_bytes: u64) -> Result<UnsizedBlobStream, NetError> {
         let request = self.blob(&Descriptor::new(media_type::OCTET_STREAM, digest, 0));
         let limits = self.transport().limits;
         let limit = max_bytes.min(limits.blob_bytes);

@@ -61,7 +61,7 @@ async fn open(net: NetBuilder, server: &LyingServer) -> Result<BlobPieces, NetEr
 async fn open_with(net: &greentic_dist_net::Net, server: &LyingServer) -> Result<BlobPieces, NetError> {
     let blob = blob();
     let repository = repository(net, &format!("{}/acme/hello", server.host()));
-    repository.blob(&described(Digest::sha256(&blob), blob.len())).open_pieces().await
+    repository.blob(&described(Digest::sha256(&blob), blob.len())).open_pieces_unverified().await
 }
 
 /// All bytes, each of which must come once.
@@ -180,7 +180,7 @@ async fn a_blob_begun_before_goes_on_over_several_connections_without_asking_for
     let net = several().build().unwrap();
     let repository = repository(&net, &format!("{}/acme/hello", server.host()));
     let request = repository.blob(&described(Digest::sha256(&blob), blob.len()));
-    let mut pieces = request.from_offset(from).open_pieces().await.unwrap();
+    let mut pieces = request.from_offset(from).open_pieces_unverified().await.unwrap();
     let (mut lowest, mut total) = (u64::MAX, 0);
     while let Some(piece) = pieces.next().await {
         let piece = piece.unwrap();
@@ -379,7 +379,7 @@ async fn ranges_that_fail_after_they_had_proven_themselves_fail_no_body() {
         });
         let net = several().build().unwrap();
         let repository = repository(&net, &format!("{}/acme/hello", server.host()));
-        let pieces = repository.blob(&described(Digest::sha256(&blob), LARGE)).open_pieces().await.unwrap();
+        let pieces = repository.blob(&described(Digest::sha256(&blob), LARGE)).open_pieces_unverified().await.unwrap();
         assert!(collect(pieces).await.unwrap() == blob, "{good}");
         let plain = ranges(&server).iter().filter(|range| range.is_none()).count();
         assert!(plain <= 2, "{good}: it is asked for anew once, if at all");

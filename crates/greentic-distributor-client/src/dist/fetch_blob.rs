@@ -72,7 +72,7 @@ async fn bring(
     }
     let repository = net.repository(reference);
     let wrap = |error| DistError::from_net(shown, error);
-    let stream = repository.open_unsized(digest, inner.limits.artifact_bytes).await.map_err(wrap)?;
+    let stream = repository.open_unsized_unverified(digest, inner.limits.artifact_bytes).await.map_err(wrap)?;
     let announced = stream.size_bytes();
     let (ingest, lock) = ingest(inner, shown, digest, announced, lock).await?;
     inner.reporter.event(&Event::Started { reference: shown, total_bytes: announced, resumed_at: ingest.offset() });
@@ -119,7 +119,7 @@ pub(crate) async fn read(inner: &Arc<Inner>, reference: &Reference, digest: Dige
     let shown = reference.to_string();
     let wrap = |error| DistError::from_net(&shown, error);
     let repository = inner.net(&shown)?.repository(reference);
-    let mut stream = repository.open_unsized(digest, inner.limits.artifact_bytes).await.map_err(wrap)?;
+    let mut stream = repository.open_unsized_unverified(digest, inner.limits.artifact_bytes).await.map_err(wrap)?;
     let (mut bytes, mut hasher) = (Vec::new(), digest.hasher());
     while let Some(piece) = stream.next().await {
         let piece = piece.map_err(wrap)?;
