@@ -3,6 +3,10 @@
 use std::error::Error;
 use std::io;
 
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::proxy::Tunnel;
+use tower_service::Service;
+
 use crate::caps::Limits;
 use crate::host::Profile;
 use crate::limit::HostLimit;
@@ -60,6 +64,21 @@ pub(crate) fn classify(error: reqwest::Error, host: &HostLimit, profile: &Profil
         ),
         Some(Distrust::Validity) | None => net,
     }
+}
+
+/// What goes wrong between this client and a proxy that is to make a tunnel. It has no other name.
+type TunnelError = <Tunnel<HttpConnector> as Service<http::Uri>>::Error;
+
+/// Whether a failure is that a proxy wants a login, or another one, before it makes a tunnel.
+pub(crate) fn wants_proxy_login(error: &NetError) -> bool {
+    let mut next = error.source();
+    while let Some(error) = next {
+        if matches!(error.downcast_ref(), Some(TunnelError::ProxyAuthRequired)) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }
 
 /// Whether a failure is that the server's certificate was seen and not trusted.

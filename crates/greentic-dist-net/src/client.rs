@@ -18,6 +18,7 @@ use crate::observer::{Observer, Silent};
 use crate::oci::{CredentialSource, Registries, RegistryHandle, Repository};
 use crate::pool::Pools;
 use crate::proxy::ProxyRule;
+use crate::sent::GivenSecrets;
 use crate::splay::Splay;
 use crate::stats::{ClientStats, NetStats};
 use crate::target_policy::TargetPolicy;
@@ -65,6 +66,7 @@ pub struct NetBuilder {
     proxy: ProxyRule,
     splay: Splay,
     observer: Arc<dyn Observer>,
+    secrets: GivenSecrets,
 }
 
 impl Net {
@@ -91,6 +93,7 @@ impl Net {
             proxy: ProxyRule::System,
             splay: Splay::default(),
             observer: Arc::new(Silent),
+            secrets: GivenSecrets::default(),
         }
     }
 
@@ -297,6 +300,11 @@ impl NetBuilder {
         self
     }
 
+    /// What the clients that are built of this one and of its clones have given away as logins.
+    pub const fn secrets(&self) -> &GivenSecrets {
+        &self.secrets
+    }
+
     /// Builds the handle. No I/O.
     ///
     /// # Errors
@@ -327,6 +335,7 @@ impl NetBuilder {
             credentials: self.credentials,
             oauth2_passwords: self.oauth2_passwords,
             observer: self.observer,
+            secrets: self.secrets,
             told: Told::default(),
             splay: self.splay,
             hosts: HostLimits::new(self.requests_per_host, self.retry),

@@ -195,6 +195,11 @@ impl NetError {
         if let Cow::Owned(text) = sent.blank(&facts.detail) {
             facts.detail = text.into();
         }
+        for hint in &mut facts.hints {
+            if let Cow::Owned(text) = sent.blank(hint) {
+                *hint = text.into();
+            }
+        }
         if let Some((_, url)) = &mut facts.request
             && let Cow::Owned(text) = sent.blank(url)
         {

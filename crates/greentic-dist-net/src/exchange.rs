@@ -18,7 +18,7 @@ use crate::oci::auth::{Access, Refusal, Round, Used};
 use crate::oci::{BlobEvent, Registry, Watcher};
 use crate::payload::Payload;
 use crate::retry::Retry;
-use crate::sent::SentSecrets;
+use crate::sent::GivenSecrets;
 use crate::stats::count;
 use crate::target_policy::{Guard, Reach};
 use crate::trace::{Errand, authority, op_of};
@@ -305,7 +305,8 @@ impl Transport {
 
     /// As [`Transport::tell`], with one attempt: a new login is tried, a failure is not.
     pub(crate) async fn tell_once(&self, ask: &Ask) -> Result<Collected, NetError> {
-        let reply = self.attempt(ask, &mut Tried::default()).await.map_err(|error| ask.name(error))?;
+        let attempt = self.attempt(ask, &mut Tried::default()).await;
+        let reply = attempt.map_err(|error| ask.name(error).blanked(&self.secrets.no_words()))?;
         Ok(self.close(reply).await)
     }
 
@@ -336,6 +337,7 @@ impl Transport {
         error: NetError,
         tell: impl FnOnce(&BlobEvent<'_>) + Send,
     ) -> Result<(), NetError> {
+        let error = error.blanked(&self.secrets.no_words());
         let Some(delay) = retry.after(&error) else {
             let attempts = if error.kind() == NetErrorKind::Offline { 0 } else { retry.attempts() };
             let error = error.with_effort(attempts, retry.elapsed());
@@ -365,7 +367,8 @@ impl Transport {
             let used = match ask.access() {
                 Some(access) => Box::pin(access.authorize(self, &mut headers, tried.auth))
                     .await
-                    .map_err(|error| access.explain(error))?,
+                    // The token server was asked as often as a failure of it is worth.
+                    .map_err(|error| access.explain(error).not_repeatable())?,
                 None => Used::Nothing,
             };
             let mut hop = self.hop(ask.method.clone(), url.clone(), headers, ask.lane);
@@ -395,17 +398,17 @@ impl Transport {
             }
             self.show_warnings(&reply);
             if ask.accept.contains(&reply.status()) {
-                return accept(ask, reply);
+                return accept(ask, reply, &self.secrets);
             }
             let (left_origin, headers, reach) = (reply.left_origin, reply.headers().clone(), reply.reach);
-            let (asked, authorization) = (reply.url.clone(), reply.authorization.clone());
+            let asked = reply.url.clone();
             let error = self.refusal(ask, reply).await;
             if !ask.body.can_be_sent_again() {
                 return Err(ask.explain(error).not_repeatable());
             }
             match (ask.access(), error.status()) {
                 (Some(access), Some(401)) if !left_origin => {
-                    let refusal = Refusal { url: asked, headers, reach, authorization, error };
+                    let refusal = Refusal { url: asked, headers, reach, error };
                     let answered = Box::pin(access.answer(self, refusal, &used, tried.auth)).await;
                     tried.auth = answered.map_err(|error| access.explain(error))?;
                 }
@@ -429,10 +432,7 @@ impl Transport {
 
     /// The error for an answer whose status was not asked for. Reads the small body such answers have.
     async fn refusal(&self, ask: &Ask, reply: Reply) -> NetError {
-        let mut sent = SentSecrets::of(reply.authorization.as_ref());
-        if let Some(login) = ask.registry().and_then(Access::known_login) {
-            sent.add_login(&login);
-        }
+        let mut sent = self.secrets.known();
         for (_, value) in ask.profile().iter().flat_map(|profile| profile.headers()) {
             sent.add_header(value);
         }
@@ -441,7 +441,7 @@ impl Transport {
 
     fn show_warnings(&self, reply: &Reply) {
         let host = reply.url.host_str().unwrap_or_default();
-        for text in warnings(reply.headers(), &SentSecrets::of(reply.authorization.as_ref())) {
+        for text in warnings(reply.headers(), &self.secrets) {
             self.warn(host, text);
         }
     }
@@ -458,8 +458,8 @@ impl Transport {
 /// Takes an answer that has the right status, unless its body is encoded in a way nobody asked for.
 ///
 /// Of content that is named by its digest the digest decides: object stores call archives that were pushed as such `gzip`.
-fn accept(ask: &Ask, reply: Reply) -> Result<Reply, NetError> {
-    match reply.encoding().filter(|_| !ask.is_proven) {
+fn accept(ask: &Ask, reply: Reply, secrets: &GivenSecrets) -> Result<Reply, NetError> {
+    match reply.encoding(secrets).filter(|_| !ask.is_proven) {
         None => Ok(reply),
         Some(name) => {
             let detail = format!("the answer has the content encoding `{name}`, which was not asked for");

@@ -10,7 +10,7 @@ use crate::oci::auth::challenge::challenges;
 use crate::oci::errcode::ErrorBody;
 use crate::oci::link::next_link;
 use crate::retry;
-use crate::sent::SentSecrets;
+use crate::sent::GivenSecrets;
 use crate::warning::warnings;
 
 /// A scheme and its parameters.
@@ -27,10 +27,16 @@ pub fn link(fields: &[&[u8]]) -> Option<String> {
     next_link(&headers(&header::LINK, fields)?).ok()?
 }
 
+/// What a client knows that has sent this.
+fn given(sent: &str) -> GivenSecrets {
+    let given = GivenSecrets::default();
+    given.note_secret(sent);
+    given
+}
+
 /// What is told of `Warning` fields, when this login was sent. `None` for what no HTTP client would hand on.
 pub fn warning(fields: &[&[u8]], sent: &str) -> Option<Vec<String>> {
-    let login = HeaderValue::from_str(&format!("Bearer {sent}")).ok();
-    let told = warnings(&headers(&header::WARNING, fields)?, &SentSecrets::of(login.as_ref()));
+    let told = warnings(&headers(&header::WARNING, fields)?, &given(sent));
     Some(told.iter().map(ToString::to_string).collect())
 }
 
@@ -48,8 +54,7 @@ pub fn retry_after(field: &[u8], date: &[u8]) -> Option<Duration> {
 
 /// Everything an error document would show, when this login was sent.
 pub fn error_body(body: &[u8], content_type: &str, sent: &str) -> Vec<String> {
-    let login = HeaderValue::from_str(&format!("Bearer {sent}")).ok();
-    let said = ErrorBody::parse(body, content_type, &SentSecrets::of(login.as_ref()));
+    let said = ErrorBody::parse(body, content_type, &given(sent).known());
     let errors = said.errors.iter().flat_map(|error| [error.code.to_string(), error.message.to_string()]);
     errors.chain(said.text.iter().map(ToString::to_string)).collect()
 }

@@ -73,5 +73,6 @@ pub use crate::oci::{
 };
 pub use crate::proxy::{Proxy, ProxyRule};
 pub use crate::rate_limit::RateLimit;
+pub use crate::sent::GivenSecrets;
 pub use crate::stats::{ClientStats, NetStats};
 pub use crate::target_policy::TargetPolicy;

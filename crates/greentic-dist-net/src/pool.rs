@@ -4,13 +4,12 @@ use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use hyper_util::client::proxy::matcher::Matcher;
 use tokio::runtime;
 use url::Url;
 
 use crate::connect::CountConnections;
 use crate::host::Profile;
-use crate::proxy::ProxyRule;
+use crate::proxy::{Proxies, ProxyRule, Through};
 use crate::resolver::GuardedResolver;
 use crate::target_policy::Guard;
 use crate::transport::Transport;
@@ -25,7 +24,7 @@ const POOLS: usize = 256;
 pub(crate) struct Pools {
     idle_per_host: usize,
     clients: Mutex<Vec<(Slot, reqwest::Client)>>,
-    proxies: OnceLock<Option<Matcher>>,
+    proxies: OnceLock<Proxies>,
 }
 
 /// One kind of connection pool. A connection lives on the runtime that opened it and dies with it, so pools are per runtime.
@@ -61,7 +60,7 @@ impl Pools {
 }
 
 impl Transport {
-    /// The client for a URL, built at first need; and whether it connects without a proxy. `apart` for a connection that speaks
+    /// The client for a URL, built at first need; and the proxy it connects through. `apart` for a connection that speaks
     /// HTTP/1.1 and is shared with no other request at the same time.
     pub(crate) fn client(
         &self,
@@ -69,20 +68,20 @@ impl Transport {
         guard: Guard,
         apart: bool,
         profile: &Profile,
-    ) -> Result<(reqwest::Client, bool), NetError> {
+    ) -> Result<(reqwest::Client, Option<Through>), NetError> {
         let runtime = runtime::Handle::try_current()
             .map_err(|error| {
                 NetError::new(NetErrorKind::InvalidInput, "no async runtime is running").with_source(error)
             })?
             .id();
-        let route = self.route_to(url, guard, profile)?;
+        let proxy = self.proxy_to(url, profile)?;
+        let route = if proxy.is_some() { Route::Proxy } else { Route::Direct(guard) };
         let tls = url.scheme() == "https";
         // Without TLS every connection speaks HTTP/1.1.
         let slot = Slot { runtime, tls, apart: tls && apart, route, profile: profile.id() };
-        let direct = route != Route::Proxy;
         let mut clients = self.pools.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, client)) = clients.iter().find(|(known, _)| *known == slot) {
-            return Ok((client.clone(), direct));
+            return Ok((client.clone(), proxy));
         }
         let client = self.build(slot, profile)?;
         let mut runtimes: Vec<runtime::Id> = Vec::new();
@@ -98,35 +97,26 @@ impl Transport {
             clients.remove(0);
         }
         clients.push((slot, client.clone()));
-        Ok((client, direct))
+        Ok((client, proxy))
     }
 
-    /// The way to a URL.
+    /// The proxy on the way to a URL.
     ///
     /// # Errors
-    /// `Config` when the way leads through a proxy that would be shown a client certificate.
-    fn route_to(&self, url: &Url, guard: Guard, profile: &Profile) -> Result<Route, NetError> {
+    /// `Config` for a proxy that cannot be used, and when it would be shown a client certificate.
+    fn proxy_to(&self, url: &Url, profile: &Profile) -> Result<Option<Through>, NetError> {
         if crate::config::is_loopback(url) {
-            return Ok(Route::Direct(guard));
+            return Ok(None);
         }
-        let matcher = self.pools.proxies.get_or_init(|| match &self.proxy {
-            ProxyRule::System => Some(Matcher::from_system()),
-            ProxyRule::Through(proxy) => Some(proxy.matcher()),
-            ProxyRule::Off => None,
-        });
-        let uri = matcher.as_ref().and_then(|_| url.as_str().parse::<http::Uri>().ok());
-        let proxy = matcher.as_ref().zip(uri).and_then(|(matcher, uri)| matcher.intercept(&uri));
-        match proxy {
-            None => Ok(Route::Direct(guard)),
-            // The handshake with such a proxy is made with the settings of the host behind it.
-            Some(proxy) if profile.has_identity() && proxy.uri().scheme_str() == Some("https") => {
-                let host = url.host_str().unwrap_or_default();
-                let detail = format!("the client certificate for {host} would be shown to a proxy that speaks TLS");
-                Err(NetError::new(NetErrorKind::Config, detail)
-                    .with_hint(format!("name an `http://` proxy, or exempt `{host}` from proxies (NO_PROXY)")))
-            }
-            Some(_) => Ok(Route::Proxy),
+        let proxy = self.pools.proxies.get_or_init(|| Proxies::of(&self.proxy)).on_the_way_to(url)?;
+        // The handshake with such a proxy is made with the settings of the host behind it.
+        if profile.has_identity() && proxy.as_ref().is_some_and(Through::speaks_tls) {
+            let host = url.host_str().unwrap_or_default();
+            let detail = format!("the client certificate for {host} would be shown to a proxy that speaks TLS");
+            return Err(NetError::new(NetErrorKind::Config, detail)
+                .with_hint(format!("name an `http://` proxy, or exempt `{host}` from proxies (NO_PROXY)")));
         }
+        Ok(proxy)
     }
 
     fn build(&self, slot: Slot, profile: &Profile) -> Result<reqwest::Client, NetError> {

@@ -3,10 +3,18 @@
 use std::fmt;
 
 use greentic_dist_types::{Secret, redact_url};
+use http::StatusCode;
 use hyper_util::client::proxy::matcher::Matcher;
 use url::Url;
 
+use crate::cause::wants_proxy_login;
 use crate::{NetError, NetErrorKind};
+
+/// The variables that name a proxy for HTTPS, for HTTP, and for both; the first one that is set counts.
+const HTTPS: [&str; 2] = ["HTTPS_PROXY", "https_proxy"];
+const HTTP: [&str; 2] = ["HTTP_PROXY", "http_proxy"];
+const ALL: [&str; 2] = ["ALL_PROXY", "all_proxy"];
+const NONE: [&str; 2] = ["NO_PROXY", "no_proxy"];
 
 /// Through which proxy servers other machines are reached. This machine is never reached through one.
 #[derive(Clone, Debug, Default)]
@@ -105,6 +113,114 @@ impl Proxy {
             None => proxy,
         };
         Ok(proxy.no_proxy(reqwest::NoProxy::from_string(&self.except.join(","))))
+    }
+}
+
+/// The proxies of a client, read once.
+pub(crate) struct Proxies {
+    matcher: Option<Matcher>,
+    /// What the environment names for HTTPS and for HTTP, where it counts.
+    named: [Option<Named>; 2],
+    /// Intercepts what the environment does not exempt from proxies.
+    exempt: Matcher,
+}
+
+/// A proxy that a variable names.
+struct Named {
+    variable: &'static str,
+    /// Intercepts everything, unless what the variable says is no proxy at all.
+    proxy: Matcher,
+}
+
+/// The proxy on the way to a server.
+#[derive(Clone, Debug)]
+pub(crate) struct Through {
+    /// Host and port, without its login.
+    address: String,
+    tls: bool,
+}
+
+impl Proxies {
+    /// Reads the environment and the system's settings where the rule says so.
+    pub(crate) fn of(rule: &ProxyRule) -> Self {
+        let set = |names: [&'static str; 2]| {
+            names.into_iter().find_map(|name| std::env::var(name).ok().map(|value| (name, value)))
+        };
+        let named = |own: [&'static str; 2]| {
+            let value = [own, ALL].into_iter().filter_map(set).find(|(_, value)| !value.is_empty());
+            value.map(|(variable, value)| Named { variable, proxy: Matcher::builder().all(value).build() })
+        };
+        let (matcher, named) = match rule {
+            ProxyRule::System => {
+                // Of a script of a web server this is a header of a request.
+                let is_cgi = std::env::var_os("REQUEST_METHOD").is_some();
+                let http = if is_cgi { None } else { named(HTTP) };
+                (Some(Matcher::from_system()), [named(HTTPS), http])
+            }
+            ProxyRule::Through(proxy) => (Some(proxy.matcher()), [None, None]),
+            ProxyRule::Off => (None, [None, None]),
+        };
+        let exempt = set(NONE).map(|(_, hosts)| hosts).unwrap_or_default();
+        Self { matcher, named, exempt: Matcher::builder().all("http://proxy").no(exempt).build() }
+    }
+
+    /// The proxy on the way to a URL; `None` for none.
+    ///
+    /// # Errors
+    /// `Config` for one that is none, or of a kind this client does not speak to.
+    pub(crate) fn on_the_way_to(&self, url: &Url) -> Result<Option<Through>, NetError> {
+        let Some(matcher) = &self.matcher else { return Ok(None) };
+        let Ok(uri) = url.as_str().parse::<http::Uri>() else { return Ok(None) };
+        let [https, http] = &self.named;
+        let named = if url.scheme() == "https" { https } else { http };
+        // What cannot be understood would else be no proxy, and the connection a direct one.
+        let named = named.as_ref().filter(|_| self.exempt.intercept(&uri).is_some());
+        let proxy = match named {
+            Some(named) => Some(named.proxy.intercept(&uri).ok_or_else(|| unusable(Some(named.variable)))?),
+            None => matcher.intercept(&uri),
+        };
+        let Some(proxy) = proxy else { return Ok(None) };
+        let tls = match proxy.uri().scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            _ => return Err(unusable(named.map(|named| named.variable))),
+        };
+        let host = proxy.uri().host().unwrap_or_default();
+        let port = proxy.uri().authority().and_then(|authority| authority.as_str().rsplit_once(host));
+        // A port that is none would else be the usual one.
+        if port.is_some_and(|(_, port)| port.len() > 1) && proxy.uri().port_u16().is_none() {
+            return Err(unusable(named.map(|named| named.variable)));
+        }
+        let address = proxy.uri().port_u16().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+        Ok(Some(Through { address, tls }))
+    }
+}
+
+/// The error for a proxy that is set somewhere. What is set there may hold a login.
+fn unusable(variable: Option<&'static str>) -> NetError {
+    let place = variable.unwrap_or("the system's settings");
+    let detail = format!("the proxy in {place} cannot be used: it is no `http://host:port` or `https://host:port`");
+    NetError::new(NetErrorKind::Config, detail)
+        .with_hint(format!("correct {place}, or exempt the host from proxies (NO_PROXY)"))
+}
+
+impl Through {
+    pub(crate) const fn speaks_tls(&self) -> bool {
+        self.tls
+    }
+
+    /// Names the proxy in what went wrong on the way through it.
+    pub(crate) fn judge(&self, answer: Result<reqwest::Response, NetError>) -> Result<reqwest::Response, NetError> {
+        let wants_login = match &answer {
+            Ok(response) => response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+            Err(error) => wants_proxy_login(error),
+        };
+        if wants_login {
+            let detail = format!("the proxy `{}` wants a login, or another one", self.address);
+            return Err(NetError::new(NetErrorKind::Config, detail)
+                .with_hint("name the proxy with its login: `http://user:password@host:port`"));
+        }
+        answer.map_err(|error| error.with_hint(format!("it was asked through the proxy `{}`", self.address)))
     }
 }
 

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use greentic_dist_types::{SafeText, redact_url};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use url::Url;
 
 use crate::payload::Payload;
-use crate::sent::SentSecrets;
+use crate::sent::{GivenSecrets, SentSecrets};
 use crate::target_policy::Guard;
 use crate::trace::Errand;
 use crate::transport::{Hop, Reply, Transport};
@@ -47,13 +47,11 @@ impl Transport {
     /// `Refused`, with the hops, for a redirect the [`TargetPolicy`](crate::TargetPolicy) forbids, a loop, or one too many;
     /// otherwise as [`Transport::send`].
     pub(crate) async fn follow(&self, mut hop: Hop) -> Result<Reply, NetError> {
-        let authorization = hop.headers.get(header::AUTHORIZATION).cloned();
-        let mut way = Way { start: hop.url.clone(), further: Vec::new(), authorization: authorization.clone() };
+        let mut way = Way { start: hop.url.clone(), further: Vec::new(), secrets: self.secrets.clone() };
         let mut reach = None;
         loop {
             let mut reply = self.send(hop.clone()).await?;
             reply.left_origin = way.start.origin() != hop.url.origin();
-            reply.authorization.clone_from(&authorization);
             let Some(next) = location(&reply, &hop, &way)? else { return Ok(reply) };
             let reach = *reach.get_or_insert(reply.reach);
             let refused = |why: &str| way.refuse(&reply.method, why, Some(&next));
@@ -124,7 +122,7 @@ struct Way {
     start: Url,
     /// Those of the redirects that were followed, in their order.
     further: Vec<Url>,
-    authorization: Option<HeaderValue>,
+    secrets: GivenSecrets,
 }
 
 impl Way {
@@ -134,7 +132,7 @@ impl Way {
 
     /// The error for a redirect that is not followed; `next` is where it leads.
     fn refuse(&self, method: &Method, why: &str, next: Option<&Url>) -> NetError {
-        let sent = SentSecrets::of(self.authorization.as_ref());
+        let sent = self.secrets.known();
         let way: Vec<&Url> = std::iter::once(&self.start).chain(&self.further).chain(next).collect();
         let detail = format!("a redirect was refused ({why}; the way: {})", shown(&way, &sent));
         NetError::new(NetErrorKind::Refused, detail).for_request(method, &self.start).blanked(&sent)
@@ -170,8 +168,9 @@ mod tests {
     #[test]
     fn a_way_is_shown_without_secrets_and_not_at_any_length() {
         let url = |text: &str| Url::parse(text).unwrap();
-        let header = HeaderValue::from_static("Bearer canary-5d");
-        let sent = SentSecrets::of(Some(&header));
+        let given = GivenSecrets::default();
+        given.note_secret("canary-5d");
+        let sent = given.known();
         let start = url("https://r.example/v2/a/blobs/x?token=canary-5d&n=1");
         let echo = url("https://user:canary-5d@cdn.example/canary-5d/x#y");
         let script = url("javascript:alert(1)");
@@ -180,11 +179,11 @@ mod tests {
             "https://r.example/v2/a/blobs/x?token=…&n=1 -> https://cdn.example/[redacted]/x -> javascript:…"
         );
         let long = url(&format!("https://h.example/{}", "a".repeat(4_000)));
-        let many = shown(&vec![&long; 1_000], &SentSecrets::of(None));
+        let many = shown(&vec![&long; 1_000], &SentSecrets::default());
         assert!(many.contains(" -> (992 more) -> "), "{many}");
         assert!(many.chars().count() < 8 * (HOP_CHARS + 8) + 32, "{}", many.chars().count());
         let nine: Vec<Url> = (0..9).map(|hop| url(&format!("https://h/{hop}"))).collect();
-        let nine = shown(&nine.iter().collect::<Vec<_>>(), &SentSecrets::of(None));
+        let nine = shown(&nine.iter().collect::<Vec<_>>(), &SentSecrets::default());
         assert_eq!(nine.matches(" -> ").count(), 8, "{nine}");
         assert!(nine.contains("https://h/3 -> (1 more) -> https://h/5"), "{nine}");
     }

@@ -25,7 +25,7 @@ use crate::oci::{CredentialSource, FetchedManifest, Registry, Revalidated};
 use crate::payload::{Opened, Payload, Watch};
 use crate::pool::Pools;
 use crate::proxy::ProxyRule;
-use crate::sent::SentSecrets;
+use crate::sent::GivenSecrets;
 use crate::splay::Splay;
 use crate::stats::count;
 use crate::target_policy::{Guard, Reach, TargetPolicy, reach_of};
@@ -46,6 +46,8 @@ pub(crate) struct Transport {
     pub(crate) credentials: Option<Arc<dyn CredentialSource>>,
     /// Whether passwords are posted to token servers before they are sent as `Basic`.
     pub(crate) oauth2_passwords: bool,
+    /// What was given away as a login, and is shown in no text of a server.
+    pub(crate) secrets: GivenSecrets,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) told: Told,
     pub(crate) splay: Splay,
@@ -128,8 +130,6 @@ pub(crate) struct Reply {
     pub(crate) guard: Guard,
     /// How near the answering server is.
     pub(crate) reach: Reach,
-    /// The login that was sent to the server that was asked.
-    pub(crate) authorization: Option<HeaderValue>,
     pace: Pace,
     trace: Trace,
     turn: Turn,
@@ -163,13 +163,13 @@ impl Transport {
             return Err(about(NetError::new(NetErrorKind::RateLimited, detail).not_repeatable()));
         };
         let apart = lane == Lane::Segment || host.wants_http1() || profile.http1_only();
-        let (client, direct) = self.client(&url, guard, apart, &profile).map_err(about)?;
+        let (client, proxy) = self.client(&url, guard, apart, &profile).map_err(about)?;
         for (name, value) in profile.headers() {
             headers.append(name.clone(), value.clone());
         }
         headers.insert(header::USER_AGENT, self.user_agent.clone());
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        let authorization = headers.get(header::AUTHORIZATION).cloned();
+        self.secrets.note_headers(&headers);
         if let Some(length) = body.content_length(&method) {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         }
@@ -190,13 +190,17 @@ impl Transport {
         let (trace, connects) = (Trace::of(&method, &url, &errand), Connects::new(host.tally()));
         let answering = connects.around(client.execute(request)).instrument(trace.span().clone());
         let answer = self.answer(answering, watch.as_deref(), header_timeout, &host, &profile).await;
+        let answer = match &proxy {
+            Some(proxy) => proxy.judge(answer),
+            None => answer,
+        };
         let response = answer.inspect_err(|error| trace.span().in_scope(|| tracing::debug!(%error, "no answer")));
         let response = response.map_err(about)?;
         host.note(response.status(), &turn);
         trace.answered(response.status(), response.version(), connects.answered());
         self.limits.check_header(response.headers()).map_err(about)?;
         host.tally().note_rate_limit(response.headers());
-        let peer = if direct { response.remote_addr().map(|address| address.ip()) } else { None };
+        let peer = response.remote_addr().filter(|_| proxy.is_none()).map(|address| address.ip());
         let reach = peer.or_else(|| literal(&url)).map_or(Reach::Public, |ip| reach_of(ip).unwrap_or(Reach::Private));
         let pace = Pace::default();
         Ok(Reply {
@@ -208,7 +212,6 @@ impl Transport {
             left_origin: false,
             guard,
             reach,
-            authorization,
             pace,
             trace,
             turn,
@@ -276,11 +279,10 @@ impl Reply {
     }
 
     /// The content encoding the body is said to have, what was sent as a login blanked in it; `None` for none.
-    pub(crate) fn encoding(&self) -> Option<SafeText> {
+    pub(crate) fn encoding(&self, secrets: &GivenSecrets) -> Option<SafeText> {
         let mut said = self.headers().get_all(header::CONTENT_ENCODING).iter();
         let value = said.find(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))?;
-        let sent = SentSecrets::of(self.authorization.as_ref());
-        Some(SafeText::new(&sent.blank(&String::from_utf8_lossy(value.as_bytes()))))
+        Some(SafeText::new(&secrets.known().blank(&String::from_utf8_lossy(value.as_bytes()))))
     }
 
     /// The announced size of the body in bytes.
@@ -315,7 +317,7 @@ impl Reply {
                 NetError::new(NetErrorKind::Timeout, detail)
             }
         };
-        Err(error.for_request(&self.method, &self.url))
+        Err(error.for_request(&self.method, &self.url).blanked(&transport.secrets.no_words()))
     }
 
     /// The whole body, of at most `limit` bytes.

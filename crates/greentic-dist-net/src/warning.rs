@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use greentic_dist_types::SafeText;
 use http::{HeaderMap, header};
 
-use crate::sent::SentSecrets;
+use crate::sent::GivenSecrets;
 
 /// Most bytes of the `Warning` fields of one answer that are read (distribution-spec, "Warnings").
 const BYTES: usize = 4_096;
@@ -34,7 +34,7 @@ impl Told {
 ///
 /// Read are `299 - "text"` (RFC 7234, 5.5), which is what a registry may send; the other codes are those of caches on the way,
 /// and what has another form is passed over.
-pub(crate) fn warnings(headers: &HeaderMap, sent: &SentSecrets) -> Vec<SafeText> {
+pub(crate) fn warnings(headers: &HeaderMap, secrets: &GivenSecrets) -> Vec<SafeText> {
     let mut left = BYTES;
     let mut found = Vec::new();
     for value in headers.get_all(header::WARNING) {
@@ -43,7 +43,11 @@ pub(crate) fn warnings(headers: &HeaderMap, sent: &SentSecrets) -> Vec<SafeText>
         left = rest;
         found.extend(texts(&String::from_utf8_lossy(bytes)));
     }
+    if found.is_empty() {
+        return Vec::new();
+    }
     found.truncate(PER_ANSWER);
+    let sent = secrets.known();
     // Blanked before anything is cut: a part of a secret is not found any more.
     found.iter().map(|text| SafeText::new(&sent.blank(text))).filter(|text| !text.is_empty()).collect()
 }
@@ -89,7 +93,7 @@ mod tests {
         for field in fields {
             headers.append(header::WARNING, HeaderValue::from_bytes(field.as_bytes()).unwrap());
         }
-        warnings(&headers, &SentSecrets::default()).iter().map(ToString::to_string).collect()
+        warnings(&headers, &GivenSecrets::default()).iter().map(ToString::to_string).collect()
     }
 
     #[test]

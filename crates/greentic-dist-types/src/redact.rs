@@ -23,10 +23,9 @@ pub fn redact_url(url: &str) -> String {
                 Some(at) => rest.split_at_checked(at).unwrap_or((rest, "")),
                 None => (rest, ""),
             };
-            let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
             out.push_str(scheme);
             out.push_str("://");
-            out.push_str(host);
+            out.push_str(host_of(authority));
             out.push_str(path);
         }
         None => out.push_str(address),
@@ -51,14 +50,24 @@ pub fn redact_url(url: &str) -> String {
     SafeText::new(&out).to_string()
 }
 
+/// What follows the last at sign of an authority, written as it is or encoded: an encoded one is a mistake, and what stands before
+/// it as much a login as before any other.
+fn host_of(authority: &str) -> &str {
+    let after = |mark: &str| authority.rfind(mark).and_then(|at| authority.get(at + mark.len()..));
+    ["@", "%40"].into_iter().filter_map(after).min_by_key(|host| host.len()).unwrap_or(authority)
+}
+
 /// A reference as typed, fit to be shown: as [`redact_url`], and what stands before an at sign is cut when a path or
 /// another at sign follows it (`user:password@host/name`).
 pub fn redact_reference(reference: &str) -> String {
     let shown = redact_url(reference);
-    match shown.rsplit_once('@') {
-        Some((_, rest)) if !reference.contains("://") && (rest.contains('/') || shown.matches('@').count() > 1) => {
-            format!("…@{rest}")
-        }
+    if reference.contains("://") {
+        return shown;
+    }
+    // No reference has an encoded at sign.
+    let is_encoded = shown.contains("%40");
+    match shown.replace("%40", "@").rsplit_once('@') {
+        Some((before, rest)) if is_encoded || rest.contains('/') || before.contains('@') => format!("…@{rest}"),
         _ => shown,
     }
 }
@@ -75,6 +84,8 @@ mod tests {
         assert_eq!(redact_reference("ghcr.io/a@sha256:ab"), "ghcr.io/a@sha256:ab");
         assert_eq!(redact_reference("oci://ghcr.io/a@sha256:ab"), "oci://ghcr.io/a@sha256:ab");
         assert_eq!(redact_reference("dir?/x"), "dir?…");
+        assert_eq!(redact_reference("user:canary%40ghcr.io/a:1"), "…@ghcr.io/a:1");
+        assert_eq!(redact_reference("user:canary%40ghcr.io"), "…@ghcr.io");
     }
 
     #[test]
@@ -84,6 +95,9 @@ mod tests {
             "https://cdn.example/b?X-Amz-Signature=…&digest=sha256:ab&…"
         );
         assert_eq!(redact_url("https://a@b@host/x"), "https://host/x");
+        assert_eq!(redact_url("https://user:canary%40host/x%40y"), "https://host/x%40y");
+        assert_eq!(redact_url("https://user:can%40ary@host/x"), "https://host/x");
+        assert_eq!(redact_url("https://user:can@ary%40host:1/x"), "https://host:1/x");
         assert_eq!(redact_url("not a url?token=canary"), "not a url?token=…");
     }
 

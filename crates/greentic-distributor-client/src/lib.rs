@@ -63,6 +63,8 @@ pub mod fuzzing;
 mod hosts;
 #[cfg(feature = "http-runtime")]
 mod http_client;
+#[cfg(all(unix, feature = "dist-client"))]
+mod interruption;
 #[cfg(feature = "dist-client")]
 pub mod oci;
 /// The examples in the documents are compiled.

@@ -354,7 +354,7 @@ impl Transfer {
                 Err(error) => return Err(error),
             };
             self.until = None;
-            self.odd.look_at(&reply);
+            self.odd.look_at(&reply, &self.transport.secrets);
             match reply.status() {
                 StatusCode::NOT_MODIFIED => {}
                 StatusCode::PARTIAL_CONTENT if asked && !self.is_of_the_same_version(&reply) => {

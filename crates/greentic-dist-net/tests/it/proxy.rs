@@ -41,12 +41,34 @@ async fn https_goes_through_the_proxy_as_a_tunnel_and_a_refusal_names_the_host()
     let proxy = LyingServer::start(|_, _| Response::status(407, "who are you").header("Proxy-Authenticate", "Basic"));
     let net = quick().proxy(ProxyRule::Through(through(&proxy))).build().unwrap();
     let error = repository(&net, "registry.test/acme/hello").manifest(Selector::Tag("1")).await.unwrap_err();
-    assert_eq!(error.kind(), NetErrorKind::Connect, "{error:?}");
+    assert_eq!((error.kind(), error.is_transient()), (NetErrorKind::Config, false), "{error:?}");
     assert!(error.to_string().contains("https://registry.test/"), "{error}");
+    assert!(error.to_string().contains(&format!("the proxy `{}` wants a login", proxy.host())), "{error}");
     assert!(!format!("{error:?}").contains(CANARY), "{error:?}");
-    let asked = proxy.journal().lines();
-    assert!(!asked.is_empty() && asked.iter().all(|line| line == "CONNECT registry.test:443"), "{asked:?}");
+    assert_eq!(proxy.journal().lines(), ["CONNECT registry.test:443"], "it is asked once");
     assert!(proxy.journal().any_header_contains(CANARY));
+}
+
+#[tokio::test]
+async fn plain_http_that_the_proxy_wants_a_login_for_ends_as_the_tunnel_does() {
+    let proxy = LyingServer::start(|_, _| Response::status(407, CANARY).header("Proxy-Authenticate", "Basic"));
+    let net = plain(ProxyRule::Through(through(&proxy))).build().unwrap();
+    let error = repository(&net, "registry.test:5000/acme/hello").manifest(Selector::Tag("1")).await.unwrap_err();
+    assert_eq!((error.kind(), error.is_transient()), (NetErrorKind::Config, false), "{error:?}");
+    assert!(error.to_string().contains(&format!("the proxy `{}` wants a login", proxy.host())), "{error}");
+    assert!(!format!("{error:?}").contains(CANARY), "{error:?}");
+    assert_eq!(proxy.journal().len(), 1);
+}
+
+#[tokio::test]
+async fn what_fails_behind_a_proxy_names_the_proxy() {
+    let proxy = LyingServer::start(|_, _| Response::status(502, "nobody there"));
+    let net = quick().proxy(ProxyRule::Through(through(&proxy))).build().unwrap();
+    let error = repository(&net, "registry.test/acme/hello").manifest(Selector::Tag("1")).await.unwrap_err();
+    assert_eq!((error.kind(), error.attempts()), (NetErrorKind::Connect, 5), "{error:?}");
+    let named = format!("it was asked through the proxy `{}`", proxy.host());
+    assert_eq!(error.hints().iter().filter(|hint| **hint == named).count(), 1, "{:?}", error.hints());
+    assert!(!format!("{error:?} {:?}", error.hints()).contains(CANARY), "{error:?}");
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use greentic_dist_net::{
     BoxFuture, Credential, CredentialAnswer, CredentialSource, CredentialTarget, HostConfig, HostEndpoint, HttpRule,
-    Login, Net, NetError, NetErrorKind, PushedBlob, Selector, StaticCredentials, TargetPolicy,
+    Login, Net, NetError, NetErrorKind, PushedBlob, Selector, StaticCredentials, TargetPolicy, Timeouts,
 };
 use greentic_dist_testkit::fixture::{self, Artifact};
 use greentic_dist_testkit::real::{DockerRegistry, DockerRegistryConfig, RegistryAuth, TokenServer, ready};
@@ -657,6 +657,118 @@ async fn quirk_a15_when_it_fails_without_the_login_too_both_attempts_are_told() 
     assert!(text.contains("the login from a file was rejected before"), "{text}");
     assert!(text.contains("the token has expired"), "{text}");
     assert!(!text.contains(CANARY) && !format!("{error:?}").contains(CANARY));
+}
+
+/// Everything a caller or a person can be shown of a failure and what led to it.
+fn everything(error: &NetError, recorder: &Recorder) -> String {
+    format!("{} {error:?} {:?} {:?}", told(error), error.hints(), recorder.lines())
+}
+
+#[tokio::test]
+async fn quirk_a15_a_login_is_not_shown_by_the_answer_to_the_try_without_it() {
+    for login in [basic(), Credential::IdentityToken(CANARY.into())] {
+        for status in [400, 401, 403] {
+            // The same words to both of them, the second of which has no login with it.
+            let server = registry(move |_| Response::oci_error(status, "DENIED", &format!("who is {CANARY}?")));
+            let recorder = Arc::new(Recorder::default());
+            let found = Found::one(login.clone());
+            let net = quick().credentials(found).observer(Arc::<Recorder>::clone(&recorder)).build().unwrap();
+            let error = pull_from(&net, &server).await.unwrap_err();
+            assert_eq!(error.status(), Some(status), "{error}");
+            let text = everything(&error, &recorder);
+            assert!(text.contains("who is [redacted]?") && !text.contains(CANARY), "{text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn quirk_a15_what_a_token_server_was_sent_is_not_shown_by_its_registry() {
+    type Answer = fn(&str) -> Response;
+    let answers: [(&str, Answer); 5] = [
+        ("body", |canary| Response::oci_error(404, "DENIED", canary)),
+        ("warning", |canary| manifest().header("Warning", format!("299 - \"{canary}\""))),
+        ("redirect", |canary| Response::status(307, "").header("Location", format!("http://127.0.0.1:9/{canary}"))),
+        ("address", |canary| Response::status(307, "").header("Location", format!("ftp://host/{canary}"))),
+        ("encoding", |canary| manifest().header("Content-Encoding", canary)),
+    ];
+    for (what, answer) in answers {
+        let server = LyingServer::start(move |request, ctx| match request.header("authorization") {
+            _ if request.path == "/token" => token("t"),
+            Some("Bearer t") => answer(CANARY),
+            _ => Response::bearer_challenge(&ctx.url("/token"), "s", ""),
+        });
+        let recorder = Arc::new(Recorder::default());
+        let logins = StaticCredentials::new().with(&server.host(), basic());
+        let net = quick().credentials(Arc::new(logins)).observer(Arc::<Recorder>::clone(&recorder)).build().unwrap();
+        let text = match pull_from(&net, &server).await {
+            Ok(()) => format!("{:?}", recorder.lines()),
+            Err(error) => everything(&error, &recorder),
+        };
+        assert!(!text.contains(CANARY), "{what}: {text}");
+        assert_eq!(text.contains("[redacted]"), what != "address", "{what}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn a_failure_of_the_token_server_is_not_tried_again_by_the_request_that_needs_the_token() {
+    let server = registry(|_| Response::status(500, ""));
+    let error = pull_from(&explicit(&server, basic()), &server).await.unwrap_err();
+    assert_eq!((error.kind(), error.status(), error.attempts()), (NetErrorKind::Server, Some(500), 5));
+    assert!(error.is_transient());
+    assert_eq!(server.journal().lines(), [MANIFEST, TOKEN, TOKEN, TOKEN, TOKEN, TOKEN]);
+    let mut hints = error.hints();
+    let all = hints.len();
+    hints.dedup();
+    assert_eq!(hints.len(), all, "{hints:?}");
+}
+
+#[tokio::test]
+async fn a_token_server_that_says_nothing_is_asked_as_often_as_any_other() {
+    let server = registry(|_| Response::silence());
+    let timeouts = Timeouts { token: Duration::from_millis(200), ..Timeouts::default() };
+    let net = quick().timeouts(timeouts).build().unwrap();
+    let error = pull_from(&net, &server).await.unwrap_err();
+    assert_eq!((error.kind(), error.is_transient()), (NetErrorKind::Timeout, true), "{error}");
+    assert_eq!(error.attempts(), 5);
+    assert_eq!(server.journal().lines(), [MANIFEST, TOKEN, TOKEN, TOKEN, TOKEN, TOKEN]);
+}
+
+#[tokio::test]
+async fn one_token_takes_no_longer_than_six_answers_may() {
+    let server = registry(|_| Response::status(429, "").header("Retry-After", "60"));
+    let timeouts = Timeouts { token: Duration::from_millis(100), ..Timeouts::default() };
+    let net = quick().timeouts(timeouts).build().unwrap();
+    let error = pull_from(&net, &server).await.unwrap_err();
+    assert_eq!((error.kind(), error.is_transient()), (NetErrorKind::Timeout, true), "{error}");
+    assert!(error.to_string().contains("gave no token within 0.6 s"), "{error}");
+    assert_eq!(server.journal().lines(), [MANIFEST, TOKEN]);
+}
+
+#[tokio::test]
+async fn what_is_posted_to_a_token_server_is_posted_once() {
+    for status in [429, 500, 503] {
+        let server = registry(move |_| Response::status(status, ""));
+        let net = explicit(&server, Credential::IdentityToken(CANARY.into()));
+        let error = pull_from(&net, &server).await.unwrap_err();
+        assert_eq!((error.status(), error.is_transient(), error.attempts()), (Some(status), true, 1), "{error}");
+        assert_eq!(server.journal().lines(), [MANIFEST, "POST /token"]);
+    }
+    let server = registry(|_| Response::hang_up());
+    let net = explicit(&server, Credential::IdentityToken(CANARY.into()));
+    assert_eq!(pull_from(&net, &server).await.unwrap_err().kind(), NetErrorKind::Interrupted);
+    assert_eq!(server.journal().lines(), [MANIFEST, "POST /token"]);
+    // Where nobody listens nothing was sent.
+    let gone = LyingServer::start(|_, _| Response::status(500, ""));
+    let realm = format!("{}/token", gone.url());
+    let host = gone.host();
+    drop(gone);
+    let server = LyingServer::start(move |_, _| Response::bearer_challenge(&realm, "s", ""));
+    let logins = StaticCredentials::new().with(&server.host(), Credential::IdentityToken(CANARY.into()));
+    let policy = TargetPolicy::new().trust_realm(server.host(), host);
+    let net = quick().credentials(Arc::new(logins)).target_policy(policy).build().unwrap();
+    let error = pull_from(&net, &server).await.unwrap_err();
+    assert_eq!((error.kind(), error.attempts()), (NetErrorKind::Connect, 2), "{error}");
+    assert_eq!(server.journal().lines(), [MANIFEST]);
 }
 
 #[tokio::test]

@@ -11,7 +11,12 @@ mod policy;
 mod prompt;
 mod quantity;
 mod reporter;
+#[cfg(unix)]
+mod signals;
 
+#[cfg(unix)]
+use std::fs::File;
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -42,6 +47,10 @@ use commands::Context;
 use output::Output;
 use reporter::TerminalReporter;
 
+/// Files that a runtime holds open, and one more.
+#[cfg(unix)]
+const RUNTIME_FILES: usize = 6;
+
 /// Runs the command line of this process: parses the arguments, runs the command, prints its result or its error.
 ///
 /// Usage errors exit with 2 and `--help` with 0, as clap does. Builds a single-threaded runtime.
@@ -51,7 +60,9 @@ pub fn main() -> ExitCode {
         Err(error) => return usage(&without_secrets(error)),
     };
     let output = Output::new(cli.json);
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    #[cfg(unix)]
+    signals::take_over();
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => return output.failure(&CliError::internal(&format!("cannot start a runtime: {error}"))),
     };
@@ -62,6 +73,20 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => output.failure(&error),
     }
+}
+
+/// The runtime of a command. It needs files of its own, and tokio panics where it cannot have all of them (1.54, the pipe of its
+/// signals): that there are as many is looked at before.
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    #[cfg(unix)]
+    {
+        let spare: Vec<_> = (0..RUNTIME_FILES).map(|_| File::open("/dev/null")).collect();
+        let failed = spare.into_iter().find_map(Result::err);
+        if let Some(error) = failed.filter(|error| error.kind() != io::ErrorKind::NotFound) {
+            return Err(error);
+        }
+    }
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
 /// Help and version go to stdout with exit code 0; a usage error to stderr with 2, and as a document where JSON was asked for.
@@ -211,5 +236,6 @@ fn prepare(cli: Cli, output: &Output) -> (Context<'_>, Commands) {
         client = client.registries_conf(RegistriesConf::named(name.as_os_str()));
     }
     let client = client.build();
+    output.conceal(client.secrets());
     (Context { client, cache_dir: cli.cache_dir, authfile: cli.authfile, output, reporter }, cli.command)
 }

@@ -3,14 +3,17 @@
 //! Words are sanitised and cut. Data is not: references are the caller's own (URLs without their secrets), paths are those of
 //! the cache, and what a publisher wrote is escaped by JSON or sanitised by the command that prints it.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use greentic_dist_net::GivenSecrets;
 use greentic_dist_types::{SafeText, redact_url};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::CliError;
 
@@ -25,11 +28,21 @@ const BUFFER_BYTES: usize = 64 << 10;
 pub(crate) struct Output {
     json: bool,
     lost: AtomicBool,
+    secrets: OnceLock<GivenSecrets>,
 }
 
 impl Output {
     pub(crate) const fn new(json: bool) -> Self {
-        Self { json, lost: AtomicBool::new(false) }
+        Self { json, lost: AtomicBool::new(false), secrets: OnceLock::new() }
+    }
+
+    /// Keeps what `secrets` knows out of everything that is told of failures, whatever a server made a part of it.
+    pub(crate) fn conceal(&self, secrets: &GivenSecrets) {
+        self.secrets.get_or_init(|| secrets.clone());
+    }
+
+    fn without_secrets<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        self.secrets.get().map_or(Cow::Borrowed(text), |secrets| secrets.blank(text))
     }
 
     pub(crate) const fn is_json(&self) -> bool {
@@ -73,9 +86,9 @@ impl Output {
     }
 
     /// A line for people.
-    #[expect(clippy::unused_self, reason = "one handle on both streams")]
     pub(crate) fn note(&self, text: &str) {
-        drop(writeln!(io::stderr().lock(), "{}", SafeText::excerpt(text, LINE_CHARS)));
+        let text = self.without_secrets(text);
+        drop(writeln!(io::stderr().lock(), "{}", SafeText::excerpt(&text, LINE_CHARS)));
     }
 
     /// Prints a failure: what failed, why, what to do; as JSON on stdout too when JSON was asked for.
@@ -93,7 +106,26 @@ impl Output {
         if let (Some(partial), Some(object)) = (&error.partial, document.as_object_mut()) {
             object.insert("results".to_owned(), partial.clone());
         }
+        self.conceal_in(&mut document);
         drop(self.document(&document));
+    }
+
+    /// Blanks secrets in the failure of a document and in those of its results.
+    fn conceal_in(&self, document: &mut Value) {
+        let conceal = |text: &mut Value| {
+            if let Value::String(text) = text {
+                *text = self.without_secrets(text).into_owned();
+            }
+        };
+        if let Some(error) = document.get_mut("error") {
+            error.get_mut("message").into_iter().for_each(conceal);
+            for name in ["causes", "hints"] {
+                error.get_mut(name).and_then(Value::as_array_mut).into_iter().flatten().for_each(conceal);
+            }
+        }
+        for result in document.get_mut("results").and_then(Value::as_array_mut).into_iter().flatten() {
+            self.conceal_in(result);
+        }
     }
 
     /// Prints a failure for people without ending anything.
@@ -109,7 +141,7 @@ impl Output {
 }
 
 /// A failure as a JSON object.
-pub(crate) fn error_value(error: &CliError) -> serde_json::Value {
+pub(crate) fn error_value(error: &CliError) -> Value {
     let mut value = json!({
         "code": error.kind,
         "exit": error.code,

@@ -5,6 +5,8 @@ use std::io::{self, Read as _};
 use greentic_dist_types::Secret;
 
 use super::CliError;
+#[cfg(unix)]
+use super::signals::{self, Key};
 
 /// Longest secret, in bytes.
 const SECRET_BYTES: u64 = 32 << 10;
@@ -29,6 +31,8 @@ pub(crate) fn from_stdin() -> Result<Secret, CliError> {
 }
 
 /// Asks for a secret on the terminal of this process, whatever its streams are. What is typed is not shown.
+///
+/// Ctrl-C and Ctrl-\ end the process, in one that belongs to a host the command; Ctrl-Z stops the process until it goes on.
 #[cfg(unix)]
 pub(crate) fn from_terminal(prompt: &str) -> Result<Secret, CliError> {
     let failed = |error: io::Error| {
@@ -36,7 +40,15 @@ pub(crate) fn from_terminal(prompt: &str) -> Result<Secret, CliError> {
         failure.hints.push("without a terminal, hand it over on the standard input (`--token-stdin`)".to_owned());
         failure
     };
-    terminal::ask(prompt).map_err(failed)?.ok_or_else(|| CliError::internal("nothing was typed"))
+    match terminal::ask(prompt).map_err(failed)? {
+        Typed::Secret(secret) => Ok(secret),
+        Typed::Nothing => Err(CliError::internal("nothing was typed")),
+        Typed::NoText => Err(CliError::invalid("what was typed is no UTF-8 text")),
+        Typed::Ended(key) => {
+            signals::press(key);
+            Err(CliError::internal("the question for a secret was interrupted"))
+        }
+    }
 }
 
 /// Where a terminal cannot be kept from showing what is typed.
@@ -47,6 +59,18 @@ pub(crate) fn from_terminal(_prompt: &str) -> Result<Secret, CliError> {
     Err(failure)
 }
 
+/// What a person typed.
+#[cfg(unix)]
+enum Typed {
+    Secret(Secret),
+    /// An empty line, or the end of the input.
+    Nothing,
+    /// Bytes that are no UTF-8.
+    NoText,
+    /// A key that ends programs.
+    Ended(Key),
+}
+
 #[cfg(unix)]
 mod terminal {
     use std::fs::File;
@@ -55,10 +79,16 @@ mod terminal {
     use greentic_dist_types::{SafeText, Secret};
     use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 
-    /// A terminal that shows nothing and hands over every key, until it is dropped.
+    use super::Typed;
+    use crate::dist_cli::signals::{self, Key};
+    use crate::interruption::{LastAct, with_last_act};
+
+    /// A terminal that shows nothing and hands over every key, until it is dropped or the process is interrupted.
     struct Hidden<'a> {
         tty: &'a File,
         before: Termios,
+        during: Termios,
+        _last_act: LastAct,
     }
 
     impl<'a> Hidden<'a> {
@@ -69,70 +99,119 @@ mod terminal {
             hidden.local_modes.remove(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG);
             hidden.special_codes[SpecialCodeIndex::VMIN] = 1;
             hidden.special_codes[SpecialCodeIndex::VTIME] = 0;
-            tcsetattr(tty, OptionalActions::Flush, &hidden)?;
-            Ok(Self { tty, before })
+            let (again, shown) = (tty.try_clone()?, before.clone());
+            let ((), last_act) = with_last_act(|| {
+                tcsetattr(tty, OptionalActions::Flush, &hidden)?;
+                Ok(((), Box::new(move || set(&again, &shown)) as _))
+            })?;
+            Ok(Self { tty, before, during: hidden, _last_act: last_act })
+        }
+
+        /// Puts the terminal right while the process is stopped.
+        fn suspend(&self) {
+            set(self.tty, &self.before);
+            signals::press(Key::Suspend);
+            set(self.tty, &self.during);
         }
     }
 
     impl Drop for Hidden<'_> {
         fn drop(&mut self) {
-            // A terminal that went away needs no putting right.
-            let _gone = tcsetattr(self.tty, OptionalActions::Flush, &self.before).is_err();
+            set(self.tty, &self.before);
         }
     }
 
-    /// `None` when the person gave up or typed nothing.
-    pub(super) fn ask(prompt: &str) -> io::Result<Option<Secret>> {
+    fn set(tty: &File, modes: &Termios) {
+        // A terminal that went away needs no putting right.
+        let _gone = tcsetattr(tty, OptionalActions::Flush, modes).is_err();
+    }
+
+    pub(super) fn ask(prompt: &str) -> io::Result<Typed> {
         let mut tty = File::options().read(true).write(true).open("/dev/tty")?;
         let hidden = Hidden::new(&tty)?;
-        (&tty).write_all(SafeText::new(prompt).as_str().as_bytes())?;
+        let prompt = SafeText::new(prompt);
+        (&tty).write_all(prompt.as_str().as_bytes())?;
         #[expect(
             clippy::unbuffered_bytes,
             reason = "a person types them, and what follows the line is not ours to take"
         )]
         let mut keys = (&tty).bytes();
-        let typed = line(&mut keys);
+        let typed = line(&mut keys, || {
+            hidden.suspend();
+            // Where this cannot be written the next key cannot be read.
+            drop((&tty).write_all(format!("\n{prompt}").as_bytes()));
+        });
         drop(hidden);
         tty.write_all(b"\n")?;
         typed
     }
 
-    /// One line of keys. Backspace and Ctrl-U work; Ctrl-C, Ctrl-\ and Ctrl-D at the beginning give up.
-    pub(super) fn line(keys: &mut dyn Iterator<Item = io::Result<u8>>) -> io::Result<Option<Secret>> {
+    /// One line of keys. Backspace and Ctrl-U work; Ctrl-D at the beginning gives up. Ctrl-Z is for `suspend`.
+    pub(super) fn line(keys: &mut dyn Iterator<Item = io::Result<u8>>, mut suspend: impl FnMut()) -> io::Result<Typed> {
         let mut typed: Vec<u8> = Vec::new();
         for key in keys {
             match key? {
                 b'\r' | b'\n' => {
-                    let text = String::from_utf8(typed);
-                    return Ok(text.ok().filter(|text| !text.is_empty()).map(Secret::new));
+                    return Ok(match String::from_utf8(typed).map(Secret::new) {
+                        Ok(secret) if secret.is_empty() => Typed::Nothing,
+                        Ok(secret) => Typed::Secret(secret),
+                        Err(_holds_a_secret) => Typed::NoText,
+                    });
                 }
-                0x03 | 0x1c => return Ok(None),
-                0x04 if typed.is_empty() => return Ok(None),
+                0x03 => return Ok(Typed::Ended(Key::Interrupt)),
+                0x1c => return Ok(Typed::Ended(Key::Quit)),
+                0x1a => suspend(),
+                0x04 if typed.is_empty() => return Ok(Typed::Nothing),
                 0x7f | 0x08 => while typed.pop().is_some_and(|byte| byte & 0b1100_0000 == 0b1000_0000) {},
                 0x15 => typed.clear(),
                 key if typed.len() < 32 << 10 => typed.push(key),
                 _ => {}
             }
         }
-        Ok(None)
+        Ok(Typed::Nothing)
     }
 
     #[cfg(test)]
     mod tests {
         use super::*;
 
-        fn typed(keys: &str) -> Option<String> {
-            line(&mut keys.bytes().map(Ok)).unwrap().map(|secret| secret.expose().to_owned())
+        /// What came of the keys, and how often the process was to be stopped meanwhile.
+        fn typed(keys: &[u8]) -> (Typed, usize) {
+            let mut suspended = 0;
+            let typed = line(&mut keys.iter().copied().map(Ok), || suspended += 1).unwrap();
+            (typed, suspended)
+        }
+
+        #[track_caller]
+        fn assert_secret(keys: &str, expected: &str, stops: usize) {
+            match typed(keys.as_bytes()) {
+                (Typed::Secret(secret), suspended) => {
+                    assert_eq!((secret.expose(), suspended), (expected, stops), "{keys:?}");
+                }
+                _ => panic!("{keys:?}"),
+            }
         }
 
         #[test]
         fn a_typed_line_can_be_corrected_and_given_up() {
-            assert_eq!(typed("secret\r").as_deref(), Some("secret"));
-            assert_eq!(typed("sx\u{7f}ecré\u{8}et\nmore").as_deref(), Some("secret"));
-            assert_eq!(typed("wrong\u{15}right\n").as_deref(), Some("right"));
-            for nothing in ["\n", "sec\u{3}ret\n", "\u{4}", "unfinished", "\u{7f}\n", "a\u{1c}"] {
-                assert_eq!(typed(nothing), None, "{nothing:?}");
+            assert_secret("secret\r", "secret", 0);
+            assert_secret("sx\u{7f}ecré\u{8}et\nmore", "secret", 0);
+            assert_secret("wrong\u{15}right\n", "right", 0);
+            for nothing in ["\n", "\u{4}", "unfinished", "\u{7f}\n"] {
+                assert!(matches!(typed(nothing.as_bytes()), (Typed::Nothing, 0)), "{nothing:?}");
             }
+        }
+
+        #[test]
+        fn keys_that_are_signals_are_no_part_of_what_is_typed() {
+            assert!(matches!(typed(b"sec\x03ret\n"), (Typed::Ended(Key::Interrupt), 0)));
+            assert!(matches!(typed(b"a\x1c"), (Typed::Ended(Key::Quit), 0)));
+            assert_secret("sec\u{1a}ret\n", "secret", 1);
+        }
+
+        #[test]
+        fn what_is_no_text_is_told_apart_from_nothing() {
+            assert!(matches!(typed(b"a\xff\xfe\n"), (Typed::NoText, 0)));
         }
     }
 }

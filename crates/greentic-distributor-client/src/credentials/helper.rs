@@ -18,6 +18,8 @@ use greentic_dist_types::Secret;
 use serde::Deserialize;
 
 use super::scope::Scope;
+#[cfg(unix)]
+use crate::interruption::{LastAct, with_last_act};
 
 /// Longest life of a helper.
 const TIME: Duration = Duration::from_secs(10);
@@ -248,6 +250,9 @@ enum Heard {
 struct Running {
     child: Child,
     ended: bool,
+    /// Kills it when this process is interrupted.
+    #[cfg(unix)]
+    _last_act: LastAct,
 }
 
 impl Running {
@@ -255,7 +260,16 @@ impl Running {
         let mut command = Command::new(program);
         command.arg(verb).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         #[cfg(unix)]
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        {
+            std::os::unix::process::CommandExt::process_group(&mut command, 0);
+            let (child, last_act) = with_last_act(|| {
+                let child = command.spawn()?;
+                let id = child.id();
+                Ok((child, Box::new(move || kill_group(id)) as _))
+            })?;
+            Ok(Self { child, ended: false, _last_act: last_act })
+        }
+        #[cfg(not(unix))]
         Ok(Self { child: command.spawn()?, ended: false })
     }
 
@@ -305,12 +319,18 @@ impl Drop for Running {
             return;
         }
         #[cfg(unix)]
-        if let Some(group) = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw) {
-            // It may have ended by itself just now.
-            let _gone = rustix::process::kill_process_group(group, rustix::process::Signal::KILL).is_err();
-        }
+        kill_group(self.child.id());
         drop(self.child.kill());
         drop(self.child.wait());
+    }
+}
+
+/// Kills a helper with everything it started.
+#[cfg(unix)]
+fn kill_group(id: u32) {
+    if let Some(group) = i32::try_from(id).ok().and_then(rustix::process::Pid::from_raw) {
+        // It may have ended by itself just now.
+        let _gone = rustix::process::kill_process_group(group, rustix::process::Signal::KILL).is_err();
     }
 }
 

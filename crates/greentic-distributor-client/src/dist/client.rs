@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use greentic_dist_net::{ClientStats, Limits, Net, NetBuilder, NetStats, Observer, one_operation};
 #[cfg(feature = "dist-cli")]
-use greentic_dist_net::{Credential, StaticCredentials};
+use greentic_dist_net::{Credential, GivenSecrets, StaticCredentials};
 use greentic_dist_store::{Proof, Store};
 #[cfg(feature = "provider-registry")]
 use greentic_dist_types::Digest;
-use greentic_dist_types::PlatformChoice;
+use greentic_dist_types::{PlatformChoice, SafeText, SelectError};
 use tokio::sync::Semaphore;
 
 use super::endpoint_memory::CacheMemory;
@@ -126,6 +126,16 @@ impl Inner {
         }
         let net = self.net_settings.clone().build().map_err(|error| DistError::from_net(reference, error))?;
         Ok(self.net.get_or_init(|| net))
+    }
+
+    /// The failure to choose something of a manifest. What the manifest says is a registry's text as any other.
+    pub(crate) fn not_selected(&self, reference: &str, source: SelectError) -> DistError {
+        let without_secrets = |text: &SafeText| SafeText::new(&self.net_settings.secrets().blank(text.as_str()));
+        let source = match source {
+            SelectError::NoLayer { seen, accepted } => SelectError::NoLayer { seen: without_secrets(&seen), accepted },
+            other => other,
+        };
+        DistError::Selection { reference: reference.to_owned(), source }
     }
 
     /// Counts an artifact that was opened from the cache.
@@ -284,6 +294,12 @@ impl DistClient {
     /// The readable entries of the cache, sorted by digest.
     pub fn list_cache_entries(&self) -> Vec<CacheEntry> {
         cache::entries(&self.inner)
+    }
+
+    /// What this client and those like it have given away as logins.
+    #[cfg(feature = "dist-cli")]
+    pub(crate) fn secrets(&self) -> &GivenSecrets {
+        self.inner.net_settings.secrets()
     }
 
     /// Asks a registry whether a login is good. `false` when it wants none.

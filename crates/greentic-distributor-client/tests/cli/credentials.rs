@@ -408,3 +408,37 @@ fn a_file_that_is_named_is_the_only_place_that_logins_are_taken_from() {
         assert!(outcome.stderr.contains("auth status --authfile"), "{}", outcome.stderr);
     }
 }
+
+#[test]
+fn a_password_that_a_token_server_was_sent_is_told_by_no_failure_that_it_or_its_registry_causes() {
+    type Answer = fn() -> Response;
+    let other_type = || {
+        let manifest = json!({
+            "schemaVersion": 2,
+            "config": { "mediaType": "application/vnd.oci.empty.v1+json", "digest": format!("sha256:{}", "0".repeat(64)), "size": 2 },
+            "layers": [{ "mediaType": format!("application/{CANARY}"), "digest": format!("sha256:{}", "1".repeat(64)), "size": 3 }],
+        });
+        Response::ok(manifest.to_string()).header("Content-Type", fixture::MANIFEST_TYPE)
+    };
+    let cases: [(&str, u16, Answer); 3] = [
+        ("refused twice", 401, other_type),
+        ("a layer's type", 200, other_type),
+        ("a warning", 200, || Response::oci_error(404, "X", "x").header("Warning", format!("299 - \"{CANARY}\""))),
+    ];
+    for (what, status, answer) in cases {
+        let server = LyingServer::start(move |request, ctx| match request.header("authorization") {
+            _ if request.path == "/token" && status != 200 => Response::oci_error(status, "DENIED", CANARY),
+            _ if request.path == "/token" => Response::ok(r#"{"token":"t"}"#),
+            Some("Bearer t") => answer(),
+            _ => Response::bearer_challenge(&ctx.url("/token"), "s", ""),
+        });
+        let home = Home::new();
+        home.docker(&json!({ "auths": { server.host(): { "username": USER, "password": CANARY } } }));
+        for command in ["pull", "resolve", "inspect"] {
+            let outcome = home.command(&[command, &format!("{}/acme/hello:1", server.host()), "--json"]).output();
+            assert!(outcome.code != Some(0) || command == "inspect", "{what}: {outcome:?}");
+            assert!(!outcome.stderr.contains(CANARY), "{what}, {command}: {outcome:?}");
+            assert!(outcome.code == Some(0) || !outcome.says(CANARY), "{what}, {command}: {outcome:?}");
+        }
+    }
+}

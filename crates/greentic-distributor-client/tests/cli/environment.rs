@@ -4,7 +4,7 @@ use std::path::Path;
 
 use greentic_dist_testkit::process::{Outcome, Run};
 
-use crate::support::{BIN, Bench, error_of, registry, sample};
+use crate::support::{BIN, Bench, CANARY, error_of, registry, sample};
 
 /// Takes a file in with these variables and expects it below `expected`.
 #[track_caller]
@@ -171,5 +171,28 @@ fn authorities_that_are_no_file_are_neither_waited_for_nor_read_without_end() {
         let error = error_of(&run.output(), 2, "invalid_input");
         let said = error["causes"].to_string();
         assert!(said.contains("SSL_CERT_FILE") && said.contains(&odd.display().to_string()), "{error}");
+    }
+}
+
+#[test]
+fn a_proxy_that_cannot_be_used_is_an_error_and_nothing_is_reached_without_it() {
+    let values = [
+        "gopher://u:SECRET@127.0.0.1:9",
+        "ht!tp://u:SECRET@x y",
+        "socks5://u:SECRET@127.0.0.1:9",
+        "http://u:SECRET@h:99999",
+    ];
+    for value in values {
+        for variable in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"] {
+            let bench = Bench::new();
+            let run = bench.dist(["resolve", "registry.test/acme/hello:1", "--json"]);
+            let run = run.env(variable, value.replace("SECRET", CANARY));
+            let outcome = run.output();
+            error_of(&outcome, 2, "invalid_input");
+            assert!(outcome.says(&format!("the proxy in {variable} cannot be used")), "{outcome:?}");
+            assert!(!outcome.says(CANARY), "{outcome:?}");
+            let exempt = run.env("NO_PROXY", "registry.test").output();
+            assert!(exempt.code != Some(2) && !exempt.says(variable), "{exempt:?}");
+        }
     }
 }

@@ -31,6 +31,7 @@ mod publish;
 mod secrets;
 mod serve;
 mod share;
+mod signals;
 mod splay;
 mod store;
 mod text;

@@ -82,6 +82,7 @@ fn row_60_no_command_repeats_a_password_or_a_signature_from_its_arguments() {
         format!("https://alice:{CANARY}@127.0.0.1:1/a.wasm"),
         format!("oci://alice:{CANARY}@127.0.0.1:1/acme/hello:1"),
         format!("alice:{CANARY}@127.0.0.1:1/acme/hello:1"),
+        format!("https://alice:{CANARY}%40127.0.0.1/a.wasm"),
         format!("http://{}/a.wasm?X-Amz-Signature={CANARY}", server.host()),
         format!("https://127.0.0.1:1/v1?sig={CANARY}#{CANARY}"),
     ];
@@ -92,7 +93,7 @@ fn row_60_no_command_repeats_a_password_or_a_signature_from_its_arguments() {
         let places: Vec<_> = places.map(|name| (Some(name), None)).chain(options).collect();
         for (argument, option) in places {
             // Options are all parsed in one place; one secret of each kind is enough for those.
-            for secret in secrets.iter().skip(if option.is_some() { 3 } else { 0 }) {
+            for secret in secrets.iter().skip(if option.is_some() { 4 } else { 0 }) {
                 let bench = Bench::new();
                 let dir = tempfile::tempdir().unwrap();
                 fs::write(dir.path().join("file.wasm"), b"\0asm\x01\0\0\0").unwrap();

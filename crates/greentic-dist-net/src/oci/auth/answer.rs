@@ -4,14 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use greentic_dist_types::SafeText;
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use url::Url;
 
 use super::challenge::{Challenge, challenges};
 use super::token::TokenCell;
 use super::{Access, Credential, Demand, Known, Round, Used, lock};
 use crate::limit::Lane;
-use crate::sent::SentSecrets;
+use crate::sent::GivenSecrets;
 use crate::target_policy::{Guard, Reach, Refused};
 use crate::transport::Transport;
 use crate::{NetError, NetErrorKind};
@@ -22,8 +22,6 @@ pub(crate) struct Refusal {
     pub(crate) url: Url,
     pub(crate) headers: HeaderMap,
     pub(crate) reach: Reach,
-    /// What was sent, which must not be shown.
-    pub(crate) authorization: Option<HeaderValue>,
     /// Returned when there is nothing left to try.
     pub(crate) error: NetError,
 }
@@ -49,7 +47,7 @@ impl std::error::Error for RejectedLogin {
 
 impl Refusal {
     /// What the challenge says about the failure (RFC 6750, 3), where the body says nothing.
-    fn into_error(self, challenge: &Challenge) -> NetError {
+    fn into_error(self, challenge: &Challenge, secrets: &GivenSecrets) -> NetError {
         if !self.error.registry_errors().is_empty() {
             return self.error;
         }
@@ -58,8 +56,7 @@ impl Refusal {
         if said.is_empty() {
             return self.error;
         }
-        let sent = SentSecrets::of(self.authorization.as_ref());
-        let text = SafeText::new(&sent.blank(&said.join(": "))).to_string();
+        let text = SafeText::new(&secrets.known().blank(&said.join(": "))).to_string();
         self.error.with_detail(text)
     }
 }
@@ -102,7 +99,7 @@ impl Access {
         let widened = self.take_scope(scope, fault == "insufficient_scope");
         let mut round = Round { answered: round.answered + 1, ..round };
         let worth_it = match used {
-            Used::Given => return Err(self.rejected(refusal.into_error(challenge))),
+            Used::Given => return Err(self.rejected(refusal.into_error(challenge, &transport.secrets))),
             Used::Token { id, kept } => {
                 self.forget_token(*id).await;
                 let first = !std::mem::replace(&mut round.refetched, true);
@@ -112,7 +109,7 @@ impl Access {
         };
         if !worth_it {
             let has_login = self.known(transport).await?.usable(&self.action).is_some();
-            let error = refusal.into_error(challenge);
+            let error = refusal.into_error(challenge, &transport.secrets);
             return Err(if has_login { self.rejected(error) } else { self.login_needed(error) });
         }
         let service = challenge.parameter("service").map(str::to_owned);

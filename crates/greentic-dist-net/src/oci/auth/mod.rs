@@ -243,6 +243,10 @@ impl Access {
             Some(source) => source.credential(&self.target()).await?,
             None => CredentialAnswer::none(),
         };
+        // Before it goes anywhere: no answer to it can come first.
+        if let Some(login) = &login {
+            transport.secrets.note_login(&login.credential);
+        }
         for warning in warnings {
             transport.warn(self.registry.name(), warning);
         }
@@ -270,12 +274,6 @@ impl Access {
     /// What the source said, when it was asked for this already.
     fn remembered(&self) -> Option<Arc<Known>> {
         lock(&self.registry.auth().known).get(&self.target()).map(Arc::clone)
-    }
-
-    /// The login for this work, when it was asked for already.
-    pub(crate) fn known_login(&self) -> Option<Credential> {
-        let known = self.remembered()?;
-        known.login.as_ref().map(|login| login.credential.clone())
     }
 
     /// Passwords and tokens of a user travel in clear text only on this machine, unless the user said otherwise.

@@ -14,7 +14,7 @@ use greentic_dist_types::{Digest, Secret};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use url::{Url, form_urlencoded};
 
 use super::credential::{Credential, sensitive};
@@ -23,7 +23,6 @@ use super::{insert_bounded, lock};
 use crate::limit::Lane;
 use crate::payload::Payload;
 use crate::redirect::is_redirect;
-use crate::sent::SentSecrets;
 use crate::stats::count;
 use crate::trace::Errand;
 use crate::transport::{Hop, Transport};
@@ -34,6 +33,8 @@ use crate::{Limit, NetError, NetErrorKind};
 const SHORTEST_LIFE: Duration = Duration::from_mins(1);
 /// Longest life a token is trusted for.
 const LONGEST_LIFE: Duration = Duration::from_hours(24);
+/// How much longer than one answer of a token server all of them may take, for one token: 90 s.
+const WHOLE: u32 = 6;
 /// The name this client has in OAuth2 (token specification, `client_id`).
 const CLIENT_ID: &str = "greentic-dist";
 
@@ -71,7 +72,7 @@ struct TokenAnswer {
 }
 
 impl TokenServer {
-    /// A new token. Redirects are never followed.
+    /// A new token, within [`WHOLE`] times the time that one answer has. Redirects are never followed.
     ///
     /// # Errors
     /// `Unauthorized` or `Forbidden` where the login was rejected or the answer holds no token; otherwise by cause.
@@ -82,11 +83,18 @@ impl TokenServer {
         request: &TokenRequest<'_>,
     ) -> Result<Token, NetError> {
         let ask = Asking { server: self, transport, registry, request };
-        match request.login {
-            None | Some(Credential::Bearer(_)) => ask.ask(Grant::Get).await,
-            Some(Credential::Basic { username, password }) => self.with_password(&ask, username, password).await,
-            Some(Credential::IdentityToken(token)) => self.with_identity_token(&ask, token).await,
-        }
+        let fetching = async {
+            match request.login {
+                None | Some(Credential::Bearer(_)) => ask.ask(Grant::Get).await,
+                Some(Credential::Basic { username, password }) => self.with_password(&ask, username, password).await,
+                Some(Credential::IdentityToken(token)) => self.with_identity_token(&ask, token).await,
+            }
+        };
+        let most = transport.timeouts.token.saturating_mul(WHOLE);
+        timeout(most, fetching).await.unwrap_or_else(|_elapsed| {
+            let detail = format!("the token server gave no token within {} s", most.as_secs_f32());
+            Err(NetError::new(NetErrorKind::Timeout, detail).for_request(&Method::GET, request.realm))
+        })
     }
 
     async fn with_password(&self, ask: &Asking<'_>, username: &str, password: &Secret) -> Result<Token, NetError> {
@@ -128,11 +136,6 @@ impl TokenServer {
             other => other,
         }
     }
-
-    /// The refresh tokens of this session, which must not be shown.
-    fn kept(&self) -> Vec<Secret> {
-        lock(&self.refresh).values().cloned().collect()
-    }
 }
 
 /// Whether a token server does not know the way it was asked.
@@ -154,13 +157,17 @@ impl Asking<'_> {
         Some((realm.to_string(), service.map(str::to_owned), login?.identity()))
     }
 
+    /// A `POST` is sent once: what it says may be good for one use, and the server may have taken it without an answer.
     async fn ask(&self, grant: Grant<'_>) -> Result<Token, NetError> {
         let mut retry = self.transport.retry_at(self.request.realm);
         retry.host().budget().earn();
         loop {
             match self.ask_once(self.hop(grant)?).await {
                 Ok(token) => return Ok(token),
-                Err(error) => self.transport.pause(&mut retry, error).await?,
+                Err(error) if matches!(grant, Grant::Get) || error.is_connect() && error.status().is_none() => {
+                    self.transport.pause(&mut retry, error).await?;
+                }
+                Err(error) => self.transport.pause(&mut retry, error.not_repeatable()).await?,
             }
         }
     }
@@ -201,10 +208,7 @@ impl Asking<'_> {
         let mut reply = transport.send(hop).await?;
         if reply.status() != StatusCode::OK {
             let status = reply.status();
-            let mut sent = SentSecrets::of(reply.authorization.as_ref());
-            self.request.login.iter().for_each(|login| sent.add_login(login));
-            self.server.kept().iter().for_each(|token| sent.add_login(&Credential::IdentityToken(token.clone())));
-            let error = refusal(transport, reply, "token server", &sent).await;
+            let error = refusal(transport, reply, "token server", &transport.secrets.known()).await;
             return Err(match status {
                 status if is_redirect(status) => {
                     let detail = "the token server answered with a redirect, which is not followed";
@@ -243,6 +247,7 @@ impl Asking<'_> {
             (refresh, self.session(), self.request.login)
             && refresh.expose().len() <= self.transport.limits.token_bytes
         {
+            self.transport.secrets.note_secret(refresh.expose());
             insert_bounded(&self.server.refresh, session, refresh);
         }
         let life = life_of(&answer.expires_in, &answer.issued_at, SystemTime::now());

@@ -431,7 +431,7 @@ fn choose(inner: &Inner, target: &Target, manifest: &Manifest) -> Result<(Artifa
         Ok(found) => found,
         Err(source) => match manifest.pack_layer() {
             Ok(choice) if target.tenant.is_some() => (ArtifactType::Bundle, choice),
-            _ => return Err(DistError::Selection { reference: target.raw_ref.clone(), source }),
+            _ => return Err(inner.not_selected(&target.raw_ref, source)),
         },
     };
     let layer = within_limit(inner, &target.raw_ref, &choice)?;
@@ -446,7 +446,7 @@ pub(crate) fn layer_of(
     manifest: &Manifest,
 ) -> Result<Descriptor, DistError> {
     let choice = inner.rule.choose(artifact_type, manifest);
-    let choice = choice.map_err(|source| DistError::Selection { reference: shown.to_owned(), source })?;
+    let choice = choice.map_err(|source| inner.not_selected(shown, source))?;
     within_limit(inner, shown, &choice)
 }
 
