@@ -1,9 +1,9 @@
 //! Which connection brings which bytes of a body.
 //!
-//! The first connection reads from the front, as if it were alone. What it reads counts, whoever was to bring it. Each other one takes a segment from the tail of a window
-//! of what nobody has taken, so that the first goes on undisturbed for as long as possible and what comes before its turn
-//! stays within a few windows. Where nothing is free any more, the tail of what another connection has still before it is
-//! taken over, so that a slow one does not hold up the end.
+//! The first connection reads from the front, as if it were alone, and what it reads counts, whoever was to bring it. Each other
+//! one takes a segment from the tail of a window of what nobody has taken, so that the first goes on undisturbed for as long as
+//! possible and what comes before its turn stays within a few windows. Where nothing is free any more, the tail of what another
+//! connection has still before it is taken over, so that a slow one does not hold up the end.
 
 use std::collections::BTreeMap;
 

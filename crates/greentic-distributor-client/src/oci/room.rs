@@ -82,12 +82,17 @@ mod tests {
         };
         put("blobs/sha256", whole.digest.to_hex(), 100);
         put(".partial", format!("sha256-{}", begun.digest.to_hex()), 40);
+        // One with holes says up to where it has none.
+        let holes = blob("holes", 100);
+        let name = dir.path().join(".partial").join(format!("sha256-{}", holes.digest.to_hex()));
+        fs::write(name, [&[0; 100][..], format!("{:020}\n", 30).as_bytes()].concat()).unwrap();
         put("blobs/sha256", long.digest.to_hex(), 1_000);
         fs::create_dir(dir.path().join("blobs/sha256").join(new.digest.to_hex())).unwrap();
         let missing = |blobs: &[&Descriptor]| {
             missing(&blobs.iter().map(|blob| (blob.digest, (*blob).clone())).collect(), dir.path())
         };
         assert_eq!(missing(&[&whole, &begun, &long]), 60);
+        assert_eq!(missing(&[&holes]), 70);
         assert_eq!(missing(&[&whole, &begun, &long, &new]), u64::MAX, "a sum that is too large is not a small one");
         let absent = super::missing(&[(whole.digest, whole.clone())].into(), &dir.path().join("absent"));
         assert_eq!(absent, 100);

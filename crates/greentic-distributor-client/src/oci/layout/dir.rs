@@ -80,9 +80,9 @@ impl DirWriter {
         let (algorithm, hex) = (descriptor.digest.algorithm().name(), descriptor.digest.to_hex());
         let whole = path.join(BLOBS).join(algorithm).join(&hex);
         let begun = path.join(PARTIAL).join(format!("{algorithm}-{hex}"));
-        let sizes = [whole, begun].map(|file| std::fs::symlink_metadata(file).ok().filter(std::fs::Metadata::is_file));
-        let most = sizes.into_iter().flatten().map(|file| file.len()).max();
-        most.unwrap_or_default().min(descriptor.size_bytes)
+        let whole = std::fs::symlink_metadata(whole).ok().filter(std::fs::Metadata::is_file).map(|file| file.len());
+        let most = whole.unwrap_or_default().max(Partial::bytes_in(&begun, descriptor.size_bytes));
+        most.min(descriptor.size_bytes)
     }
 
     /// Begins to write a blob, after what an earlier attempt left of it.

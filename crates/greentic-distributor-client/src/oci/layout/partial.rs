@@ -85,6 +85,17 @@ impl Partial {
         Self::begin(parent, folder, name, descriptor, WORTH_KEEPING)
     }
 
+    /// Bytes without a hole that the file at `path` has, as far as its length and its note tell. 0 where there is none.
+    pub(super) fn bytes_in(path: &Path, size_bytes: u64) -> u64 {
+        let Some(length) =
+            std::fs::symlink_metadata(path).ok().filter(std::fs::Metadata::is_file).map(|file| file.len())
+        else {
+            return 0;
+        };
+        let noted = File::open(path).and_then(|file| noted_in(&file, length, size_bytes));
+        noted.ok().flatten().unwrap_or(length)
+    }
+
     /// Bytes that are there without a hole.
     pub(crate) fn offset(&self) -> u64 {
         self.body.as_ref().map_or(self.size_bytes, Assembly::whole)
@@ -203,13 +214,21 @@ impl Drop for Partial {
 
 /// Cuts a file that says it has holes to what counts of it.
 fn cut_to_note(file: &File, size_bytes: u64) -> io::Result<()> {
-    if size_bytes.checked_add(NOTE_BYTES as u64) != Some(file.metadata()?.len()) {
-        return Ok(());
+    match noted_in(file, file.metadata()?.len(), size_bytes)? {
+        Some(upto) => file.set_len(upto),
+        None => Ok(()),
+    }
+}
+
+/// What the note of a file says, 0 where it says nothing intelligible; `None` for a file without one.
+fn noted_in(file: &File, length: u64, size_bytes: u64) -> io::Result<Option<u64>> {
+    if size_bytes.checked_add(NOTE_BYTES as u64) != Some(length) {
+        return Ok(None);
     }
     let mut note = [0_u8; NOTE_BYTES];
     let count = read_at(file, &mut note, size_bytes)?;
     let upto = note.get(..count).and_then(parse_note).filter(|upto| *upto <= size_bytes);
-    file.set_len(upto.unwrap_or_default())
+    Ok(Some(upto.unwrap_or_default()))
 }
 
 fn parse_note(text: &[u8]) -> Option<u64> {
