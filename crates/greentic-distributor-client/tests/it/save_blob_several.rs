@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use greentic_dist_testkit::{LyingServer, Request, Response, fixture};
@@ -142,13 +143,21 @@ fn noted(part: &[u8]) -> Option<usize> {
 #[tokio::test]
 async fn a_file_with_holes_that_a_kill_or_a_drop_left_is_continued_from_its_first_hole() {
     const STALLED: usize = 2 << 20;
-    let stage = Stage::new(eager(), |request, bytes| match request.index {
-        0 => Response::ranged(request, "", bytes.to_vec()).stall_after(STALLED),
-        _ => honest(request, bytes),
+    // Nobody answers before the first connection has brought what it brings: otherwise others would bring some of that.
+    let brought = Arc::new((Mutex::new(0), Condvar::new()));
+    let awaited = Arc::clone(&brought);
+    let stage = Stage::new(eager(), move |request, bytes| {
+        if request.index == 0 {
+            return Response::ranged(request, "", bytes.to_vec()).stall_after(STALLED);
+        }
+        drop(awaited.1.wait_while(awaited.0.lock().unwrap(), |bytes| *bytes < STALLED as u64).unwrap());
+        honest(request, bytes)
     });
     let (seen, mut told) = tokio::sync::watch::channel(0);
     let request = stage.repository.blob(&stage.blob).progress(move |event| {
         if let BlobEvent::Bytes { bytes } = event {
+            *brought.0.lock().unwrap() = *bytes;
+            brought.1.notify_all();
             seen.send_replace(*bytes);
         }
     });
