@@ -36,7 +36,10 @@ pub struct BlobRequest {
 #[derive(Debug)]
 pub struct BlobStream {
     inner: UnverifiedBlobStream,
+    /// Until all bytes are proven, or something failed.
     verifier: Option<Verifier>,
+    /// What ended it, if not the proof.
+    failure: Option<NetError>,
 }
 
 /// A blob on its way whose size is exact and whose bytes may be anything.
@@ -151,7 +154,7 @@ impl BlobRequest {
             return Err(NetError::new(NetErrorKind::InvalidInput, detail));
         }
         let verifier = Verifier::for_content(self.digest, self.size_bytes);
-        Ok(BlobStream { inner: self.open_unverified().await?, verifier: Some(verifier) })
+        Ok(BlobStream { inner: self.open_unverified().await?, verifier: Some(verifier), failure: None })
     }
 
     /// Opens the blob without hashing it.
@@ -321,45 +324,52 @@ pub(super) fn not_taken(cause: impl Error + Send + Sync + 'static) -> NetError {
 impl BlobStream {
     /// The next piece as it came from the socket; `None` at the proven end.
     ///
-    /// After an error the stream is over, and nothing it handed out may be used. Cancel-safe: no byte is lost.
+    /// After an error nothing it handed out may be used, and every further call returns that error again. Cancel-safe: neither a byte
+    /// nor an error is lost.
     ///
     /// # Errors
     /// `Integrity` for wrong, missing and excess bytes; `Timeout`, `Interrupted` and the errors of a new request when the
     /// body could not be continued.
     pub async fn next(&mut self) -> Option<Result<Bytes, NetError>> {
-        let next = self.proven().await;
-        if let Some(Err(_)) = &next {
-            self.inner.line.write_down().await;
+        if self.failure.is_none() {
+            let next = self.proven().await;
+            let telling = &self.inner.telling;
+            match next {
+                Some(Ok(piece)) => {
+                    // Nothing is left to be hashed.
+                    if self.verifier.is_none() {
+                        telling.verified();
+                    }
+                    return Some(Ok(piece));
+                }
+                None => {
+                    telling.done();
+                    return None;
+                }
+                // Kept before anything is waited for: whoever drops this future is told the next time.
+                Some(Err(error)) => {
+                    telling.failed(&error);
+                    self.verifier = None;
+                    self.failure = Some(error);
+                }
+            }
         }
-        let telling = &self.inner.telling;
-        match &next {
-            // Nothing is left to be hashed.
-            Some(Ok(_)) if self.verifier.is_none() => telling.verified(),
-            Some(Ok(_)) => {}
-            Some(Err(error)) => telling.failed(error),
-            None => telling.done(),
-        }
-        next
+        self.inner.line.write_down().await;
+        self.failure.clone().map(Err)
     }
 
     async fn proven(&mut self) -> Option<Result<Bytes, NetError>> {
         let piece = match self.inner.next().await {
             Some(Ok(piece)) => piece,
-            Some(Err(error)) => {
-                self.verifier = None;
-                return Some(Err(error));
-            }
+            Some(Err(error)) => return Some(Err(error)),
             // An empty blob ends without a last piece; of any other the proof was made with its last piece.
             None => {
-                return self
-                    .verifier
-                    .take()
-                    .and_then(|verifier| verifier.finish().err())
-                    .map(|wrong| self.refuse(wrong));
+                let wrong = self.verifier.take().and_then(|verifier| verifier.finish().err());
+                return wrong.map(|wrong| self.refuse(wrong));
             }
         };
         let Some(mut verifier) = self.verifier.take() else {
-            return Some(Err(NetError::new(NetErrorKind::Integrity, "the blob was already refused")));
+            return Some(Err(NetError::new(NetErrorKind::Integrity, "the blob goes on behind its proven end")));
         };
         if let Err(wrong) = verifier.update(&piece) {
             return Some(self.refuse(wrong));

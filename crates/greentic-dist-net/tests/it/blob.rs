@@ -82,7 +82,8 @@ async fn wrong_bytes_are_never_handed_out_to_the_end() {
     };
     assert_eq!(end.kind(), NetErrorKind::Integrity);
     assert!(got < SIZE);
-    assert!(stream.next().await.is_none(), "and it stays refused");
+    let again = stream.next().await.unwrap().unwrap_err();
+    assert_eq!(again.kind(), NetErrorKind::Integrity, "and it stays refused");
 }
 
 #[tokio::test]

@@ -64,7 +64,7 @@ async fn a_body_that_always_goes_on_ends_at_the_deadline_over_all_its_connection
         }
     };
     assert_is_the_deadline(&error);
-    assert!(stream.next().await.is_none(), "it is over");
+    assert_is_the_deadline(&stream.next().await.unwrap().unwrap_err());
     let mut pieces = repository.blob(&blob).open_pieces_unverified().await.unwrap();
     let error = loop {
         match pieces.next().await.unwrap() {

@@ -1,14 +1,16 @@
 //! Mirrors that lied are written down for others, and what others wrote down counts.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use greentic_dist_net::{
-    BoxFuture, Capabilities, EndpointMemory, HostConfig, HostEndpoint, Net, NetBuilder, NetError, NetErrorKind,
-    Selector,
+    BlobEvent, BoxFuture, Capabilities, EndpointMemory, HostConfig, HostEndpoint, Net, NetBuilder, NetError,
+    NetErrorKind, Selector,
 };
 use greentic_dist_testkit::fixture::{self, Artifact};
 use greentic_dist_testkit::scenario::{Lie, LyingRegistry, Scenario};
+use tokio::sync::Notify;
 
 use crate::mirrors::own_ip;
 use crate::support::{layer_of, quick, read, repository};
@@ -42,6 +44,28 @@ impl EndpointMemory for Notes {
     }
 }
 
+/// A memory that never comes to an end of the first line it is to write.
+#[derive(Debug, Default)]
+struct Stuck {
+    asked: AtomicBool,
+    writes: Notify,
+}
+
+impl EndpointMemory for Stuck {
+    fn recall(&self) -> BoxFuture<'_, Vec<(String, Duration)>> {
+        Box::pin(std::future::ready(Vec::new()))
+    }
+
+    fn remember<'a>(&'a self, _: &'a str, _: Duration) -> BoxFuture<'a, ()> {
+        Box::pin(async {
+            if !self.asked.swap(true, Ordering::Relaxed) {
+                self.writes.notify_one();
+                std::future::pending::<()>().await;
+            }
+        })
+    }
+}
+
 fn artifact() -> Artifact {
     fixture::artifact("application/wasm", fixture::random_bytes(78, 100_000))
 }
@@ -54,9 +78,9 @@ fn mirror(lies: impl IntoIterator<Item = Lie>) -> LyingRegistry {
     lies.into_iter().fold(Scenario::new(artifact()).on(own_ip()), Scenario::lie).start()
 }
 
-fn behind(origin: &LyingRegistry, mirror: &LyingRegistry, notes: &Arc<Notes>) -> NetBuilder {
+fn behind<M: EndpointMemory + 'static>(origin: &LyingRegistry, mirror: &LyingRegistry, memory: &Arc<M>) -> NetBuilder {
     let endpoint = HostEndpoint::new(mirror.url()).capabilities(Capabilities::PULL);
-    quick().host(HostConfig::new(origin.host()).mirror(endpoint)).endpoint_memory(Arc::clone(notes) as _)
+    quick().host(HostConfig::new(origin.host()).mirror(endpoint)).endpoint_memory(Arc::clone(memory) as _)
 }
 
 async fn manifest(net: &Net, origin: &LyingRegistry) -> Result<(), NetError> {
@@ -70,7 +94,7 @@ async fn blob(net: &Net, origin: &LyingRegistry) -> Result<(), NetError> {
 
 #[tokio::test]
 async fn a_liar_is_written_down_once_and_at_once() {
-    let (origin, liar, notes) = (origin(), mirror([Lie::WrongManifestEchoed]), Arc::default());
+    let (origin, liar, notes) = (origin(), mirror([Lie::WrongManifestEchoed]), Arc::<Notes>::default());
     let net = behind(&origin, &liar, &notes).build().unwrap();
     let noted = format!("{} 600", liar.url());
     manifest(&net, &origin).await.unwrap();
@@ -83,12 +107,12 @@ async fn a_liar_is_written_down_once_and_at_once() {
 
 #[tokio::test]
 async fn a_blob_that_turns_out_wrong_is_written_down_before_its_consumer_hears_of_it() {
-    let (origin, liar, notes) = (origin(), mirror([Lie::WrongBlob]), Arc::default());
+    let (origin, liar, notes) = (origin(), mirror([Lie::WrongBlob]), Arc::<Notes>::default());
     let net = behind(&origin, &liar, &notes).build().unwrap();
     assert_eq!(blob(&net, &origin).await.unwrap_err().kind(), NetErrorKind::Integrity);
     assert_eq!(notes.lines(), ["recall".to_owned(), format!("{} 600", liar.url())]);
     // Where the consumer finds it out, with the next question.
-    let (liar, notes) = (mirror([Lie::WrongBlob]), Arc::default());
+    let (liar, notes) = (mirror([Lie::WrongBlob]), Arc::<Notes>::default());
     let net = behind(&origin, &liar, &notes).build().unwrap();
     let request = repository(&net, &origin.reference()).blob(&layer_of(origin.artifact()));
     let mut stream = request.open_unverified().await.unwrap();
@@ -99,6 +123,36 @@ async fn a_blob_that_turns_out_wrong_is_written_down_before_its_consumer_hears_o
     assert_eq!(notes.lines(), ["recall"]);
     manifest(&net, &origin).await.unwrap();
     assert_eq!(notes.lines()[1], format!("{} 600", liar.url()));
+}
+
+#[tokio::test]
+async fn a_refusal_outlives_a_consumer_that_does_not_wait_for_it_to_be_written_down() {
+    let (origin, liar, memory) = (origin(), mirror([Lie::WrongBlob]), Arc::<Stuck>::default());
+    let net = behind(&origin, &liar, &memory).build().unwrap();
+    let ends = Arc::new(Mutex::new(Vec::new()));
+    let told = Arc::clone(&ends);
+    let request = repository(&net, &origin.reference()).blob(&layer_of(origin.artifact()));
+    let mut stream = request
+        .progress(move |event| match event {
+            BlobEvent::Verified => told.lock().unwrap().push("verified"),
+            BlobEvent::Done => told.lock().unwrap().push("done"),
+            BlobEvent::Failed { .. } => told.lock().unwrap().push("failed"),
+            _ => {}
+        })
+        .open()
+        .await
+        .unwrap();
+    loop {
+        tokio::select! {
+            next = stream.next() => drop(next.unwrap().unwrap()),
+            () = memory.writes.notified() => break,
+        }
+    }
+    for _ in 0..2 {
+        let error = stream.next().await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), NetErrorKind::Integrity);
+    }
+    assert_eq!(*ends.lock().unwrap(), ["failed"]);
 }
 
 #[tokio::test]
@@ -115,7 +169,7 @@ async fn what_another_process_wrote_down_is_not_asked_and_the_origin_is() {
 
 #[tokio::test]
 async fn a_memory_is_not_asked_where_no_mirror_would_be() {
-    let (origin, honest, notes) = (origin(), mirror([]), Arc::default());
+    let (origin, honest, notes) = (origin(), mirror([]), Arc::<Notes>::default());
     let offline = behind(&origin, &honest, &notes).offline(true).build().unwrap();
     assert_eq!(manifest(&offline, &origin).await.unwrap_err().kind(), NetErrorKind::Offline);
     let alone = quick().endpoint_memory(Arc::clone(&notes) as _).build().unwrap();
