@@ -77,7 +77,8 @@ mod terminal {
     use std::io::{self, Read as _, Write as _};
 
     use greentic_dist_types::{SafeText, Secret};
-    use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
+    use rustix::process::getpgrp;
+    use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetpgrp, tcsetattr};
 
     use super::Typed;
     use crate::dist_cli::signals::{self, Key};
@@ -100,9 +101,11 @@ mod terminal {
             hidden.special_codes[SpecialCodeIndex::VMIN] = 1;
             hidden.special_codes[SpecialCodeIndex::VTIME] = 0;
             let (again, shown) = (tty.try_clone()?, before.clone());
+            // In the background this stops the process until it has the terminal. From here on nobody may be kept waiting for that.
+            tcsetattr(tty, OptionalActions::Now, &before)?;
             let ((), last_act) = with_last_act(|| {
                 tcsetattr(tty, OptionalActions::Flush, &hidden)?;
-                Ok(((), Box::new(move || set(&again, &shown)) as _))
+                Ok(((), Box::new(move || give_back(&again, &shown)) as _))
             })?;
             Ok(Self { tty, before, during: hidden, _last_act: last_act })
         }
@@ -117,7 +120,15 @@ mod terminal {
 
     impl Drop for Hidden<'_> {
         fn drop(&mut self) {
-            set(self.tty, &self.before);
+            give_back(self.tty, &self.before);
+        }
+    }
+
+    /// Puts the terminal right, unless it is another one's by now: whoever took it has set it as they want it, and touching it would
+    /// stop this process.
+    fn give_back(tty: &File, modes: &Termios) {
+        if tcgetpgrp(tty).is_ok_and(|foreground| foreground == getpgrp()) {
+            set(tty, modes);
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
 use signal_hook::iterator::Signals;
-use signal_hook::low_level::emulate_default_handler;
+use signal_hook::low_level::{emulate_default_handler, exit};
 
 use crate::interruption;
 
@@ -38,13 +38,21 @@ fn watch() -> io::Result<()> {
     let ignored = std::fs::read_to_string(STATUS).map(|status| ignored(&status)).unwrap_or_default();
     // `nohup` and shells without job control ignore some for the programs they start: that stays so.
     let wanted = [SIGHUP, SIGINT, SIGQUIT, SIGTERM].into_iter().filter(|signal| ignored & (1 << (signal - 1)) == 0);
-    let mut signals = Signals::new(wanted)?;
+    let wanted: Vec<i32> = wanted.collect();
+    // The thread is there before a signal is taken away from the system: without it nobody would obey one.
+    let (told, watching) = std::sync::mpsc::channel();
     let look = move || {
+        let mut signals = match Signals::new(wanted) {
+            Ok(signals) => signals,
+            Err(error) => return drop(told.send(Err(error))),
+        };
+        drop(told.send(Ok(())));
         for signal in signals.forever() {
             interruption::interrupt(|| end_by(signal));
         }
     };
-    std::thread::Builder::new().name("signals".to_owned()).spawn(look).map(drop)
+    std::thread::Builder::new().name("signals".to_owned()).spawn(look)?;
+    watching.recv().map_err(io::Error::other)?
 }
 
 /// The signals that are ignored, a bit each, as the document of a process has them; none where it has no such line.
@@ -67,6 +75,13 @@ pub(super) fn press(key: Key) {
 
 /// As if the signal had never been looked for: whoever waits for this process sees why it ended.
 fn end_by(signal: i32) {
+    // The first process of a container, or of a system, cannot end by a signal of its own.
+    if std::process::id() == 1 {
+        if signal != SIGTSTP {
+            exit(128 + signal);
+        }
+        return;
+    }
     if let Err(error) = emulate_default_handler(signal) {
         tracing::debug!(%error, signal, "a signal could not be obeyed");
     }

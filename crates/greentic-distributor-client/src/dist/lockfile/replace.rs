@@ -1,14 +1,14 @@
 //! A lock file is replaced when it is still the one that was read: of several writers one is first, and the others are told.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 
 use greentic_dist_types::SafeText;
 
 use crate::dist::DistError;
 use crate::dist::resolve::file::open_regular;
-use crate::output_file;
+use crate::output_file::{Existing, OutputFile, rewrite};
 
 /// Puts `bytes` in the place of a file that has the content `read`, none for a file that is not there. Waits for nobody.
 ///
@@ -27,8 +27,9 @@ pub(super) fn replace_unchanged(path: &Path, read: &[u8], bytes: &[u8]) -> Resul
             let shown = SafeText::new(&path.display().to_string());
             return Err(DistError::InvalidInput(format!("`{shown}` is a symbolic link to a file that is not there")));
         }
+        // Not `rewrite`, which would replace what appears at this moment.
         Err(_) => {
-            return output_file::rewrite(path, bytes).map_err(|error| match error.kind() {
+            return create(path, bytes).map_err(|error| match error.kind() {
                 io::ErrorKind::AlreadyExists => changed(path),
                 _ => failed(error),
             });
@@ -46,7 +47,13 @@ pub(super) fn replace_unchanged(path: &Path, read: &[u8], bytes: &[u8]) -> Resul
     if there != read || !is_still(&real, &file).map_err(failed)? {
         return Err(changed(path));
     }
-    output_file::rewrite(&real, bytes).map_err(failed)
+    rewrite(&real, bytes).map_err(failed)
+}
+
+fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut output = OutputFile::create(path, Existing::Keep)?;
+    output.write_all(bytes)?;
+    output.place()
 }
 
 fn changed(path: &Path) -> DistError {
