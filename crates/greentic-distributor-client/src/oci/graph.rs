@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use greentic_dist_net::{BlobRequest, BlobSource, BoxFuture, Limit, Limits, RateLimit, same_operation};
@@ -121,6 +121,45 @@ impl Bounds {
     }
 }
 
+/// The manifests that are held at a time, of all subjects together: those of the artifact, and those that are not sorted out yet.
+#[derive(Debug)]
+struct Budget {
+    bounds: Bounds,
+    /// Manifests, and their bytes.
+    held: Mutex<(usize, u64)>,
+}
+
+impl Budget {
+    fn new(bounds: Bounds) -> Self {
+        Self { bounds, held: Mutex::new((0, 0)) }
+    }
+
+    /// Takes room for one more; refused where there is none.
+    fn take(&self, bytes: u64) -> Result<(), DistError> {
+        let mut held = self.lock();
+        let after = (held.0 + 1, held.1.saturating_add(bytes));
+        self.bounds.check(after.0, after.1)?;
+        *held = after;
+        Ok(())
+    }
+
+    /// Refuses what there would be no room for.
+    fn check(&self, wanted: &[Descriptor]) -> Result<(), DistError> {
+        let (count, bytes) = *self.lock();
+        let bytes = wanted.iter().fold(bytes, |bytes, one| bytes.saturating_add(one.size_bytes));
+        self.bounds.check(count + wanted.len(), bytes)
+    }
+
+    fn give_back(&self, count: usize, bytes: u64) {
+        let mut held = self.lock();
+        *held = (held.0.saturating_sub(count), held.1.saturating_sub(bytes));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (usize, u64)> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl ProvenManifest {
     pub(crate) fn descriptor(&self) -> Descriptor {
         Descriptor::new(&self.media_type, self.digest, self.raw.len() as u64)
@@ -178,7 +217,8 @@ impl Graph {
             root = narrow(source, &bounds, root, platform).await?;
         }
         let source = Arc::clone(source);
-        let mut finder = Finder { source, bounds, found: HashMap::new(), bytes: 0, gone: BTreeSet::new() };
+        let budget = Arc::new(Budget::new(bounds));
+        let mut finder = Finder { source, budget, found: HashMap::new(), gone: BTreeSet::new() };
         let digest = root.digest;
         finder.close(vec![(root, Role::Root)]).await?;
         let mut could_not_ask = None;
@@ -225,9 +265,8 @@ async fn narrow(
 /// What was found so far.
 struct Finder {
     source: Arc<dyn Source>,
-    bounds: Bounds,
+    budget: Arc<Budget>,
     found: HashMap<Digest, Node>,
-    bytes: u64,
     gone: BTreeSet<String>,
 }
 
@@ -251,10 +290,11 @@ impl Finder {
                 return Ok(());
             }
             depth += 1;
-            if depth > self.bounds.limits.index_depth {
-                return Err(self.bounds.exceeded(Limit::IndexDepth));
+            if depth > self.budget.bounds.limits.index_depth {
+                return Err(self.budget.bounds.exceeded(Limit::IndexDepth));
             }
-            self.expect(&wanted)?;
+            // Refused before any of them is asked for.
+            self.budget.check(&wanted)?;
             let source = Arc::clone(&self.source);
             let fetched = gather(wanted, QUESTIONS, move |child| {
                 let source = Arc::clone(&source);
@@ -264,15 +304,8 @@ impl Finder {
         }
     }
 
-    /// Refuses manifests that are about to be fetched and are too many, or too much, beside those that are there.
-    fn expect(&self, wanted: &[Descriptor]) -> Result<(), DistError> {
-        let bytes = wanted.iter().fold(self.bytes, |bytes, one| bytes.saturating_add(one.size_bytes));
-        self.bounds.check(self.found.len() + wanted.len(), bytes)
-    }
-
     fn add(&mut self, manifest: ProvenManifest, role: Role) -> Result<(), DistError> {
-        self.bytes = self.bytes.saturating_add(manifest.raw.len() as u64);
-        self.bounds.check(self.found.len() + 1, self.bytes)?;
+        self.budget.take(manifest.raw.len() as u64)?;
         self.found.insert(manifest.digest, Node { manifest, role });
         Ok(())
     }
@@ -292,23 +325,22 @@ impl Finder {
             if ask.is_empty() {
                 return Ok(silent);
             }
-            if steps > self.bounds.limits.referrer_depth {
-                return Err(self.bounds.exceeded(Limit::ReferrerDepth));
+            if steps > self.budget.bounds.limits.referrer_depth {
+                return Err(self.budget.bounds.exceeded(Limit::ReferrerDepth));
             }
             steps += 1;
-            let (source, bounds) = (Arc::clone(&self.source), self.bounds.clone());
+            let (source, budget) = (Arc::clone(&self.source), Arc::clone(&self.budget));
             let answers = gather(ask, QUESTIONS, move |digest| {
-                let (source, bounds) = (Arc::clone(&source), bounds.clone());
-                async move { around(&source, &bounds, digest).await }
+                let (source, budget) = (Arc::clone(&source), Arc::clone(&budget));
+                async move { around(&source, &budget, digest).await }
             });
-            for (subject, answer) in answers.await? {
+            for answer in answers.await? {
+                answer.release(&self.budget);
                 if let Some(why) = answer.silence {
                     silent.get_or_insert(why);
                 }
                 self.gone.extend(answer.gone);
-                // What does not say that it refers to the subject is somebody's mistake, not a referrer.
-                let referrers = answer.referrers.into_iter().filter(|one| subject_of(&one.kind) == Some(subject));
-                let referrers = referrers.map(|manifest| (manifest, Role::Referrer));
+                let referrers = answer.referrers.into_iter().map(|manifest| (manifest, Role::Referrer));
                 let attached = answer.attached.into_iter().map(|(tag, manifest)| (manifest, Role::Attached(tag)));
                 let starts = referrers.chain(attached).collect();
                 self.close(starts).await?;
@@ -355,19 +387,35 @@ struct Around {
     gone: Vec<String>,
 }
 
-async fn around(source: &Arc<dyn Source>, bounds: &Bounds, subject: Digest) -> Result<(Digest, Around), DistError> {
+impl Around {
+    /// Gives back the room of its manifests, to be taken again by those that are kept.
+    fn release(&self, budget: &Budget) {
+        let all = || self.referrers.iter().chain(self.attached.iter().map(|(_, manifest)| manifest));
+        budget.give_back(all().count(), all().fold(0, |sum: u64, one| sum.saturating_add(one.raw.len() as u64)));
+    }
+}
+
+/// Finds what stands around one manifest. What it holds of that is taken from the budget that all subjects share.
+async fn around(source: &Arc<dyn Source>, budget: &Budget, subject: Digest) -> Result<Around, DistError> {
     let mut around = Around { referrers: Vec::new(), attached: Vec::new(), silence: None, gone: Vec::new() };
     match source.referrers(subject).await? {
         Asked::Found(mut entries) => {
             let mut seen = HashSet::new();
             entries.retain(|entry| seen.insert(entry.digest));
-            bounds.check(entries.len(), entries.iter().fold(0, |sum: u64, one| sum.saturating_add(one.size_bytes)))?;
+            let bytes = entries.iter().fold(0, |sum: u64, one| sum.saturating_add(one.size_bytes));
+            budget.bounds.check(entries.len(), bytes)?;
             for entry in entries {
-                if let Some(manifest) = if_there(source.manifest(&entry).await)? {
-                    around.referrers.push(manifest);
-                } else {
-                    around.gone.push(entry.digest.to_string());
+                budget.take(entry.size_bytes)?;
+                match if_there(source.manifest(&entry).await)? {
+                    Some(manifest) if subject_of(&manifest.kind) == Some(subject) => {
+                        around.referrers.push(manifest);
+                        continue;
+                    }
+                    // What does not say that it refers to the subject is somebody's mistake, not a referrer.
+                    Some(_) => {}
+                    None => around.gone.push(entry.digest.to_string()),
                 }
+                budget.give_back(1, entry.size_bytes);
             }
         }
         Asked::CouldNotAsk(why) => around.silence = Some(why),
@@ -376,12 +424,16 @@ async fn around(source: &Arc<dyn Source>, bounds: &Bounds, subject: Digest) -> R
     for suffix in ATTACHED {
         let tag = format!("{tag}.{suffix}");
         match if_there(source.tagged(&tag).await)? {
-            Some(Some(manifest)) => around.attached.push((tag, manifest)),
+            Some(Some(manifest)) => {
+                // Nobody knows how large it is before it is there: those that are on their way are not counted.
+                budget.take(manifest.raw.len() as u64)?;
+                around.attached.push((tag, manifest));
+            }
             Some(None) => {}
             None => around.gone.push(tag),
         }
     }
-    Ok((subject, around))
+    Ok(around)
 }
 
 /// What was listed, unless it is not there: lists of what refers to something outlive what they list. Whatever else went wrong

@@ -651,25 +651,44 @@ async fn what_killed_processes_left_of_an_archive_is_removed_by_the_next_copy_to
     let content = content::image();
     let from = layout_of(&content);
     let to = tempfile::tempdir().unwrap();
-    let mut gone = std::process::Command::new("true").spawn().unwrap();
-    gone.wait().unwrap();
-    let (gone, own) = (gone.id(), std::process::id());
-    let left = format!("hello.tar.{gone}-0.tmp");
-    let held = format!("hello.tar.{gone}-1.tmp");
+    let unique = "0123456789abcdef";
+    let left = format!(".hello.tar.{unique}.oci-archive.tmp");
+    let held = ".hello.tar.1111111111111111.oci-archive.tmp";
+    let new = ".hello.tar.2222222222222222.oci-archive.tmp";
+    let linked = ".hello.tar.3333333333333333.oci-archive.tmp";
     let others = [
-        format!("hello.tar.{own}-99.tmp"),
-        format!("other.tar.{gone}-0.tmp"),
-        format!("hello.tar.{gone}.tmp"),
-        "hello.tar.x-0.tmp".to_owned(),
-        held.clone(),
+        // Somebody's: a date and a number, and what else is not exactly a name that this client gives.
+        "hello.tar.20251122-1.tmp",
+        "hello.tar.1-0.tmp",
+        &format!("hello.tar.{unique}.oci-archive.tmp"),
+        &format!(".other.tar.{unique}.oci-archive.tmp"),
+        &format!(".hello.tar.{unique}.tmp"),
+        &format!(".hello.tar.{unique}0.oci-archive.tmp"),
+        ".hello.tar.0123456789ABCDEF.oci-archive.tmp",
+        held,
+        new,
+        linked,
     ];
-    for name in others.iter().chain([&left]) {
-        fs::write(to.path().join(name), "left").unwrap();
+    let past = std::time::SystemTime::now() - std::time::Duration::from_hours(1);
+    for name in others.iter().copied().chain([&*left]) {
+        fs::write(to.path().join(name), "mine").unwrap();
+        if name != new {
+            fs::File::options().write(true).open(to.path().join(name)).unwrap().set_modified(past).unwrap();
+        }
     }
-    let holder = fs::File::open(to.path().join(&held)).unwrap();
+    fs::hard_link(to.path().join(linked), to.path().join("kept")).unwrap();
+    let odd = ".hello.tar.4444444444444444.oci-archive.tmp";
+    std::os::unix::fs::symlink("kept", to.path().join(odd)).unwrap();
+    let holder = fs::File::open(to.path().join(held)).unwrap();
     holder.lock().unwrap();
     copy(&dir(from.path()), &archive(&to.path().join("hello.tar"))).await.unwrap();
-    let mut expected: Vec<&str> = others.iter().map(String::as_str).chain(["hello.tar"]).collect();
+    let mut expected: Vec<&str> = others.iter().copied().chain(["hello.tar", "kept", odd]).collect();
     expected.sort_unstable();
-    assert_eq!(TreeSnapshot::of(to.path()).files(), expected);
+    let mut names: Vec<String> =
+        fs::read_dir(to.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort_unstable();
+    assert_eq!(names, expected);
+    for name in others {
+        assert_eq!(fs::read(to.path().join(name)).unwrap(), b"mine", "{name}");
+    }
 }

@@ -230,3 +230,70 @@ async fn a_chain_of_referrers_and_a_list_of_them_have_limits_with_names() {
 fn other_referrer(registry: &LyingRegistry) -> Blob {
     fixture::artifact_manifest("application/another", &[], Some(registry.artifact().descriptor()))
 }
+
+/// A registry with an index, tagged `index`, of eight children, each with `around` it what is published for it. Returns the bytes of
+/// the index and its children too.
+fn eight_children(around: impl Fn(&LyingRegistry, &serde_json::Value)) -> (LyingRegistry, u64) {
+    let registry = registry();
+    let children: Vec<_> = (1..=8).map(other).collect();
+    for child in &children {
+        registry.publish(child, "child");
+        around(&registry, &child.descriptor());
+    }
+    let entries: Vec<_> = children.iter().map(|child| (child.descriptor(), None)).collect();
+    let index = fixture::index(&entries);
+    registry.publish_document(&index, Some("index"));
+    let bytes = index.bytes.len() + children.iter().map(|child| child.manifest_bytes.len()).sum::<usize>();
+    (registry, u64::try_from(bytes).unwrap())
+}
+
+#[tokio::test]
+async fn what_refers_to_several_manifests_is_held_against_one_limit_while_it_comes() {
+    let all = CopyOptions::default();
+    let referrer = |subject: &serde_json::Value, number: u8| {
+        fixture::artifact_manifest(&format!("application/n{number}"), &[], Some(subject.clone()))
+    };
+    // Four of each child, none of which is over the limit alone.
+    let digests = std::sync::Mutex::new(Vec::new());
+    let (registry, bytes) = eight_children(|registry, subject| {
+        let referrers: Vec<_> = (0..4).map(|number| referrer(subject, number)).collect();
+        for referrer in &referrers {
+            registry.publish_document(referrer, None);
+        }
+        list(registry, subject["digest"].as_str().unwrap().parse().unwrap(), &referrers.iter().collect::<Vec<_>>());
+        digests.lock().unwrap().extend(referrers.iter().map(|referrer| (referrer.digest, referrer.bytes.len() as u64)));
+    });
+    let digests = digests.into_inner().unwrap();
+    let size = digests[0].1;
+    assert!(digests.iter().all(|(_, bytes)| *bytes == size) && bytes > 4 * size);
+    let asked = |registry: &LyingRegistry| -> usize {
+        digests.iter().map(|(digest, _)| registry.journal().count_containing(&digest.to_string())).sum()
+    };
+    for (limit, in_force) in [(Limit::CopyManifestBytes, bytes + 6 * size), (Limit::CopyManifests, 9 + 6)] {
+        let error = refused(&registry, "index", Limits::default().with(limit, in_force), &all).await;
+        assert_names(&error, limit, in_force);
+        assert!(asked(&registry) <= 6, "{:#?}", registry.journal().lines());
+    }
+    // Exactly what there is fits.
+    let limits = Limits::default().with(Limit::CopyManifestBytes, bytes + 32 * size).with(Limit::CopyManifests, 9 + 32);
+    let (home, work) = (Home::new(), tempfile::tempdir().unwrap());
+    let to = place(&format!("oci-layout:{}/layout", work.path().display()));
+    let client = home.builder().limits(limits).build();
+    let report = client.copy(&place(&registry.reference_to("index")), &to, &all).await.unwrap();
+    assert_eq!((report.manifests_copied, report.referrers), (41, 32));
+
+    // Nobody knows how large a signature is before it is there: those on their way come, and no more.
+    let (registry, bytes) = eight_children(|registry, subject| {
+        let hex = subject["digest"].as_str().unwrap().replace(':', "-");
+        for (number, suffix) in [(0, "sig"), (1, "att"), (2, "sbom")] {
+            registry.publish_document(&referrer(subject, number), Some(&format!("{hex}.{suffix}")));
+        }
+    });
+    let in_force = bytes + 3 * size;
+    let error = refused(&registry, "index", Limits::default().with(Limit::CopyManifestBytes, in_force), &all).await;
+    assert_names(&error, Limit::CopyManifestBytes, in_force);
+    let attached =
+        [".sig", ".att", ".sbom"].map(|suffix| registry.journal().count_containing(suffix)).iter().sum::<usize>();
+    // Three fit, and each of the eight that are asked at a time learns once that it does not. The index has none.
+    assert!(attached <= 3 + 8 + 3, "{:#?}", registry.journal().lines());
+}

@@ -4,10 +4,11 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
+use greentic_dist_store::Clock;
 use greentic_dist_types::{Descriptor, Digest, Verifier};
 
 use super::index::IndexDocument;
-use super::stale::sweep_archives;
+use super::stale::{create_archive, sweep_archives};
 use super::tar::{MEMBERS, TarWriter};
 use super::{INDEX_FILE, LAYOUT_FILE, LAYOUT_JSON, blob_name};
 use crate::oci::graph::Named;
@@ -69,13 +70,8 @@ impl ArchiveWriter {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
             _ => {}
         }
-        sweep_archives(path);
-        let mut name = path.file_name().ok_or_else(|| failed(super::beneath::odd()))?.to_owned();
-        name.push(format!(".{}.tmp", super::partial::unique()));
-        let temporary = path.with_file_name(name);
-        let file = File::options().write(true).create_new(true).open(&temporary).map_err(failed)?;
-        // Who finds it free knows that nobody writes it any more.
-        let _unlocked_where_unsupported = file.try_lock().is_err();
+        sweep_archives(path, &Clock::system());
+        let (temporary, file) = create_archive(path).map_err(failed)?;
         let tar = TarWriter::new(BufWriter::with_capacity(CHUNK, file));
         Ok(Self { path: path.to_owned(), temporary: Some(temporary), tar: Some(tar), blob: None, may_replace })
     }

@@ -9,9 +9,9 @@ use greentic_dist_types::{Algorithm, Descriptor, Digest, Verifier};
 
 use super::beneath::Folder;
 use super::index::IndexDocument;
-use super::partial::{Partial, unique};
+use super::partial::Partial;
 use super::read::{check_version, read_capped, too_large};
-use super::stale::sweep;
+use super::stale::{fresh, sweep};
 use super::{BLOBS, INDEX_FILE, LAYOUT_FILE, LAYOUT_FILE_BYTES, LAYOUT_JSON};
 use crate::oci::graph::Named;
 use crate::oci::{LayoutError, LayoutProblem};
@@ -203,8 +203,10 @@ fn begin(path: &Path, root: &Folder) -> Result<(), LayoutError> {
 
 /// Writes a document under a name of its own and gives it its name when it is whole.
 fn replace(folder: &Folder, name: &str, bytes: &[u8]) -> io::Result<()> {
-    let temporary = format!(".{name}.{}", unique());
-    let mut file = folder.create_file(&temporary)?;
+    let (temporary, mut file) = fresh(|unique| {
+        let temporary = format!(".{name}.{unique}");
+        folder.create_file(&temporary).map(|file| (temporary, file))
+    })?;
     let written = file.write_all(bytes).and_then(|()| file.sync_data());
     let renamed = written.and_then(|()| folder.rename(&temporary, folder, name));
     if renamed.is_err() {

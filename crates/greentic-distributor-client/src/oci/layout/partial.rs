@@ -3,13 +3,13 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use greentic_dist_store::{Assembly, TakeError, read_at, write_all_at};
 use greentic_dist_types::{Descriptor, Digest, Mismatch, Verifier};
 
 use super::beneath::Folder;
+use super::stale::fresh;
 use crate::oci::{LayoutError, LayoutProblem};
 use crate::output_file::{Existing, place};
 
@@ -63,9 +63,11 @@ impl Partial {
             (name, file)
         } else {
             // Another process is at it: this one writes beside it, and whoever is first has it.
-            let own = format!("{name}.{}", unique());
-            let file = folder.create_file(&own).map_err(failed)?;
-            (own, file)
+            let own = fresh(|unique| {
+                let own = format!("{name}.{unique}");
+                folder.create_file(&own).map(|file| (own, file))
+            });
+            own.map_err(failed)?
         };
         cut_to_note(&file, size_bytes).map_err(failed)?;
         let mut verifier = Verifier::for_content(digest, size_bytes);
@@ -286,12 +288,6 @@ fn private(file: File) -> io::Result<File> {
 #[expect(clippy::unnecessary_wraps, reason = "elsewhere this asks")]
 fn is_private(_file: &File) -> io::Result<bool> {
     Ok(true)
-}
-
-/// A suffix that nobody else uses at this time.
-pub(super) fn unique() -> String {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 #[cfg(all(test, unix))]
