@@ -75,6 +75,7 @@ enum Typed {
 mod terminal {
     use std::fs::File;
     use std::io::{self, Read as _, Write as _};
+    use std::time::Duration;
 
     use greentic_dist_types::{SafeText, Secret};
     use rustix::process::getpgrp;
@@ -83,6 +84,9 @@ mod terminal {
     use super::Typed;
     use crate::dist_cli::signals::{self, Key};
     use crate::interruption::{LastAct, with_last_act};
+
+    /// How often a process in the background looks whether it has the terminal back.
+    const LOOK: Duration = Duration::from_millis(50);
 
     /// A terminal that shows nothing and hands over every key, until it is dropped or the process is interrupted.
     struct Hidden<'a> {
@@ -114,6 +118,11 @@ mod terminal {
         fn suspend(&self) {
             set(self.tty, &self.before);
             signals::press(Key::Suspend);
+            // Told to go on in the background: touching the terminal would stop the process again, before it can obey what else it
+            // was told. There is no event for having the terminal back.
+            while is_in_background(self.tty) {
+                std::thread::sleep(LOOK);
+            }
             set(self.tty, &self.during);
         }
     }
@@ -127,9 +136,13 @@ mod terminal {
     /// Puts the terminal right, unless it is another one's by now: whoever took it has set it as they want it, and touching it would
     /// stop this process.
     fn give_back(tty: &File, modes: &Termios) {
-        if tcgetpgrp(tty).is_ok_and(|foreground| foreground == getpgrp()) {
+        if !is_in_background(tty) {
             set(tty, modes);
         }
+    }
+
+    fn is_in_background(tty: &File) -> bool {
+        tcgetpgrp(tty).is_ok_and(|foreground| foreground != getpgrp())
     }
 
     fn set(tty: &File, modes: &Termios) {
