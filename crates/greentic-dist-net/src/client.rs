@@ -324,6 +324,9 @@ impl NetBuilder {
             ProxyRule::Through(proxy) => ProxyRule::Through(proxy.checked()?),
             rule => rule,
         };
+        if let ProxyRule::Through(proxy) = &proxy {
+            proxy.note_login(&self.secrets);
+        }
         let transport = Transport {
             offline: self.offline,
             timeouts: self.timeouts,

@@ -123,6 +123,14 @@ pub struct RangePolicy {
     pub loopback: bool,
 }
 
+impl RangePolicy {
+    /// The least bytes that must have room before their turn: segments of less than a 32nd of the usual ones bring less than their
+    /// requests cost.
+    pub(crate) const fn least_ahead(&self) -> u64 {
+        self.segment_bytes / 4
+    }
+}
+
 impl Default for RangePolicy {
     fn default() -> Self {
         Self {

@@ -386,7 +386,7 @@ impl Transport {
         if name == asked || (is_hub(&name) && is_hub(asked)) || !matches!(need, Need::Name | Need::Referrers) {
             return Ok(());
         }
-        let shown = SafeText::excerpt(&name, 96);
+        let shown = SafeText::excerpt(&self.secrets.known().blank(said.trim()), 96);
         let text = format!("the mirror {} answers for `{shown}` and not for `{asked}`", mirror.address());
         self.warn(mirror.name(), SafeText::new(&text));
         let detail = format!("the answer is about the registry `{shown}`, and `{asked}` was asked for");

@@ -108,7 +108,7 @@ impl Transport {
         if crate::config::is_loopback(url) {
             return Ok(None);
         }
-        let proxy = self.pools.proxies.get_or_init(|| Proxies::of(&self.proxy)).on_the_way_to(url)?;
+        let proxy = self.pools.proxies.get_or_init(|| Proxies::of(&self.proxy)).on_the_way_to(url, &self.secrets)?;
         // The handshake with such a proxy is made with the settings of the host behind it.
         if profile.has_identity() && proxy.as_ref().is_some_and(Through::speaks_tls) {
             let host = url.host_str().unwrap_or_default();

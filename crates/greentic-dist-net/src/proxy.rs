@@ -8,7 +8,8 @@ use hyper_util::client::proxy::matcher::Matcher;
 use url::Url;
 
 use crate::cause::wants_proxy_login;
-use crate::{NetError, NetErrorKind};
+use crate::sent::GivenSecrets;
+use crate::{Credential, NetError, NetErrorKind};
 
 /// The variables that name a proxy for HTTPS, for HTTP, and for both; the first one that is set counts.
 const HTTPS: [&str; 2] = ["HTTPS_PROXY", "https_proxy"];
@@ -95,6 +96,13 @@ impl Proxy {
         Ok(self)
     }
 
+    /// Takes note of its login, which it may repeat in its answers.
+    pub(crate) fn note_login(&self, secrets: &GivenSecrets) {
+        if let Some((username, password)) = &self.login {
+            secrets.note_login(&Credential::Basic { username: username.clone(), password: password.clone() });
+        }
+    }
+
     /// Decides which URLs go through it.
     pub(crate) fn matcher(&self) -> Matcher {
         Matcher::builder().all(self.url.clone()).no(self.except.join(",")).build()
@@ -164,11 +172,11 @@ impl Proxies {
         Self { matcher, named, exempt: Matcher::builder().all("http://proxy").no(exempt).build() }
     }
 
-    /// The proxy on the way to a URL; `None` for none.
+    /// The proxy on the way to a URL; `None` for none. A login that goes with it is noted as a secret.
     ///
     /// # Errors
     /// `Config` for one that is none, or of a kind this client does not speak to.
-    pub(crate) fn on_the_way_to(&self, url: &Url) -> Result<Option<Through>, NetError> {
+    pub(crate) fn on_the_way_to(&self, url: &Url, secrets: &GivenSecrets) -> Result<Option<Through>, NetError> {
         let Some(matcher) = &self.matcher else { return Ok(None) };
         let Ok(uri) = url.as_str().parse::<http::Uri>() else { return Ok(None) };
         let [https, http] = &self.named;
@@ -180,6 +188,9 @@ impl Proxies {
             None => matcher.intercept(&uri),
         };
         let Some(proxy) = proxy else { return Ok(None) };
+        if let Some(login) = proxy.basic_auth() {
+            secrets.note_authorization(login);
+        }
         let tls = match proxy.uri().scheme_str() {
             Some("https") => true,
             Some("http") => false,
@@ -265,6 +276,19 @@ mod tests {
             assert!(!format!("{error} {error:?}").contains("canary"), "{error:?}");
         }
         assert!(Proxy::new("http://proxy:1").except("a, b").checked().is_err());
+    }
+
+    #[test]
+    fn the_login_of_a_proxy_that_the_system_names_is_noted_where_it_is_used() {
+        let matcher = Matcher::builder().all("http://ann:canary-5f1d@proxy:3128").no("corp.example").build();
+        let exempt = Matcher::builder().all("http://proxy").build();
+        let (proxies, secrets) =
+            (Proxies { matcher: Some(matcher), named: [None, None], exempt }, GivenSecrets::default());
+        let through = |url: &str| proxies.on_the_way_to(&url.parse().unwrap(), &secrets).unwrap().is_some();
+        assert!(!through("https://corp.example/"));
+        assert_eq!(secrets.blank("canary-5f1d"), "canary-5f1d");
+        assert!(through("https://ghcr.io/v2/"));
+        assert_eq!(secrets.blank("canary-5f1d YW5uOmNhbmFyeS01ZjFk"), "[redacted] [redacted]");
     }
 
     #[test]

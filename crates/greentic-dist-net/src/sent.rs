@@ -118,7 +118,7 @@ impl GivenSecrets {
     }
 
     /// Takes note of an `Authorization`: what follows the scheme, and the password in it.
-    fn note_authorization(&self, value: &HeaderValue) {
+    pub(crate) fn note_authorization(&self, value: &HeaderValue) {
         let text = std::str::from_utf8(value.as_bytes()).ok();
         let Some((scheme, value)) = text.and_then(|text| text.split_once(' ')) else { return };
         let value = value.trim_end_matches('=');

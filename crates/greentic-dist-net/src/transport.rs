@@ -126,6 +126,8 @@ pub(crate) struct Reply {
     pub(crate) elsewhere: Option<Access>,
     /// Whether a redirect led away from the server that was asked.
     pub(crate) left_origin: bool,
+    /// Whether the server that answered was asked for a part.
+    pub(crate) asked_range: bool,
     /// What the name of the answering server was allowed to resolve to.
     pub(crate) guard: Guard,
     /// How near the answering server is.
@@ -173,6 +175,7 @@ impl Transport {
         if let Some(length) = body.content_length(&method) {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         }
+        let asked_range = headers.contains_key(header::RANGE);
         let mut request = reqwest::Request::new(method.clone(), url.clone());
         *request.headers_mut() = headers;
         // Opened after the turn came: what is waiting holds no file and no other request.
@@ -210,6 +213,7 @@ impl Transport {
             mirror: None,
             elsewhere: None,
             left_origin: false,
+            asked_range,
             guard,
             reach,
             pace,

@@ -69,10 +69,10 @@ impl Split {
         Ok(())
     }
 
-    /// Whether the connections beside the first have brought a segment each, on an average, and none of them has failed.
+    /// Whether the connections beside the first have brought a segment each, on an average, since one of them failed last.
     fn has_proven_ranges(&self, segment: u64) -> bool {
         let wanted = u64::try_from(self.wanted.load(Ordering::Relaxed)).unwrap_or(u64::MAX);
-        let ranged = self.ranged.load(Ordering::Relaxed);
-        !self.is_alone() && !self.has_failed.load(Ordering::Relaxed) && ranged >= wanted.saturating_mul(segment)
+        let ranged = self.ranged.load(Ordering::Relaxed).saturating_sub(self.failed_at.load(Ordering::Relaxed));
+        !self.is_alone() && ranged >= wanted.saturating_mul(segment)
     }
 }

@@ -22,7 +22,7 @@ pub(super) fn note(transport: &Transport, ask: &Ask, reply: &Reply, sent: bool) 
 /// Takes note of an answer that is not the part from `offset` on. One that begins there speaks of another size, and the descriptor
 /// may be what is wrong.
 pub(super) fn note_odd(transport: &Transport, ask: &Ask, reply: &Reply, offset: u64) {
-    if ContentRange::of(reply).is_none_or(|range| range.first != offset) {
+    if reply.asked_range && ContentRange::of(reply).is_none_or(|range| range.first != offset) {
         note(transport, ask, reply, false);
     }
 }

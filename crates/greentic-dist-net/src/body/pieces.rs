@@ -82,12 +82,14 @@ pub(super) struct Split {
     /// How many connections beside the first there are to be.
     pub(super) wanted: AtomicUsize,
     given_up: AtomicBool,
-    /// Whether one of them has failed.
-    pub(super) has_failed: AtomicBool,
+    /// Whether one of them was not asked for, because the host had no room for it.
+    was_full: AtomicBool,
     /// Bytes that came, each once.
     pub(super) received: AtomicU64,
     /// Those of them that connections beside the first brought.
     pub(super) ranged: AtomicU64,
+    /// How many of these had come when one of them failed last.
+    pub(super) failed_at: AtomicU64,
     pub(super) queue: mpsc::Sender<Piece>,
 }
 
@@ -150,9 +152,10 @@ impl Pieces {
             changed: Notify::new(),
             wanted: AtomicUsize::new(0),
             given_up: AtomicBool::new(false),
-            has_failed: AtomicBool::new(false),
+            was_full: AtomicBool::new(false),
             received: AtomicU64::new(0),
             ranged: AtomicU64::new(0),
+            failed_at: AtomicU64::new(0),
             queue: sender,
         });
         let mut works: VecDeque<(Role, Work)> = VecDeque::new();
@@ -185,9 +188,17 @@ impl Pieces {
         }
         let next = done_by(until, async { next.await.transpose() }).await.transpose()?;
         Some(next.map_err(|error| {
-            (self.left, self.works) = (0, VecDeque::new());
+            self.end();
             self.about(error)
         }))
+    }
+
+    /// Hands out nothing more, and gives up what is under way.
+    fn end(&mut self) {
+        self.left = 0;
+        self.works.clear();
+        self.queue.close();
+        while self.queue.try_recv().is_ok() {}
     }
 
     fn about(&self, error: NetError) -> NetError {
@@ -210,7 +221,7 @@ impl Pieces {
                 Ok(false) if self.queue.is_empty() => return Poll::Pending,
                 Ok(_) => {}
                 Err(error) => {
-                    self.left = 0;
+                    self.end();
                     return Poll::Ready(Some(Err(error)));
                 }
             }
@@ -373,9 +384,15 @@ impl Split {
     /// A connection beside the first is gone.
     fn failed(&self, number: usize, error: &NetError) {
         tracing::debug!(number, %error, "a segment is left to the others");
-        self.has_failed.store(true, Ordering::Relaxed);
-        if matches!(error.kind(), NetErrorKind::Protocol | NetErrorKind::Integrity) {
-            self.give_up();
+        match error.kind() {
+            // Nothing was sent: that says nothing about the host's ranges.
+            NetErrorKind::RateLimited if error.status().is_none() => self.was_full.store(true, Ordering::Relaxed),
+            kind => {
+                self.failed_at.store(self.ranged.load(Ordering::Relaxed), Ordering::Relaxed);
+                if matches!(kind, NetErrorKind::Protocol | NetErrorKind::Integrity) {
+                    self.give_up();
+                }
+            }
         }
         self.state().areas.release(number);
         self.changed.notify_waiters();
@@ -397,7 +414,9 @@ impl Split {
                 self.begin().await;
                 let together = self.rate_during(policy.trial).await;
                 let enough = u128::from(alone) * (100 + u128::from(policy.gain_percent));
-                if u128::from(together) * 100 >= enough {
+                if self.was_full.load(Ordering::Relaxed) {
+                    tracing::debug!(alone, together, "too few connections to say whether several are faster than one");
+                } else if u128::from(together) * 100 >= enough {
                     self.host.set_gain(Gain::Some);
                 } else {
                     tracing::debug!(alone, together, "several connections are no faster than one");

@@ -55,6 +55,8 @@ pub(crate) struct Transfer {
     stuck: u32,
     resumes: u32,
     restarts: u32,
+    /// Whether a request for a part has failed where one for the whole did not.
+    fails_on_ranges: bool,
     /// Whether there is a wait before the next connection.
     pausing: bool,
     detour: Detour,
@@ -119,6 +121,7 @@ impl Transfer {
             stuck: 0,
             resumes: 0,
             restarts: 0,
+            fails_on_ranges: false,
             pausing: false,
             detour: Detour::default(),
             deadline,
@@ -214,11 +217,8 @@ impl Transfer {
                 Ok(Some(piece)) => return Some(Ok(piece)),
                 Ok(None) => {}
                 Err(error) => {
-                    let error = self.about(error);
-                    self.done = true;
-                    self.held = None;
-                    self.reply = None;
-                    return Some(Err(error));
+                    (self.done, self.held, self.reply) = (true, None, None);
+                    return Some(Err(self.about(error)));
                 }
             }
         }
@@ -342,12 +342,15 @@ impl Transfer {
             let asked = self.ranges && (self.offset > 0 || self.bound.is_some());
             let last = self.bound.map(|end| end.saturating_sub(1).to_string()).unwrap_or_default();
             let range = asked.then(|| HeaderValue::from_str(&format!("bytes={}-{last}", self.offset)).ok()).flatten();
-            self.ask.set(header::IF_RANGE, self.validator.clone().filter(|_| range.is_some()));
+            // Of bytes that are named by their digest there is one version, whatever each replica calls it.
+            let validator = self.validator.clone().filter(|_| range.is_some() && !self.start.content_addressed);
+            self.ask.set(header::IF_RANGE, validator);
             self.ask.set(header::RANGE, range);
             let reply = match self.transport.open(&self.ask, &self.detour).await {
                 Ok(reply) => reply,
                 // Some servers fail on a range instead of ignoring it.
                 Err(error) if asked && self.start.range_end.is_none() && matches!(error.status(), Some(400 | 416)) => {
+                    self.fails_on_ranges = true;
                     self.give_up_ranges(error)?;
                     continue;
                 }
@@ -450,7 +453,7 @@ impl Transfer {
         }
         self.validator = validator;
         self.skip = self.offset;
-        if asked || self.restarts > 0 {
+        if reply.asked_range || self.fails_on_ranges {
             host_ranges::note(&self.transport, &self.ask, reply, false);
         }
         if asked {

@@ -95,9 +95,11 @@ impl BlobRequest {
         self
     }
 
-    /// How many bytes may wait in memory for their turn, for [`BlobRequest::open`] and [`BlobRequest::open_unverified`]: a large
-    /// blob whose server has ranges may then come over several connections, see [`RangePolicy`](crate::RangePolicy), in segments
-    /// of at most an eighth of it. Default 0: over one. [`BlobRequest::open_pieces_unverified`] holds nothing back and needs none.
+    /// How many bytes may wait in memory for their turn, for [`BlobRequest::open`] and [`BlobRequest::open_unverified`], and for
+    /// [`BlobRequest::bytes`] and [`BlobRequest::to_writer`], which read so: a large blob whose server has ranges may then come over
+    /// several connections, see [`RangePolicy`](crate::RangePolicy), in segments of at most an eighth of it. Default 0: over one, as
+    /// with less than a quarter of [`segment_bytes`](crate::RangePolicy::segment_bytes), 2 MiB by default.
+    /// [`BlobRequest::open_pieces_unverified`] holds nothing back and needs none.
     pub const fn read_ahead(mut self, bytes: u64) -> Self {
         self.ahead = bytes;
         self
@@ -167,7 +169,7 @@ impl BlobRequest {
         let transfer = Box::new(self.transfer().await?);
         let Self { transport, ask, digest, size_bytes, offset, ahead, .. } = self;
         let split = match ahead {
-            0 => Err(transfer),
+            ahead if ahead < transport.ranges.least_ahead() => Err(transfer),
             ahead => Pieces::new(&transport, &ask, transfer, size_bytes, Some(ahead)),
         };
         let line = match split {

@@ -30,11 +30,13 @@ impl BlobRequest {
     /// `TooLarge` for a larger one, before anything is sent; otherwise as [`BlobRequest::open`] and
     /// [`BlobStream::next`](super::BlobStream::next).
     pub async fn bytes(self, limit: u64) -> Result<Bytes, NetError> {
-        if self.size_bytes > limit {
-            return Err(NetError::integrity(Mismatch::TooLarge { limit }));
-        }
-        self.check_size()?;
-        let Some(question) = self.question()? else { return self.read_whole().await };
+        let asked = if self.size_bytes > limit {
+            Err(NetError::integrity(Mismatch::TooLarge { limit }))
+        } else {
+            self.check_size().and_then(|()| self.question())
+        };
+        let asked = asked.inspect_err(|error| self.ask.tell(&BlobEvent::Failed { error }))?;
+        let Some(question) = asked else { return self.read_whole().await };
         let reads = AtomicBool::new(false);
         let read = Box::pin(async {
             reads.store(true, Ordering::Relaxed);

@@ -319,6 +319,51 @@ async fn a_registry_whose_storage_has_no_ranges_is_remembered_by_the_one_who_red
 }
 
 #[tokio::test]
+async fn a_host_that_was_not_asked_for_a_part_is_not_taken_for_one_without() {
+    let bytes = fixture::random_bytes(13, 50_000);
+    let (cut, whole) = (bytes.clone(), bytes.clone());
+    // One storage has no ranges, the other has.
+    let without = LyingServer::start_on([127, 0, 0, 4].into(), move |request, _| {
+        let answer = Response::ok(cut.clone());
+        if request.index == 0 { answer.cut_after(5_000) } else { answer }
+    });
+    let with =
+        LyingServer::start_on([127, 0, 0, 5].into(), move |request, _| Response::ranged(request, "", whole.clone()));
+    let targets = [without.url(), with.url()];
+    let server = LyingServer::start(move |request, _| {
+        let target = &targets[usize::from(request.index > 1)];
+        Response::redirect(307, format!("{target}{}", request.path))
+    });
+    let net = net();
+    let of =
+        |server: &LyingServer| repository(&net, &format!("{}/acme/hello", server.host())).blob(&descriptor(&bytes));
+    assert!(read(of(&server).open().await.unwrap()).await.unwrap() == bytes);
+    for server in [&server, &with] {
+        let rest = of(server).from_offset(20_000).open_unverified().await.unwrap();
+        assert!(read_unverified(rest).await.unwrap() == bytes[20_000..]);
+    }
+    let seen = |server: &LyingServer| -> Vec<Option<String>> {
+        server.journal().entries().iter().map(|entry| entry.headers.get("range").map(str::to_owned)).collect()
+    };
+    assert_eq!(seen(&server), [None, Some("bytes=5000-".to_owned()), None]);
+    assert_eq!(seen(&with), [None, Some("bytes=20000-".to_owned())]);
+}
+
+#[tokio::test]
+async fn a_blob_goes_on_at_another_replica_that_calls_its_version_otherwise() {
+    let bytes = fixture::random_bytes(14, 50_000);
+    let whole = bytes.clone();
+    let server = LyingServer::start(move |request, _| {
+        let answer = Response::ranged(request, &format!("\"{}\"", request.index), whole.clone());
+        if request.index == 0 { answer.cut_after(5_000) } else { answer }
+    });
+    let repository = repository(&net(), &format!("{}/acme/hello", server.host()));
+    assert!(read(repository.blob(&descriptor(&bytes)).open().await.unwrap()).await.unwrap() == bytes);
+    assert_eq!(server.journal().header_of(1, "range").as_deref(), Some("bytes=5000-"));
+    assert_eq!((server.journal().header_of(1, "if-range"), server.journal().len()), (None, 2));
+}
+
+#[tokio::test]
 async fn quirk_p19_the_body_behind_a_416_is_never_waited_for() {
     let bytes = fixture::random_bytes(3, 50_000);
     let (whole, digest) = (bytes.clone(), Digest::sha256(&bytes));

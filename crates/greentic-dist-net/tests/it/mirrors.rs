@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use greentic_dist_net::{
-    BlobSource, BytesSource, Capabilities, HostConfig, HostEndpoint, Net, NetError, NetErrorKind, ReferrersUpkeep,
-    Repository, Selector, Timeouts,
+    BlobSource, BytesSource, Capabilities, HostConfig, HostEndpoint, Net, NetError, NetErrorKind, Proxy, ProxyRule,
+    ReferrersUpkeep, Repository, Selector, Timeouts,
 };
 use greentic_dist_testkit::fixture::{self, Artifact};
 use greentic_dist_testkit::scenario::{Auth, Lie, LyingRegistry, Part, Scenario};
@@ -748,6 +748,20 @@ async fn mirror_that_answers_for_another_registry_decides_nothing_about_names() 
     manifest(&net, &origin).await.unwrap();
     blob(&net, &origin).await.unwrap();
     assert_eq!(origin.journal().len(), 2);
+}
+
+#[tokio::test]
+async fn mirror_that_answers_for_a_secret_is_warned_of_without_it() {
+    let (origin, near) = (origin(), speaking_for("Canary-Mirror-51.example"));
+    let recorder = Arc::new(Recorder::default());
+    let config = config(&origin, &[(near.url(), Capabilities::READ)]);
+    let proxy = Proxy::new("http://proxy.test:1").login("ann", "Canary-Mirror-51");
+    let net = quick().host(config).observer(Arc::<Recorder>::clone(&recorder)).proxy(ProxyRule::Through(proxy));
+    tagged(&net.build().unwrap(), &origin).manifest(Selector::Tag("1")).await.unwrap();
+    assert_eq!((near.journal().len(), origin.journal().len()), (1, 1));
+    let lines = recorder.lines().join(" ");
+    assert!(lines.contains("answers for `[redacted].example`"), "{lines}");
+    assert!(!lines.to_ascii_lowercase().contains(CANARY), "{lines}");
 }
 
 #[tokio::test]

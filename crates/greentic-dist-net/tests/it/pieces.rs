@@ -620,6 +620,8 @@ async fn a_blob_that_is_read_in_order_comes_over_one_connection_unless_its_reade
         (registry(honest), eager(), 0),
         (registry(|request, blob| slow_whole(request, Response::ok(blob.to_vec()))), eager(), 64 << 10),
         (registry(honest), RangePolicy { from_bytes: SIZE as u64 + 1, ..eager() }, 64 << 10),
+        // Segments would be smaller than it pays.
+        (registry(honest), eager(), SEGMENT / 4 - 1),
     ] {
         let bytes = in_order(quick().ranges(policy), &server, 0, ahead).await.unwrap();
         assert!(bytes == blob());

@@ -202,3 +202,16 @@ async fn wrong_bytes_and_refusals_are_told_as_failures_and_never_as_proven() {
     told.hear(blob).open().await.unwrap_err();
     assert_eq!(told.lines(), ["retry 1 Some(500)", "failed Server"]);
 }
+
+#[tokio::test]
+async fn a_blob_that_is_too_large_for_the_memory_it_is_read_into_is_told_as_failed() {
+    let server = serving(|_| Response::ok(bytes()));
+    let (limited, refused) = (Told::default(), Told::default());
+    request(&server, &limited).bytes(10).await.unwrap_err();
+    request(&server, &refused).max_bytes(10).bytes(u64::MAX).await.unwrap_err();
+    assert_eq!(
+        (limited.lines(), refused.lines()),
+        (vec!["failed TooLarge".to_owned()], vec!["failed TooLarge".to_owned()])
+    );
+    assert!(server.journal().is_empty());
+}

@@ -94,3 +94,17 @@ fn a_proxy_that_is_none_is_refused_when_the_client_is_built() {
         assert_eq!(error.kind(), NetErrorKind::Config, "{wrong}");
     }
 }
+
+#[tokio::test]
+async fn the_login_of_a_proxy_is_blanked_in_what_the_proxy_says() {
+    let proxy = LyingServer::start(|request, _| {
+        let login = request.header("proxy-authorization").unwrap_or_default();
+        Response::oci_error(403, "DENIED", &format!("not with {CANARY}, sent as {login}"))
+    });
+    let net = plain(ProxyRule::Through(through(&proxy))).build().unwrap();
+    let error = repository(&net, "registry.test:5000/acme/hello").manifest(Selector::Tag("1")).await.unwrap_err();
+    let text = format!("{error} {:?}", error.registry_errors());
+    let login = proxy.journal().header_of(0, "proxy-authorization").unwrap();
+    let login = login.strip_prefix("Basic ").unwrap();
+    assert!(text.contains("not with [redacted]") && !text.contains(CANARY) && !text.contains(login), "{text}");
+}
