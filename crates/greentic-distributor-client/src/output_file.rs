@@ -80,7 +80,7 @@ impl OutputFile {
         self.file.sync_all()?;
         place(&self.temporary, &self.target, self.existing)?;
         self.placed = true;
-        Ok(())
+        sync_dir(&self.target)
     }
 }
 
@@ -149,24 +149,25 @@ pub(crate) fn check(target: &Path, existing: Existing) -> io::Result<()> {
     }
 }
 
-/// Gives a synced file its name.
+/// Gives a synced file its name, for [`sync_dir`] to make last. After an error it does not have that name.
 pub(crate) fn place(temporary: &Path, target: &Path, existing: Existing) -> io::Result<()> {
     check(target, existing)?;
     match existing {
         // A link fails where the name is taken, a rename would not.
         Existing::Keep => match fs::hard_link(temporary, target) {
-            Ok(()) => fs::remove_file(temporary)?,
+            // It is in place, whatever becomes of its other name.
+            Ok(()) => drop(fs::remove_file(temporary)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(error),
             // A file system without links.
             Err(_) => fs::rename(temporary, target)?,
         },
         Existing::Replace => fs::rename(temporary, target)?,
     }
-    sync_dir(target)
+    Ok(())
 }
 
-/// Makes the new name survive a power cut, where directories can be synced.
-fn sync_dir(target: &Path) -> io::Result<()> {
+/// Makes the new name survive a power cut, where directories can be synced: not where this user may only write to them.
+pub(crate) fn sync_dir(target: &Path) -> io::Result<()> {
     let dir = target.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     match File::open(dir) {
         Ok(dir) if cfg!(unix) => dir.sync_all(),

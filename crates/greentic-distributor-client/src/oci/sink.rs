@@ -246,8 +246,8 @@ async fn blob_into_archive(job: &Job, blob: &Descriptor, sender: &mpsc::Sender<M
         pump(&mut incoming, sender, 0, &tell).await
     };
     let pumped = pumping.await;
-    tell(Step::Ended { well: pumped.is_ok() });
-    pumped.map_err(|error| unreadable(&name, error))?;
-    let _gone = sender.send(Message::EndOfBlob).await.is_err();
-    Ok(())
+    // Who writes the archive and is gone has failed, and says why.
+    let well = pumped.is_ok() && sender.send(Message::EndOfBlob).await.is_ok();
+    tell(Step::Ended { well });
+    pumped.map_err(|error| unreadable(&name, error))
 }

@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use greentic_dist_testkit::TreeSnapshot;
 use greentic_dist_testkit::content::{self, Content};
-use greentic_dist_testkit::fixture::Blob;
+use greentic_dist_testkit::fixture::{self, Blob};
 use greentic_dist_types::Digest;
-use greentic_distributor_client::dist::{DistError, DistErrorKind};
+use greentic_distributor_client::dist::{DistError, DistErrorKind, Event, Reporter};
 use greentic_distributor_client::oci::{CopyOptions, CopyReport, LayoutProblem, Place};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -691,4 +693,48 @@ async fn what_killed_processes_left_of_an_archive_is_removed_by_the_next_copy_to
     for name in others {
         assert_eq!(fs::read(to.path().join(name)).unwrap(), b"mine", "{name}");
     }
+}
+
+/// What was told about blobs of one size: begun, finished, failed.
+#[derive(Debug, Default)]
+struct Told {
+    size_bytes: u64,
+    begun: Mutex<Vec<String>>,
+    finished: AtomicUsize,
+    failed: Mutex<Vec<String>>,
+}
+
+impl Reporter for Told {
+    fn event(&self, event: &Event<'_>) {
+        match event {
+            Event::Started { reference, total_bytes, .. } if *total_bytes == Some(self.size_bytes) => {
+                self.begun.lock().unwrap().push((*reference).to_owned());
+            }
+            Event::Finished { bytes, .. } if *bytes == self.size_bytes => {
+                self.finished.fetch_add(1, Ordering::Relaxed);
+            }
+            Event::Failed { reference } => self.failed.lock().unwrap().push((*reference).to_owned()),
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_blob_for_an_archive_that_nobody_writes_any_more_is_never_told_as_finished() {
+    // More than what is on its way at a time: the sender learns that nobody takes it.
+    let artifact = fixture::artifact("application/wasm", fixture::random_bytes(5, 8 << 20));
+    let work = tempfile::tempdir().unwrap();
+    fixture::oci_layout(&work.path().join("from"), &[artifact], "1");
+    let out = work.path().join("out.tar");
+    fs::write(&out, "mine").unwrap();
+    let told = Arc::new(Told { size_bytes: 8 << 20, ..Told::default() });
+    let home = Home::new();
+    let client = home.builder().reporter(Arc::clone(&told) as _).build();
+    let error =
+        client.copy(&dir(&work.path().join("from")), &archive(&out), &CopyOptions::default()).await.unwrap_err();
+    assert!(matches!(problem(&error), LayoutProblem::Exists), "{error:?}");
+    assert_eq!(told.finished.load(Ordering::Relaxed), 0);
+    let failed = told.failed.lock().unwrap();
+    assert!(told.begun.lock().unwrap().iter().all(|begun| failed.contains(begun)), "{failed:?}");
+    assert_eq!(fs::read(&out).unwrap(), b"mine");
 }

@@ -193,6 +193,25 @@ mod system {
 }
 
 impl Folder {
+    /// Gives a file of this directory another name in it that nothing has; else it fails with [`io::ErrorKind::AlreadyExists`].
+    pub(super) fn rename_new(&self, from: &str, to: &str) -> io::Result<()> {
+        #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+        {
+            use rustix::fs::{RenameFlags, renameat_with};
+            use rustix::io::Errno;
+            match renameat_with(&self.fd, from, &self.fd, to, RenameFlags::NOREPLACE) {
+                Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
+                done => return Ok(done?),
+            }
+        }
+        // Where the file system cannot do it in one step.
+        match std::fs::symlink_metadata(self.path.join(to)) {
+            Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.rename(from, self, to),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The path it was opened by, for messages.
     pub(super) fn path(&self) -> &Path {
         &self.path

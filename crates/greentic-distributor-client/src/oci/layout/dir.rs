@@ -11,13 +11,15 @@ use super::beneath::Folder;
 use super::index::IndexDocument;
 use super::partial::Partial;
 use super::read::{check_version, read_capped, too_large};
-use super::stale::{fresh, sweep};
+use super::stale::{fresh, is_unique, sweep};
 use super::{BLOBS, INDEX_FILE, LAYOUT_FILE, LAYOUT_FILE_BYTES, LAYOUT_JSON};
 use crate::oci::graph::Named;
 use crate::oci::{LayoutError, LayoutProblem};
 
 /// Where blobs are while they come. Not part of the image-spec's layout; removed when nothing is in it.
 const PARTIAL: &str = ".partial";
+/// How often the folder of partial blobs is made again when another process takes it away.
+const TRIES: u32 = 64;
 
 /// An OCI image layout in a directory, open for writing.
 ///
@@ -39,13 +41,8 @@ impl DirWriter {
             _ => {}
         }
         let root = Folder::open(path).map_err(failed)?;
-        match root.file(LAYOUT_FILE) {
-            Ok(file) => {
-                let document = read_capped(file.take(LAYOUT_FILE_BYTES + 1), LAYOUT_FILE_BYTES).map_err(failed)?;
-                check_version(path, &document.unwrap_or_default())?;
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => begin(path, &root)?,
-            Err(error) => return Err(failed(error)),
+        if !is_layout(path, &root)? {
+            begin(path, &root)?;
         }
         root.create_folder(BLOBS).map_err(failed)?;
         let blobs = root.folder(BLOBS).map_err(failed)?;
@@ -87,6 +84,17 @@ impl DirWriter {
 
     /// Begins to write a blob, after what an earlier attempt left of it.
     pub(crate) fn begin(&self, descriptor: &Descriptor) -> Result<Partial, LayoutError> {
+        let mut tries = 1;
+        loop {
+            match self.begin_once(descriptor) {
+                // Another process that is done took the folder away before there was a file in it.
+                Err(error) if tries < TRIES && is_gone(&error) => tries += 1,
+                done => return done,
+            }
+        }
+    }
+
+    fn begin_once(&self, descriptor: &Descriptor) -> Result<Partial, LayoutError> {
         let failed = |error| LayoutError::io(&self.path, error);
         self.root.create_folder(PARTIAL).map_err(failed)?;
         let folder = self.root.folder(PARTIAL).map_err(failed)?;
@@ -189,28 +197,146 @@ impl DirWriter {
     }
 }
 
-/// Makes a layout of an empty directory.
+/// Whether a directory has the marker of a layout, of a version this client knows.
+fn is_layout(path: &Path, root: &Folder) -> Result<bool, LayoutError> {
+    let failed = |error| LayoutError::io(path, error);
+    match root.file(LAYOUT_FILE) {
+        Ok(file) => {
+            let document = read_capped(file.take(LAYOUT_FILE_BYTES + 1), LAYOUT_FILE_BYTES).map_err(failed)?;
+            check_version(path, &document.unwrap_or_default()).map(|()| true)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Makes a layout of an empty directory. Others may be at it: whoever is first gives a document its name, and the rest leave it.
 fn begin(path: &Path, root: &Folder) -> Result<(), LayoutError> {
     let failed = |error| LayoutError::io(path, error);
-    if std::fs::read_dir(root.path()).map_err(failed)?.next().is_some() {
+    for entry in std::fs::read_dir(root.path()).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        if name.to_str().is_some_and(|name| is_beginning(root, name)) {
+            continue;
+        }
+        // What is there may have been put there by whoever made it a layout a moment ago.
+        if is_layout(path, root)? {
+            return Ok(());
+        }
         let why = "it has no `oci-layout`, and the directory is not empty";
         return Err(LayoutError::new(path, LayoutProblem::NotALayout(why.into())));
     }
     // An index before the marker: a directory with the marker is a layout, whenever the power fails.
-    replace(root, INDEX_FILE, &IndexDocument::empty().to_bytes()).map_err(failed)?;
-    replace(root, LAYOUT_FILE, LAYOUT_JSON).map_err(failed)
+    put_new(root, INDEX_FILE, &IndexDocument::empty().to_bytes()).map_err(failed)?;
+    put_new(root, LAYOUT_FILE, LAYOUT_JSON).map_err(failed)
+}
+
+/// Whether a name is what a directory has before it is a layout: an index of nothing, and documents on their way.
+fn is_beginning(root: &Folder, name: &str) -> bool {
+    if name == INDEX_FILE {
+        let empty = IndexDocument::empty().to_bytes();
+        let limit = empty.len() as u64;
+        let content = root.file(name).and_then(|file| read_capped(file.take(limit + 1), limit));
+        return content.is_ok_and(|content| content == Some(empty));
+    }
+    let unique = |document| name.strip_prefix('.')?.strip_prefix(document)?.strip_prefix('.');
+    [INDEX_FILE, LAYOUT_FILE].into_iter().filter_map(unique).any(is_unique)
+}
+
+fn is_gone(error: &LayoutError) -> bool {
+    matches!(error.problem(), LayoutProblem::Io(error) if error.kind() == io::ErrorKind::NotFound)
 }
 
 /// Writes a document under a name of its own and gives it its name when it is whole.
 fn replace(folder: &Folder, name: &str, bytes: &[u8]) -> io::Result<()> {
+    put(folder, bytes, name, |temporary| folder.rename(temporary, folder, name))
+}
+
+/// The same, unless there is one of that name: that one stays.
+fn put_new(folder: &Folder, name: &str, bytes: &[u8]) -> io::Result<()> {
+    match put(folder, bytes, name, |temporary| folder.rename_new(temporary, name)) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        done => done,
+    }
+}
+
+fn put(folder: &Folder, bytes: &[u8], name: &str, place: impl FnOnce(&str) -> io::Result<()>) -> io::Result<()> {
     let (temporary, mut file) = fresh(|unique| {
         let temporary = format!(".{name}.{unique}");
         folder.create_file(&temporary).map(|file| (temporary, file))
     })?;
     let written = file.write_all(bytes).and_then(|()| file.sync_data());
-    let renamed = written.and_then(|()| folder.rename(&temporary, folder, name));
-    if renamed.is_err() {
+    let placed = written.and_then(|()| place(&temporary));
+    if placed.is_err() {
         drop(folder.remove(&temporary));
     }
-    renamed
+    placed
+}
+
+#[cfg(test)]
+mod tests {
+    use greentic_dist_types::media_type;
+
+    use super::*;
+
+    #[test]
+    fn a_directory_that_another_process_is_making_a_layout_of_is_one() {
+        for there in [&["index.json"][..], &[".index.json.0123456789abcdef", ".oci-layout.0123456789abcdef"]] {
+            let dir = tempfile::tempdir().unwrap();
+            for name in there {
+                std::fs::write(dir.path().join(name), IndexDocument::empty().to_bytes()).unwrap();
+            }
+            DirWriter::open(dir.path()).unwrap();
+            assert_eq!(std::fs::read(dir.path().join(LAYOUT_FILE)).unwrap(), LAYOUT_JSON);
+        }
+        for foreign in ["index.json", ".index.json.notes", ".oci-layout.1-0"] {
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::write(dir.path().join(foreign), "{}").unwrap();
+            let error = DirWriter::open(dir.path()).unwrap_err();
+            assert!(matches!(error.problem(), LayoutProblem::NotALayout(_)), "{foreign}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn who_is_late_making_a_layout_changes_nothing_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Folder::open(dir.path()).unwrap();
+        put_new(&root, INDEX_FILE, b"first").unwrap();
+        put_new(&root, INDEX_FILE, b"late").unwrap();
+        assert_eq!(std::fs::read(dir.path().join(INDEX_FILE)).unwrap(), b"first");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn several_at_once_make_one_layout_and_each_has_its_content_and_its_name_in_it() {
+        const WRITERS: usize = 4;
+        const EACH: usize = 8;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("layout");
+        let start = std::sync::Barrier::new(WRITERS);
+        let content = |writer: usize, number: usize| {
+            let bytes = format!("{writer} {number}").into_bytes();
+            (Descriptor::new(media_type::OCI_MANIFEST, Digest::sha256(&bytes), bytes.len() as u64), bytes)
+        };
+        std::thread::scope(|scope| {
+            for writer in 0..WRITERS {
+                let (path, start) = (&path, &start);
+                scope.spawn(move || {
+                    start.wait();
+                    for number in 0..EACH {
+                        let layout = DirWriter::open(path).unwrap();
+                        let (descriptor, bytes) = content(writer, number);
+                        layout.put(&descriptor, &bytes).unwrap();
+                        layout.name(&[Named { descriptor, name: Some(format!("{writer}-{number}")) }]).unwrap();
+                    }
+                });
+            }
+        });
+        let layout = DirWriter::open(&path).unwrap();
+        let index = std::fs::read_to_string(path.join(INDEX_FILE)).unwrap();
+        for (writer, number) in (0..WRITERS).flat_map(|writer| (0..EACH).map(move |number| (writer, number))) {
+            assert!(layout.has(&content(writer, number).0).unwrap());
+            assert!(index.contains(&format!("\"{writer}-{number}\"")), "{index}");
+        }
+        assert!(!path.join(PARTIAL).exists());
+    }
 }

@@ -11,7 +11,7 @@ use greentic_dist_types::{Descriptor, Digest, Mismatch, Verifier};
 use super::beneath::Folder;
 use super::stale::fresh;
 use crate::oci::{LayoutError, LayoutProblem};
-use crate::output_file::{Existing, place};
+use crate::output_file::{Existing, place, sync_dir};
 
 /// Bytes from which on a file of its own, beside a name somebody chose, is worth keeping for the next attempt.
 const WORTH_KEEPING: u64 = 1 << 20;
@@ -161,9 +161,11 @@ impl Partial {
 
     /// Gives what was proven the name of a file. Where that fails nothing of it stays: nobody would look for it under its own.
     pub(in crate::oci) fn place(mut self, target: &Path, existing: Existing) -> io::Result<()> {
-        let placed = place(&self.path.join(&self.name), target, existing);
-        self.keep = placed.is_ok();
-        placed
+        self.keep = false;
+        place(&self.path.join(&self.name), target, existing)?;
+        // It has another name now, and its own may be somebody's who begins again.
+        self.keep = true;
+        sync_dir(target)
     }
 
     fn refuse(&mut self, error: TakeError) -> LayoutError {
@@ -208,7 +210,7 @@ impl Drop for Partial {
             // A file that cannot be cut keeps its note.
             is_left = self.keep && whole >= self.least && (is_cut() || self.noted.is_some());
         }
-        if !is_left {
+        if !is_left && self.folder.is_still(&self.name, &self.file).is_ok_and(|still| still) {
             drop(self.folder.remove(&self.name));
         }
     }
@@ -308,5 +310,22 @@ mod tests {
             assert_eq!(file.metadata().unwrap().permissions().mode() & 0o7777, after);
             assert!(is_private(&file).unwrap());
         }
+    }
+
+    #[test]
+    fn only_a_file_of_its_own_is_removed_when_it_is_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let descriptor = Descriptor::new("application/example", Digest::sha256(b"content"), 7);
+        let target = dir.path().join("out");
+        let begun = || Partial::beside(&target, &descriptor).unwrap();
+        let partial = begun();
+        let own = dir.path().join(&partial.name);
+        drop(partial);
+        assert!(!own.exists());
+        let partial = begun();
+        std::fs::remove_file(&own).unwrap();
+        std::fs::write(&own, "of another process").unwrap();
+        drop(partial);
+        assert_eq!(std::fs::read_to_string(&own).unwrap(), "of another process");
     }
 }
